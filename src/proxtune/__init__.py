@@ -1,0 +1,35 @@
+"""Fine-tune a text classifier inside the memory and the time you have."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from proxtune.budget import Budget
+    from proxtune.errors import PersonError
+    from proxtune.estimator import TextClassifier
+    from proxtune.run import Run, tune
+
+__version__ = "0.1.0"
+__all__ = ["Budget", "PersonError", "Run", "TextClassifier", "__version__", "tune"]
+
+_HOME = {
+    "Budget": "proxtune.budget",
+    "PersonError": "proxtune.errors",
+    "Run": "proxtune.run",
+    "TextClassifier": "proxtune.estimator",
+    "tune": "proxtune.run",
+}
+
+
+def __getattr__(name: str) -> object:
+    # On demand, since imports are part of a memory budget: torch alone is over 200 MB.
+    if name not in _HOME:
+        raise AttributeError(f"module 'proxtune' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOME[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,5 @@
+"""`python -m proxtune`."""
+
+from proxtune.cli import main
+
+main()

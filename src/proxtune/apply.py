@@ -1,0 +1,72 @@
+"""Use a trained model: predict texts or evaluate a file, in the memory budget of its run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from proxtune.batches import padded
+from proxtune.data import read_examples
+from proxtune.errors import PersonError
+from proxtune.examples import Examples
+from proxtune.memory.allocator import set_allocator, unload_cold_code
+from proxtune.memory.govern import Governor
+from proxtune.memory.lean import import_lean
+from proxtune.memory.meter import ProcessMeter
+from proxtune.recipe import read_recipe
+
+Record = dict[str, Any]
+_MICRO_TOKENS = 2048
+
+
+def apply(job: Record, emit: Callable[[Record], None]) -> Record:
+    """Predict `job["texts"]`, or the rows of `job["file"]`; with `job["evaluate"]` score them against their labels."""
+    folder = Path(job["folder"])
+    recipe = read_recipe(folder / "recipe.toml")
+    examples = _examples(job, recipe.text_column, recipe.label_column)
+    import_lean()
+    unload_cold_code()
+    set_allocator("fast")
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    from proxtune.evaluate import logits_of, probabilities, score
+    from proxtune.models import load_tokenizer
+    from proxtune.scores import confusion
+    from proxtune.tasks.classify import encode, longest_allowed
+
+    path = folder / "model"
+    config = AutoConfig.from_pretrained(str(path))
+    tokenizer = load_tokenizer(path)
+    labels = [config.id2label[i] for i in range(config.num_labels)]
+    allowed = longest_allowed(tokenizer, config) // 8 * 8
+    if recipe.knobs.max_length is not None:
+        allowed = max(8, min(allowed, padded(recipe.knobs.max_length)))
+    data = encode(examples, labels, tokenizer, allowed)
+    model = AutoModelForSequenceClassification.from_pretrained(str(path), use_safetensors=True, attn_implementation="eager")
+    meter = ProcessMeter()
+    Governor(recipe.budget.memory, job["others_bytes"]).hold()
+    tokens = _MICRO_TOKENS if recipe.budget.memory is None else max(256, _MICRO_TOKENS // 2)
+    logits = logits_of(model, data, config.pad_token_id, "fp32", tokens, meter)
+    peak = {"memory_bytes": meter.peak() + job["others_bytes"], "truncated_rows": data.truncated, "rows": len(data)}
+    if job.get("evaluate"):
+        chosen = logits.argmax(axis=1).tolist()
+        found = score(logits, data.labels)
+        return {"metrics": found, "confusion": confusion(data.labels.tolist(), chosen, len(labels)), "labels": labels, **peak}
+    chances = probabilities(logits) if len(data) else logits
+    for text, row in zip(examples.texts, chances, strict=True):
+        best = int(row.argmax())
+        emit({"kind": "prediction", "text": text, "label": labels[best], "probabilities": [float(p) for p in row]})
+    return {"labels": labels, **peak}
+
+
+def _examples(job: Record, text_column: str | None, label_column: str | None) -> Examples:
+    if job.get("file") is None:
+        texts = list(job["texts"])
+        return Examples(texts, [], "the command line", list(range(1, len(texts) + 1)), "text", None)
+    found = read_examples(job["file"], text_column=text_column, label_column=label_column if job.get("evaluate") else None, need_labels=bool(job.get("evaluate")))
+    if job.get("evaluate"):
+        return found
+    if len(found) == 0:
+        raise PersonError(f"{job['file']} has no rows; give a file with texts")
+    return Examples(found.texts, [], found.source, found.lines, found.text_column, None)

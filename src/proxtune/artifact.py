@@ -1,0 +1,51 @@
+"""The artifact: `model/`, which plain transformers loads; and the best point so far, which waits in `snapshots/`."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from proxtune.durable import write_whole
+
+_BEST = Path("snapshots") / "best.safetensors"
+
+
+def keep_best(model: Any, folder: Path) -> None:
+    """Write the trainable weights as the best so far; the former best stays until the new one is on disk."""
+    from safetensors.torch import save_file
+
+    (folder / "snapshots").mkdir(exist_ok=True)
+    tensors = {name: p.detach().contiguous() for name, p in model.named_parameters() if p.requires_grad}
+    write_whole(folder / _BEST, lambda place: save_file(tensors, str(place)))
+
+
+def has_best(folder: Path) -> bool:
+    """Whether a best point is on disk."""
+    return (folder / _BEST).is_file()
+
+
+def return_to_best(model: Any, folder: Path) -> None:
+    """Put the best weights back into the model, tensor by tensor."""
+    import torch
+    from safetensors import safe_open
+
+    parameters = dict(model.named_parameters())
+    with safe_open(str(folder / _BEST), framework="pt") as snapshot, torch.no_grad():
+        for name in snapshot.keys():  # noqa: SIM118  (a safetensors handle is not a mapping)
+            parameters[name].copy_(snapshot.get_tensor(name))
+
+
+def save_model(model: Any, tokenizer: Any, folder: Path) -> int:
+    """Write `model/` whole or not at all; returns the bytes of its weight files."""
+    target, temporary = folder / "model", folder / ".model.part"
+    shutil.rmtree(temporary, ignore_errors=True)
+    model.save_pretrained(str(temporary), safe_serialization=True)
+    tokenizer.save_pretrained(str(temporary))
+    temporary.rename(target)
+    return weight_bytes(target)
+
+
+def weight_bytes(model_folder: Path) -> int:
+    """Bytes of the weight files in a model folder."""
+    return sum(file.stat().st_size for file in model_folder.glob("*.safetensors"))

@@ -1,0 +1,116 @@
+"""The budget: what a person has, in bytes, seconds, parameters and operations."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+from proxtune.errors import PersonError
+
+_BYTES = {"": 1, "B": 1}
+for _power, _letter in enumerate("KMGT", start=1):
+    _BYTES[f"{_letter}B"] = 1000**_power
+    _BYTES[f"{_letter}IB"] = 1024**_power
+_SECONDS = {"": 1, "S": 1, "SEC": 1, "MS": 0.001, "M": 60, "MIN": 60, "H": 3600, "HOUR": 3600, "D": 86400}
+_COUNTS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "G": 10**9}
+_FLOP = {"": 1, "FLOP": 1, "MFLOP": 1e6, "GFLOP": 1e9, "TFLOP": 1e12, "PFLOP": 1e15, "EFLOP": 1e18}
+
+_QUANTITY = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([A-Za-z]*)\s*\Z")
+
+
+def _quantity(text: str | float, units: Mapping[str, float], name: str, example: str) -> float:
+    match = _QUANTITY.match(str(text))
+    if match is None:
+        raise PersonError(f"--{name} {text!r} is not an amount; write it like {example}")
+    unit = match[2].upper()
+    if unit not in units:
+        known = ", ".join(u for u in units if u)
+        raise PersonError(f"--{name} {text!r} has an unknown unit {match[2]!r}; write it like {example} (units: {known})")
+    value = float(match[1]) * units[unit]
+    if value <= 0:
+        raise PersonError(f"--{name} {text!r} must be more than zero; write it like {example}")
+    if value == float("inf"):
+        raise PersonError(f"--{name} {text!r} is too large; write it like {example}")
+    return value
+
+
+def parse_bytes(text: str | int, name: str = "memory") -> int:
+    """'700MB' → 700_000_000; GB = 10⁹ and GiB = 2³⁰. Raises PersonError."""
+    return max(1, round(_quantity(text, _BYTES, name, "700MB or 1.5GiB")))
+
+
+def parse_seconds(text: str | float, name: str = "time") -> float:
+    """'8min' → 480.0. Raises PersonError."""
+    return _quantity(text, _SECONDS, name, "90s, 10min or 2h")
+
+
+def parse_count(text: str | int, name: str = "trainable") -> int:
+    """'1M' → 1_000_000. Raises PersonError."""
+    return max(1, round(_quantity(text, _COUNTS, name, "500k or 1M")))
+
+
+def parse_flop(text: str | float, name: str = "compute") -> float:
+    """'2PFLOP' → 2e15. Raises PersonError."""
+    return _quantity(text, _FLOP, name, "2PFLOP")
+
+
+def format_bytes(count: float) -> str:
+    """700_000_000 → '700 MB', in powers of ten as budgets are written."""
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if abs(count) >= size:
+            scaled = count / size
+            return f"{scaled:.2f} {unit}" if scaled < 10 and unit == "GB" else f"{scaled:.0f} {unit}"
+    return f"{count:.0f} B"
+
+
+def format_seconds(seconds: float) -> str:
+    """495 → '8 min 15 s'."""
+    if seconds < 60:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min"
+
+
+_PARSERS = {
+    "memory": parse_bytes,
+    "size": parse_bytes,
+    "trainable": parse_count,
+    "time": parse_seconds,
+    "compute": parse_flop,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What the person has; each part optional, each a ceiling that binds in every phase.
+
+    Parts may be given as text ("1GB", "10min") or as plain numbers: `memory` and `size` in bytes,
+    `trainable` in parameters, `time` in seconds, `compute` in floating-point operations.
+    Raises PersonError for an amount that is not one.
+    """
+
+    memory: int | None = None
+    size: int | None = None
+    trainable: int | None = None
+    time: float | None = None
+    compute: float | None = None
+
+    def __init__(
+        self,
+        memory: str | int | None = None,
+        size: str | int | None = None,
+        trainable: str | int | None = None,
+        time: str | float | None = None,
+        compute: str | float | None = None,
+    ) -> None:
+        given = {"memory": memory, "size": size, "trainable": trainable, "time": time, "compute": compute}
+        for name, value in given.items():
+            object.__setattr__(self, name, None if value is None else _PARSERS[name](value, name))  # type: ignore[arg-type]
+
+    def as_dict(self) -> dict[str, float | None]:
+        """The parts by name, ready for JSON."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}

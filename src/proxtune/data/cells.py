@@ -1,0 +1,101 @@
+"""Cells → texts and labels, and what is missing from them."""
+
+from __future__ import annotations
+
+import math
+
+from proxtune.data.columns import Columns
+from proxtune.data.table import Table
+from proxtune.errors import PersonError
+from proxtune.examples import Examples
+
+_SHOWN = 5  # line numbers in a message
+
+
+def _word(cell: object) -> str | None:
+    """The cell as a word, None where it is missing; raises TypeError where it is no single value."""
+    if isinstance(cell, str):
+        return cell
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+        return None
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))  # a library that knows no missing integers wrote 1 as 1.0
+    if isinstance(cell, int | float):
+        return str(cell)
+    kind = type(cell).__name__
+    raise TypeError({"list": "a list", "dict": "an object", "bytes": "bytes"}.get(kind, f"a {kind}"))
+
+
+def _words(table: Table, name: str, source: str, kind: str) -> list[str | None]:
+    words: list[str | None] = []
+    try:
+        for cell in table.columns[name]:
+            words.append(_word(cell))
+    except TypeError as error:
+        where = f"{source} {table.unit} {table.lines[len(words)]}"
+        advice = "give plain text there, or name another column"
+        raise PersonError(f"{where}: the {kind} in column {name!r} is {error}; {advice}") from None
+    return words
+
+
+def _whole(text: str) -> str:
+    # JSON can hold half of a surrogate pair, which no tokenizer, terminal or file takes.
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _is_whole(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _missing(table: Table, words: list[str | None]) -> list[int]:
+    return [line for word, line in zip(words, table.lines, strict=True) if word is None or not word.strip()]
+
+
+def _complaint(table: Table, source: str, missing: list[int], name: str, kind: str) -> PersonError:
+    shown = ", ".join(map(str, missing[:_SHOWN])) + (", ..." if len(missing) > _SHOWN else "")
+    unit = table.unit if len(missing) == 1 else f"{table.unit}s"
+    counted = f"{len(missing):,} of {len(table.lines):,} rows"
+    where = f"{counted} ({unit} {shown})"
+    return PersonError(f"{source}: no {kind} in column {name!r} in {where}; fill them in or remove them")
+
+
+def _labels(table: Table, name: str, source: str) -> list[str]:
+    words = _words(table, name, source, "label")
+    missing = _missing(table, words)
+    if missing:
+        raise _complaint(table, source, missing, name, "label")
+    same: dict[str, str] = {}  # one string a class, not one a row
+    plain = (_whole((word or "").strip()) for word in words)
+    return [same.setdefault(word, word) for word in plain]
+
+
+def to_examples(table: Table, columns: Columns, source: str, *, labels_asked: bool) -> Examples:
+    """The rows of `table` as examples, labels stripped and written as words.
+
+    Raises PersonError for missing or nested values; unless `labels_asked`, a label column with such is left out.
+    """
+    notes = [*table.notes, *([columns.note] if columns.note else [])]
+    words = _words(table, columns.text, source, "text")
+    missing = _missing(table, words)
+    if missing:
+        raise _complaint(table, source, missing, columns.text, "text")
+    texts = [word or "" for word in words]
+    broken = [place for place, text in enumerate(texts) if not text.isascii() and not _is_whole(text)]
+    for place in broken:
+        texts[place] = _whole(texts[place])
+    if broken:
+        notes.append(f"{len(broken):,} texts held half a character (a lone surrogate), now marked by \ufffd")
+    label_column = columns.label
+    try:
+        labels = [] if label_column is None else _labels(table, label_column, source)
+    except PersonError:
+        if labels_asked:
+            raise
+        label_column, labels = None, []
+    return Examples(texts, labels, source, table.lines, columns.text, label_column, notes)

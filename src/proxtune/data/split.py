@@ -1,0 +1,101 @@
+"""Rows to learn from, and rows to judge by: every class in both, the same for the same seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from random import Random
+
+from proxtune.errors import PersonError
+from proxtune.examples import Examples, Split
+
+VALIDATION_PARTS = 10  # one row in ten
+VALIDATION_ROWS = 2_000  # more would cost time and hardly sharpen the judgement: at 2,000 a proportion is within ±2 %
+
+
+def take(examples: Examples, indices: Sequence[int]) -> Examples:
+    """The rows at `indices`, in that order."""
+    return replace(
+        examples,
+        texts=[examples.texts[i] for i in indices],
+        labels=[examples.labels[i] for i in indices] if examples.labels else [],
+        lines=[examples.lines[i] for i in indices],
+    )
+
+
+def _rows_by_class(labels: list[str]) -> dict[str, list[int]]:
+    rows: dict[str, list[int]] = {}
+    for place, label in enumerate(labels):
+        rows.setdefault(label, []).append(place)
+    return dict(sorted(rows.items()))  # the order in which classes turn up must not move the draw
+
+
+def check_labels(examples: Examples) -> None:
+    """Raises PersonError where there is nothing to tell apart, or where the labels are no classes."""
+    if not examples.labels:
+        raise PersonError(f"{examples.source}: no label column; name it with --label-column")
+    classes = set(examples.labels)
+    column = examples.label_column
+    if len(classes) == 1:
+        only = next(iter(classes))
+        raise PersonError(f"{examples.source}: one class only, {only!r} in {column!r}; add rows of another class")
+    if len(classes) > 2 and 2 * len(classes) > len(examples):
+        problem = f"column {column!r} has {len(classes):,} different labels in {len(examples):,} rows"
+        advice = "which looks like a regression or free-text column; name a column of classes with --label-column"
+        raise PersonError(f"{examples.source}: {problem}, {advice}")
+
+
+def _shares(rows: dict[str, list[int]]) -> dict[str, int]:
+    total = sum(map(len, rows.values()))
+    capped = total > VALIDATION_PARTS * VALIDATION_ROWS
+
+    def share(count: int) -> int:
+        part = count * VALIDATION_ROWS // total if capped else count // VALIDATION_PARTS
+        return max(1, part) if count >= 2 else 0
+
+    shares = {label: share(len(places)) for label, places in rows.items()}
+    excess = sum(shares.values()) - VALIDATION_ROWS  # the many small classes' one row each can exceed the cap
+    while excess > 0:
+        largest = max(shares, key=shares.__getitem__)
+        shares[largest] -= 1
+        excess -= 1
+    return shares
+
+
+def _given(train: Examples, validation: Examples) -> Split:
+    check_labels(train)
+    if not len(validation):
+        raise PersonError(f"{validation.source}: no rows to judge by; give a validation file with rows")
+    if not validation.labels:
+        raise PersonError(f"{validation.source}: no labels to judge by; name the column with --label-column")
+    known = set(train.labels)
+    for label, line in zip(validation.labels, validation.lines, strict=True):
+        if label not in known:
+            why = f"label {label!r} (line {line}) is nowhere in {train.source}"
+            raise PersonError(f"{validation.source}: {why}; use the same labels in both")
+    return Split(train, validation, f"validation: all of {validation.source}, {len(validation):,} rows")
+
+
+def split_examples(examples: Examples, validation: Examples | None = None, seed: int = 0) -> Split:
+    """One row in ten of each class, at least one and at most 2,000 in all, to judge by; or `validation` as given.
+
+    Both parts keep file order. Raises PersonError for labels that cannot be learnt.
+    """
+    if validation is not None:
+        return _given(examples, validation)
+    check_labels(examples)
+    rows = _rows_by_class(examples.labels)
+    shares = _shares(rows)
+    random = Random(seed)
+    held = sorted(place for label, places in rows.items() for place in random.sample(places, shares[label]))
+    if not held:
+        advice = "add rows, or give a validation file"
+        raise PersonError(f"{examples.source}: one row in each class leaves none to judge by; {advice}")
+    apart = set(held)
+    kept = [place for place in range(len(examples)) if place not in apart]
+    note = f"validation: {len(held):,} of {len(examples):,} rows, drawn by class with seed {seed}"
+    unjudged = [label for label, count in shares.items() if not count]
+    if unjudged:
+        shown = ", ".join(map(repr, unjudged[:5])) + (", ..." if len(unjudged) > 5 else "")
+        note += f"; learnt but not judged, for having too few rows: {shown}"
+    return Split(take(examples, kept), take(examples, held), note)

@@ -1,0 +1,1 @@
+"""Memory: predicted before, held during, measured after."""

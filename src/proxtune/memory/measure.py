@@ -1,0 +1,92 @@
+"""What a process holds, by the kernel's own count. Linux reads /proc; elsewhere the peak comes from getrusage."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from pathlib import Path
+
+
+def _status(field: str, pid: int | str = "self") -> int | None:
+    try:
+        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as lines:
+            for line in lines:
+                if line.startswith(field):
+                    return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    return None
+
+
+def resident_bytes(pid: int | str = "self") -> int:
+    """Bytes of RAM that a process holds now, mapped files included; 0 when it is gone."""
+    now = _status("VmRSS:", pid)
+    if now is None and pid == "self":
+        return peak_bytes()
+    return now or 0
+
+
+def peak_bytes() -> int:
+    """Largest `resident_bytes` of this process since it began, or since `reset_peak`."""
+    peak = _status("VmHWM:")
+    if peak is None:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return peak
+
+
+def reset_peak() -> None:
+    """Begin a new phase: the peak counts from what is resident now (Linux; elsewhere the peak runs on)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return
+
+
+def data_bytes() -> int | None:
+    """Private writable address space of this process (VmData), which RLIMIT_DATA limits; None where unknown."""
+    return _status("VmData:")
+
+
+def tree_bytes(pid: int) -> int:
+    """`resident_bytes` of a process and all its descendants now."""
+    children: dict[int, list[int]] = {}
+    for entry in os.listdir("/proc") if os.path.isdir("/proc") else []:
+        if entry.isdigit():
+            try:
+                fields = Path(f"/proc/{entry}/stat").read_text(errors="replace").rpartition(")")[2].split()
+            except OSError:
+                continue
+            children.setdefault(int(fields[1]), []).append(int(entry))
+    total, queue = 0, [pid]
+    while queue:
+        process = queue.pop()
+        total += resident_bytes(process)
+        queue += children.get(process, [])
+    return total
+
+
+def outer_limit_bytes() -> int | None:
+    """The smallest memory limit that a cgroup (v1 or v2) sets around this process; None without one."""
+    limits = []
+    try:
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers == "":
+                root, name = Path("/sys/fs/cgroup"), "memory.max"
+            elif "memory" in controllers.split(","):
+                root, name = Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"
+            else:
+                continue
+            folder = root / path.lstrip("/")
+            for place in (folder, *folder.parents):
+                file = place / name
+                if file.is_file():
+                    text = file.read_text().strip()
+                    if text.isdigit() and int(text) < 2**60:
+                        limits.append(int(text))
+                if place == root:
+                    break
+    except (OSError, ValueError):
+        pass
+    return min(limits, default=None)

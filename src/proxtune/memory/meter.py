@@ -1,0 +1,88 @@
+"""One interface to the memory that a budget counts: the process's RAM on a CPU, the device's memory on CUDA."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from proxtune.memory import measure
+from proxtune.memory.allocator import give_back, unload_cold_code
+
+
+class Meter(Protocol):
+    """Bytes held now, the most held since `reset`, and how to let go of what is free."""
+
+    def now(self) -> int: ...
+    def peak(self) -> int: ...
+    def reset(self) -> None: ...
+    def give_back(self) -> None: ...
+
+
+class ProcessMeter:
+    """Resident memory of this process, mapped files included."""
+
+    def now(self) -> int:
+        return measure.resident_bytes()
+
+    def peak(self) -> int:
+        return measure.peak_bytes()
+
+    def reset(self) -> None:
+        measure.reset_peak()
+
+    def give_back(self) -> None:
+        give_back()
+        unload_cold_code()
+
+
+class CudaMeter:
+    """What torch has reserved on the device, with the context that the driver keeps for us. Not yet run on a GPU."""
+
+    def __init__(self, device: Any) -> None:
+        import torch
+
+        self._cuda, self._device = torch.cuda, device
+        torch.zeros(1, device=device)  # makes the context
+        free, total = torch.cuda.mem_get_info(device)
+        self.context_bytes = total - free - torch.cuda.memory_reserved(device)
+        self.total_bytes = total
+
+    def now(self) -> int:
+        return self.context_bytes + int(self._cuda.memory_reserved(self._device))
+
+    def peak(self) -> int:
+        return self.context_bytes + int(self._cuda.max_memory_reserved(self._device))
+
+    def reset(self) -> None:
+        self._cuda.reset_peak_memory_stats(self._device)
+
+    def give_back(self) -> None:
+        self._cuda.empty_cache()
+
+    def hold(self, memory_bytes: int) -> None:
+        """Make the allocator refuse what goes beyond `memory_bytes`."""
+        share = max(0.0, (memory_bytes - self.context_bytes) / self.total_bytes)
+        self._cuda.set_per_process_memory_fraction(min(1.0, share), self._device)
+
+
+class Phases:
+    """Peak by phase of a run, in bytes of the whole tree. A phase entered twice keeps its largest peak."""
+
+    def __init__(self, meter: Meter, others_bytes: int) -> None:
+        self.meter = meter
+        self.others_bytes = others_bytes
+        self.memory_bytes: dict[str, int] = {}
+        self._current: str | None = None
+
+    def enter(self, phase: str) -> None:
+        """End the phase under way and begin another; free memory goes back in between."""
+        self.leave()
+        self._current = phase
+        self.meter.reset()
+
+    def leave(self) -> None:
+        """End the phase under way."""
+        if self._current is not None:
+            peak = self.meter.peak() + self.others_bytes
+            self.memory_bytes[self._current] = max(peak, self.memory_bytes.get(self._current, 0))
+            self._current = None
+            self.meter.give_back()

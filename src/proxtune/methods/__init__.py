@@ -1,0 +1,8 @@
+"""Methods: one file a way to train, one line here."""
+
+from __future__ import annotations
+
+from proxtune.methods import full, layers, lora, probe
+from proxtune.methods.method import Method
+
+METHODS: dict[str, Method] = {m.METHOD.name: m.METHOD for m in (probe, lora, layers, full)}

@@ -1,0 +1,24 @@
+"""full: every weight learns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from proxtune.methods.method import Method, Prior, unchanged
+from proxtune.plan import Plan
+
+
+def _prepare(model: Any, plan: Plan) -> Any:
+    model.requires_grad_(True)
+    return model
+
+
+METHOD = Method(
+    name="full",
+    uses_gradients=True,
+    learning_rate=1e-4,
+    variants=lambda blocks, knobs: [{}],
+    prepare=_prepare,
+    finish=unchanged,
+    prior=lambda plan, blocks: Prior(ceiling=1.0, gap=0.10, pace=0.9),
+)

@@ -1,0 +1,38 @@
+"""The probe's head: multinomial logistic regression by scikit-learn, in a process that never imports torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def fit_head(folder: Path) -> None:
+    """Fit the head on `features.npz` (train, labels, held, held_labels) in `folder`; writes `head.npz` (weight, bias).
+
+    Standardised features, multinomial logistic regression; the strength of its penalty is chosen on held-out rows.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    with np.load(folder / "features.npz", allow_pickle=False) as arrays:
+        train, labels = arrays["train"], arrays["labels"]
+        held, held_labels, classes = arrays["held"], arrays["held_labels"], int(arrays["classes"])
+        has_bias = bool(arrays["has_bias"])
+    deviation = train.std(0) + 1e-6
+    mean = train.mean(0) if has_bias else np.zeros_like(deviation)  # without a bias there is nowhere to put the shift
+    train, held = (train - mean) / deviation, (held - mean) / deviation
+    best: tuple[float, Any] = (-1.0, None)
+    for strength in (0.003, 0.03, 0.3):
+        model = LogisticRegression(C=strength, max_iter=500, fit_intercept=has_bias).fit(train, labels)
+        best = max(best, (float(model.score(held, held_labels)), model), key=lambda pair: pair[0])
+    found = best[1]
+    coefficients, intercepts = found.coef_, found.intercept_
+    if len(found.classes_) == 2:  # one row of log-odds: half to each side
+        coefficients = np.vstack([-coefficients[0] / 2, coefficients[0] / 2])
+        intercepts = np.array([-intercepts[0] / 2, intercepts[0] / 2])
+    weight = np.zeros((classes, train.shape[1]), dtype=np.float32)
+    bias = np.full(classes, -20.0, dtype=np.float32)  # a class that training never showed is never chosen
+    weight[found.classes_] = coefficients / deviation
+    bias[found.classes_] = intercepts - (coefficients / deviation) @ mean
+    np.savez(folder / "head.npz", weight=weight, bias=bias)

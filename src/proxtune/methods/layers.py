@@ -1,0 +1,49 @@
+"""layers: the last n blocks and what follows them learn; embeddings and earlier blocks stay.
+
+With all blocks chosen this is full fine-tuning less the embeddings, which hold half the weights of a small model and
+learn little from a small data set.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from proxtune.methods.method import Method, Prior, unchanged
+from proxtune.models import blocks_of
+from proxtune.plan import Plan
+from proxtune.recipe import Knobs
+
+
+def _variants(blocks: int, knobs: Knobs) -> list[dict[str, Any]]:
+    if knobs.last_layers is not None:
+        return [{"last_layers": max(1, min(blocks, knobs.last_layers))}]
+    counts = sorted({blocks, -(-2 * blocks // 3), -(-blocks // 3), 1}, reverse=True)
+    return [{"last_layers": count} for count in counts]
+
+
+def _prepare(model: Any, plan: Plan) -> Any:
+    name, blocks = blocks_of(model)
+    first = len(blocks) - plan.last_layers
+    learning = False
+    for parameter_name, parameter in model.named_parameters():
+        # parameters come in the order of the forward pass: what follows the first learning block learns too
+        if parameter_name.startswith(f"{name}."):
+            learning = int(parameter_name[len(name) + 1 :].split(".", 1)[0]) >= first
+        parameter.requires_grad_(learning)
+    return model
+
+
+def _prior(plan: Plan, blocks: int) -> Prior:
+    share = plan.last_layers / blocks
+    return Prior(ceiling=0.94 + 0.058 * share, gap=0.10, pace=0.8)
+
+
+METHOD = Method(
+    name="layers",
+    uses_gradients=True,
+    learning_rate=1e-4,
+    variants=_variants,
+    prepare=_prepare,
+    finish=unchanged,
+    prior=_prior,
+)

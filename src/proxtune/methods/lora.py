@@ -1,0 +1,49 @@
+"""lora: low-rank adapters on every linear layer of the body (peft), head in full; merged at the end unless kept.
+
+Source: Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, ICLR 2022.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from proxtune.memory.lean import import_peft
+from proxtune.methods.method import Method, Prior
+from proxtune.plan import Plan
+from proxtune.recipe import Knobs
+
+_RANKS = (16, 4)
+
+
+def _variants(blocks: int, knobs: Knobs) -> list[dict[str, Any]]:
+    return [{"rank": knobs.rank}] if knobs.rank is not None else [{"rank": rank} for rank in _RANKS]
+
+
+def _prepare(model: Any, plan: Plan) -> Any:
+    peft = import_peft()
+    adapters = peft.LoraConfig(
+        task_type=peft.TaskType.SEQ_CLS,
+        r=plan.rank,
+        lora_alpha=2 * plan.rank,
+        lora_dropout=0.0,  # a batch must give the same gradient however it is cut
+        target_modules="all-linear",
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # peft warns of the head's copy, which is meant
+        return peft.get_peft_model(model, adapters)
+
+
+def _finish(model: Any, plan: Plan) -> Any:
+    return model if plan.keep_adapter else model.merge_and_unload()
+
+
+METHOD = Method(
+    name="lora",
+    uses_gradients=True,
+    learning_rate=1e-3,
+    variants=_variants,
+    prepare=_prepare,
+    finish=_finish,
+    prior=lambda plan, blocks: Prior(ceiling=0.985 if plan.rank >= 8 else 0.975, gap=0.11, pace=1.1),
+)

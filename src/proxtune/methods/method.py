@@ -1,0 +1,53 @@
+"""What a method is: the contract that every file in this folder fills in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from proxtune.plan import Plan
+from proxtune.recipe import Knobs
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """What a method is expected to reach before it is tried: ceiling − gap · exp(−epochs / pace).
+
+    Shares of the accuracy that full fine-tuning reaches given time. They only order plans that fit; the validation rows
+    judge the result. Figures: medians of our own runs, `docs/architecture.md` has the table.
+    """
+
+    ceiling: float
+    gap: float
+    pace: float
+
+    def expected(self, epochs: float) -> float:
+        """Expected share after `epochs` passes over the data."""
+        return self.ceiling - self.gap * math.exp(-epochs / self.pace)
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One way to train.
+
+    `variants(blocks, knobs)` lists the knobs worth considering, as keyword arguments for `Plan`.
+    `prepare(model, plan)` marks what is trainable and returns the model to train (it may wrap it).
+    `finish(model, plan)` gives back the plain transformers model.
+    `prior(plan, blocks)` says what to expect of a variant.
+    `learning_rate` is for a model 384 wide; wider ones take proportionally less.
+    """
+
+    name: str
+    uses_gradients: bool
+    learning_rate: float
+    variants: Callable[[int, Knobs], list[dict[str, Any]]]
+    prepare: Callable[[Any, Plan], Any]
+    finish: Callable[[Any, Plan], Any]
+    prior: Callable[[Plan, int], Prior]
+
+
+def unchanged(model: Any, plan: Plan) -> Any:
+    """For methods that train the plain model itself."""
+    return model

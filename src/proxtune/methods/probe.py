@@ -1,0 +1,70 @@
+"""probe: the body is frozen; a logistic regression on its features becomes the model's own classification layer.
+
+The features are what the model feeds its last linear layer, so the fitted coefficients are that layer's weights and the
+result is a plain transformers model. scikit-learn fits them in a process of its own (`methods/head.py`): its imports do not
+share the budget with the language model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from proxtune.methods.method import Method, Prior, unchanged
+from proxtune.plan import Plan
+
+
+def _prepare(model: Any, plan: Plan) -> Any:
+    model.requires_grad_(False)
+    return model
+
+
+def features(model: Any, batches: Iterable[tuple[np.ndarray, Any, Any]], rows: int, amp: bool) -> np.ndarray:
+    """What the last linear layer sees: (rows, width) float32. `batches` yields (row numbers, ids, mask)."""
+    import torch
+
+    from proxtune.models import head_of
+
+    _, head = head_of(model)
+    seen: list[Any] = []
+    hook = head.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    out = np.empty((rows, head.in_features), dtype=np.float32)
+    model.eval()
+    try:
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=amp):
+            for numbers, ids, mask in batches:
+                model(input_ids=ids, attention_mask=mask)
+                found = seen.pop().float()  # (rows, width), or (rows, length, width) for decoders
+                if found.dim() == 3:
+                    found = found[torch.arange(len(found)), mask.sum(1) - 1]
+                out[numbers] = found.numpy()
+    finally:
+        hook.remove()
+    return out
+
+
+def install_head(model: Any, path: Path) -> None:
+    """Put the fitted coefficients into the model's last linear layer; a head without bias takes none."""
+    import torch
+
+    from proxtune.models import head_of
+
+    _, head = head_of(model)
+    with np.load(path, allow_pickle=False) as arrays, torch.no_grad():
+        head.weight.copy_(torch.from_numpy(arrays["weight"]))
+        if head.bias is not None:
+            head.bias.copy_(torch.from_numpy(arrays["bias"]))
+
+
+METHOD = Method(
+    name="probe",
+    uses_gradients=False,
+    learning_rate=0.0,
+    variants=lambda blocks, knobs: [{}],
+    prepare=_prepare,
+    finish=unchanged,
+    prior=lambda plan, blocks: Prior(ceiling=0.86, gap=0.0, pace=1.0),
+)

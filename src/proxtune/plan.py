@@ -1,0 +1,90 @@
+"""A plan: a method with every knob set, and what it is predicted to cost."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+PHASES = ("load", "prepare", "train", "evaluate", "save")
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a plan is predicted, or was measured, to use.
+
+    `memory_bytes` by phase, of the whole process tree; `terms` names what the phase `train` is made of.
+    """
+
+    memory_bytes: dict[str, int]
+    seconds: float
+    flops: float
+    terms: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def peak_bytes(self) -> int:
+        """The largest phase: what a memory budget must hold."""
+        return max(self.memory_bytes.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A method with every knob set. `micro_batch` counts rows of the longest kind; shorter rows may go more at a time."""
+
+    method: str
+    dtype: str
+    batch: int
+    micro_batch: int
+    max_length: int
+    checkpointing: bool
+    optimizer: str
+    learning_rate: float
+    epochs: float
+    steps: int
+    trainable: int
+    allocator: str = "fast"
+    rank: int = 0
+    last_layers: int = 0
+    keep_adapter: bool = False
+    expected: float = 0.0
+    cost: Cost = field(default_factory=lambda: Cost({}, 0.0, 0.0))
+
+    @property
+    def name(self) -> str:
+        """Short words for tables: 'lora r16 · bf16 · 8×4'."""
+        detail = {"lora": f" r{self.rank}", "layers": f" {self.last_layers}"}.get(self.method, "")
+        extra = " · checkpointing" if self.checkpointing else ""
+        light = f" · {self.optimizer}" if self.optimizer not in ("adamw", "none") else ""
+        return f"{self.method}{detail} · {self.dtype} · {self.micro_batch}/{self.batch}{extra}{light}"
+
+    def with_micro_batch(self, micro_batch: int) -> Plan:
+        """The same plan, effective batch, order and steps, in smaller bites."""
+        return replace(self, micro_batch=micro_batch)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A candidate that does not fit, and why, in words."""
+
+    plan: Plan
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Infeasible:
+    """No candidate fits: the nearest plan, and by how much it misses the budget."""
+
+    nearest: Plan
+    shortfall_bytes: int
+    shortfall_seconds: float
+    message: str
+
+
+def plan_as_dict(plan: Plan) -> dict[str, Any]:
+    """Plain values for JSON."""
+    return asdict(plan) | {"name": plan.name}
+
+
+def plan_from_dict(raw: dict[str, Any]) -> Plan:
+    """The inverse of `plan_as_dict`."""
+    raw = {key: value for key, value in raw.items() if key != "name"}
+    return Plan(**(raw | {"cost": Cost(**raw["cost"])}))

@@ -1,0 +1,83 @@
+"""The recipe: all that a person asked for, in one value that a run folder keeps as `recipe.toml`."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from proxtune.budget import Budget
+
+DEFAULT_MODEL = "minilm"
+DEFAULT_BATCH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Knobs:
+    """What the person fixed by hand; None leaves the choice to the planner."""
+
+    micro_batch: int | None = None
+    batch: int | None = None
+    max_length: int | None = None
+    dtype: str | None = None  # "fp32" or "bf16"
+    checkpointing: bool | None = None
+    optimizer: str | None = None  # "adamw" or "adafactor"
+    learning_rate: float | None = None
+    epochs: float | None = None
+    rank: int | None = None
+    last_layers: int | None = None
+    keep_adapter: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A run as it was asked for. Two equal recipes on equal data make equal runs (on equal machines, where time does not bind)."""
+
+    data: str
+    out: str
+    task: str | None = None
+    model: str = DEFAULT_MODEL
+    method: str = "auto"
+    seed: int = 0
+    budget: Budget = field(default_factory=Budget)
+    validation: str | None = None
+    text_column: str | None = None
+    label_column: str | None = None
+    device: str = "auto"
+    knobs: Knobs = field(default_factory=Knobs)
+
+    def as_dict(self) -> dict[str, object]:
+        """Nested plain values without the Nones, as TOML has no null."""
+        raw = asdict(self)
+        raw["budget"] = self.budget.as_dict()
+        return {
+            key: {k: v for k, v in value.items() if v is not None} if isinstance(value, dict) else value
+            for key, value in raw.items()
+            if value is not None
+        }
+
+
+def write_recipe(recipe: Recipe, path: Path) -> None:
+    """Write `recipe` as TOML."""
+    top, tables = [], []
+    for key, value in recipe.as_dict().items():
+        if isinstance(value, dict):
+            if value:
+                tables.append(f"\n[{key}]\n" + "".join(f"{k} = {_toml(v)}\n" for k, v in value.items()))
+        else:
+            top.append(f"{key} = {_toml(value)}\n")
+    path.write_text("".join(top + tables), encoding="utf-8")
+
+
+def _toml(value: object) -> str:
+    # JSON's strings are TOML's, but for surrogate pairs and DEL
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The recipe that `write_recipe` wrote."""
+    raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    raw["budget"] = Budget(**raw.get("budget", {}))
+    raw["knobs"] = Knobs(**raw.get("knobs", {}))
+    return Recipe(**raw)

@@ -1,0 +1,18 @@
+"""The rows of a run: what its recipe names, split the same way in every process."""
+
+from __future__ import annotations
+
+from proxtune.data import read_examples, read_split, split_examples
+from proxtune.examples import Examples, Split
+from proxtune.recipe import Recipe
+
+
+def read_split_of(recipe: Recipe) -> Split:
+    """The rows to learn from and to judge by. Raises PersonError for data that do not do."""
+    examples = read_examples(recipe.data, text_column=recipe.text_column, label_column=recipe.label_column)
+    held: Examples | None
+    if recipe.validation is not None:
+        held = read_examples(recipe.validation, text_column=recipe.text_column, label_column=recipe.label_column)
+    else:
+        held = read_split(recipe.data, "validation", text_column=recipe.text_column, label_column=recipe.label_column)
+    return split_examples(examples, held, recipe.seed)

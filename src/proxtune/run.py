@@ -1,0 +1,342 @@
+"""A run, from the recipe to the report. This process supervises: each stage below is a process of its own.
+
+    recipe → learn (examples → task → model → plan → train → evaluate → artifact) → baselines → report
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from proxtune.budget import Budget
+from proxtune.durable import write_json
+from proxtune.errors import Interrupted, PersonError
+from proxtune.memory.measure import outer_limit_bytes
+from proxtune.recipe import DEFAULT_MODEL, Knobs, Recipe, write_recipe
+from proxtune.stages import StageFailed, run_stage
+
+Record = dict[str, Any]
+Listen = Callable[[Record], None]
+TASKS = ("classify",)
+METHOD_NAMES = ("auto", "probe", "lora", "layers", "full")
+_LEARN_TRIES = 3
+
+
+class Infeasible(PersonError):
+    """No plan fits the budget; `record` has the nearest plan and the shortfall."""
+
+    def __init__(self, record: Record) -> None:
+        super().__init__(record["message"])
+        self.record = record
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A finished run: its folder, its result and its model's use."""
+
+    folder: Path
+    result: Record
+
+    @property
+    def labels(self) -> list[str]:
+        """The classes, in the order of `predict_proba`'s columns."""
+        return list(self.result["data"]["labels"])
+
+    def predict(self, texts: Sequence[str]) -> list[str]:
+        """The label of each text."""
+        return [row["label"] for row in predictions(self.folder, texts=texts)]
+
+    def predict_proba(self, texts: Sequence[str]) -> list[list[float]]:
+        """The probability of each label for each text."""
+        return [row["probabilities"] for row in predictions(self.folder, texts=texts)]
+
+    def evaluate(self, data: str | Path) -> Record:
+        """Metrics on another file."""
+        return evaluate(self.folder, str(data))
+
+
+def tune(
+    data: str | Path,
+    *,
+    out: str | Path,
+    budget: Budget | None = None,
+    task: str | None = None,
+    model: str = DEFAULT_MODEL,
+    method: str = "auto",
+    seed: int = 0,
+    validation: str | Path | None = None,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    listen: Listen | None = None,
+    **knobs: Any,
+) -> Run:
+    """Fine-tune `model` on `data` inside `budget`; the run folder `out` must not exist yet.
+
+    `knobs` fixes what the planner would choose (`micro_batch`, `dtype`, `epochs`, … see `proxtune.recipe.Knobs`); `listen`
+    receives each record as it happens. Raises PersonError (Infeasible among them) and Interrupted.
+    """
+    recipe = Recipe(
+        data=str(data), out=str(out), task=task, model=model, method=method, seed=seed, budget=budget or Budget(),
+        validation=None if validation is None else str(validation), text_column=text_column, label_column=label_column,
+        knobs=Knobs(**knobs),
+    )  # fmt: skip
+    return Run(Path(out), train(recipe, listen))
+
+
+def open_run(folder: str | Path) -> Run:
+    """A finished run from its folder. Raises PersonError when there is none."""
+    return Run(Path(folder), read_result(folder))
+
+
+def train(recipe: Recipe, listen: Listen | None = None, started: float | None = None) -> Record:
+    """Carry a recipe out; returns what `result.json` holds."""
+    started = time.monotonic() if started is None else started
+    recipe = checked(recipe)
+    folder = claim_folder(recipe.out)
+    journal = Journal(folder / "metrics.jsonl", listen)
+    try:
+        write_recipe(recipe, folder / "recipe.toml")
+        learned = _learn(recipe, folder, started, journal)
+        journal.say({"kind": "phase", "phase": "baselines", "seconds": time.monotonic() - started})
+        compared = run_stage("baselines", {"folder": str(folder)})
+        result = result_of(recipe, learned, compared, time.monotonic() - started, folder)
+        write_json(folder / "result.json", result)
+        journal.say({"kind": "phase", "phase": "report", "seconds": time.monotonic() - started})
+        run_stage("report", {"folder": str(folder)})
+        # the report is part of the time: the result on disk says when everything was there
+        result["measured"]["seconds"] = round(time.monotonic() - started, 2)
+        write_json(folder / "result.json", result)
+    except (PersonError, Interrupted):
+        if not (folder / "model").is_dir():
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    if result["status"] == "interrupted":
+        raise Interrupted(f"interrupted; the best model so far is in {folder / 'model'}")
+    return result
+
+
+def plan(recipe: Recipe, listen: Listen | None = None) -> Record:
+    """What fits, what it would cost, what was refused and why. Leaves no files. Raises Infeasible."""
+    import tempfile
+
+    recipe = checked(recipe)
+    with tempfile.TemporaryDirectory(prefix="proxtune-plan-") as name:
+        folder = Path(name)
+        write_recipe(recipe, folder / "recipe.toml")
+        job = {"folder": name, "started": time.monotonic(), "plan_only": True}
+        found = run_stage("learn", job, listen)
+    if found["status"] == "infeasible":
+        raise Infeasible(found)
+    return found
+
+
+def checked(recipe: Recipe) -> Recipe:
+    """The recipe with its names checked and its memory no larger than the limit set around this process."""
+    if recipe.task is not None and recipe.task not in TASKS:
+        raise PersonError(f"task {recipe.task!r} is not here yet; this version does: {', '.join(TASKS)}")
+    if recipe.method not in METHOD_NAMES:
+        raise PersonError(f"unknown method {recipe.method!r}; choose one of {', '.join(METHOD_NAMES)}")
+    knobs = recipe.knobs
+    for name in ("micro_batch", "batch", "max_length", "rank", "last_layers", "epochs", "learning_rate"):
+        value = getattr(knobs, name)
+        if value is not None and value <= 0:
+            raise PersonError(f"--{name.replace('_', '-')} {value} must be more than zero")
+    if knobs.dtype not in (None, "fp32", "bf16"):
+        raise PersonError(f"unknown dtype {knobs.dtype!r}; choose fp32 or bf16")
+    if knobs.optimizer not in (None, "adamw", "adafactor"):
+        raise PersonError(f"unknown optimizer {knobs.optimizer!r}; choose adamw or adafactor")
+    if knobs.micro_batch is not None and knobs.batch is not None and knobs.micro_batch > knobs.batch:
+        raise PersonError(f"--micro-batch {knobs.micro_batch} is more than --batch {knobs.batch}; a micro-batch is a part of a batch")
+    outer = outer_limit_bytes()
+    if outer is not None and (recipe.budget.memory is None or recipe.budget.memory > outer):
+        budget = Budget(**(recipe.budget.as_dict() | {"memory": outer}))
+        recipe = dataclasses.replace(recipe, budget=budget)
+    return dataclasses.replace(
+        recipe,
+        task=recipe.task or "classify",
+        data=_absolute(recipe.data),
+        validation=None if recipe.validation is None else _absolute(recipe.validation),
+        model=_absolute(recipe.model) if Path(recipe.model).is_dir() else recipe.model,
+    )
+
+
+def _absolute(name: str) -> str:
+    return str(Path(name).resolve()) if Path(name).exists() else name
+
+
+def claim_folder(out: str) -> Path:
+    """Make the run folder; one that is there already is never touched."""
+    folder = Path(out)
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError as error:
+        raise PersonError(f"the folder {out} is already there and is never overwritten; choose another --out") from error
+    except OSError as error:
+        raise PersonError(f"the folder {out} cannot be made: {error.strerror}; choose another --out") from error
+    return folder.resolve()
+
+
+class Journal:
+    """Appends each record to `metrics.jsonl` and passes it on. State: the open file."""
+
+    def __init__(self, path: Path, listen: Listen | None) -> None:
+        self._file = path.open("a", encoding="utf-8")
+        self._listen = listen
+
+    def say(self, record: Record) -> None:
+        """One record, on disk before anyone hears of it."""
+        if record.get("kind") != "plan":  # has a file of its own
+            self._file.write(json.dumps(record) + "\n")
+            self._file.flush()
+        if self._listen is not None:
+            self._listen(record)
+
+
+def _learn(recipe: Recipe, folder: Path, started: float, journal: Journal) -> Record:
+    """The stage `learn`, again with less memory when the system kills it; with the head fitted in between for `probe`."""
+    killed: list[Record] = []
+    for attempt in range(_LEARN_TRIES):
+        job = {"folder": str(folder), "started": started}
+        try:
+            learned = run_stage("learn", job, journal.say)
+            if learned["status"] == "features":
+                head = run_stage("head", job)
+                learned = run_stage("learn", job, journal.say)
+                learned["memory_bytes"]["train"] = max(learned["memory_bytes"]["train"], head["peak_bytes"])
+            break
+        except StageFailed as failure:
+            memory = recipe.budget.memory
+            if "SIGKILL" not in str(failure) or memory is None or attempt == _LEARN_TRIES - 1:
+                raise
+            smaller = round(0.9 * memory)
+            step = {
+                "kind": "step_down", "at_step": 0, "seconds": round(time.monotonic() - started, 2),
+                "from": f"{memory} bytes", "to": f"{smaller} bytes", "why": "the system killed the process",
+            }  # fmt: skip
+            killed.append(step)
+            journal.say(step)
+            budget = Budget(**(recipe.budget.as_dict() | {"memory": smaller}))
+            recipe = dataclasses.replace(recipe, budget=budget)
+            shutil.rmtree(folder / "snapshots", ignore_errors=True)
+            write_recipe(recipe, folder / "recipe.toml")
+    if learned["status"] == "infeasible":
+        raise Infeasible(learned)
+    learned["step_downs"] = killed + learned["step_downs"]
+    return learned
+
+
+def result_of(recipe: Recipe, learned: Record, compared: Record, seconds: float, folder: Path) -> Record:
+    """What `result.json` holds."""
+    memory = dict(learned["memory_bytes"])
+    baselines = compared["baselines"]
+    accuracy = learned["metrics"]["accuracy"]
+    best_baseline = max(score["accuracy"] for score in baselines.values() if "accuracy" in score)
+    beats = accuracy > best_baseline
+    return {
+        "status": learned["status"],
+        "task": recipe.task,
+        "model": recipe.model,
+        "model_source": learned["model_source"],
+        "method": learned["plan"]["method"],
+        "plan": learned["plan"],
+        "budget": recipe.budget.as_dict(),
+        "predicted": learned["predicted"],
+        "measured": {
+            "memory_bytes": memory,
+            "seconds": round(seconds, 2),
+            "flops": learned["flops"],
+            "baselines_bytes": compared["peak_bytes"],
+        },
+        "artifact_bytes": learned["artifact_bytes"],
+        "metrics": learned["metrics"],
+        "baselines": baselines,
+        "beats_baselines": beats,
+        "verdict": verdict(accuracy, best_baseline),
+        "steps": learned["steps"],
+        "examples_seen": learned["examples_seen"],
+        "step_downs": learned["step_downs"],
+        "seed": recipe.seed,
+        "versions": versions(),
+        "data": learned["data"],
+        "confusion": learned["confusion"],
+        "mistakes": learned["mistakes"],
+        "evaluations": {},
+    }
+
+
+def verdict(accuracy: float, baseline: float) -> str:
+    """One sentence on whether the language model earned its keep."""
+    if accuracy > baseline:
+        return f"The language model is right on {accuracy:.1%} of the validation rows, {100 * (accuracy - baseline):.1f} points above the best baseline."
+    return (
+        f"The language model does not beat the baselines: {accuracy:.1%} against {baseline:.1%}. "
+        "Use the baseline, or give more memory, time or data."
+    )
+
+
+def versions() -> Record:
+    """Versions of what a result depends on."""
+    names = ("proxtune", "torch", "transformers", "peft", "scikit-learn", "numpy")
+    found: Record = {"python": platform.python_version(), "machine": platform.machine()}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def read_result(folder: str | Path) -> Record:
+    """`result.json` of a run folder. Raises PersonError when there is none."""
+    path = Path(folder) / "result.json"
+    try:
+        result: Record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise PersonError(f"{folder} is not a finished run (no result.json); give the folder that `proxtune train --out` made") from error
+    except (OSError, ValueError) as error:
+        raise PersonError(f"{path} cannot be read: {error}") from error
+    return result
+
+
+def _need_model(folder: str | Path) -> Path:
+    read_result(folder)
+    place = Path(folder).resolve()
+    if not (place / "model").is_dir():
+        raise PersonError(f"{folder} has no model/ folder; train again")
+    return place
+
+
+def predictions(folder: str | Path, *, texts: Sequence[str] = (), file: str | None = None) -> list[Record]:
+    """For each text (or row of `file`): text, label and probabilities, in order."""
+    place = _need_model(folder)
+    rows: list[Record] = []
+    job = {"folder": str(place), "texts": list(texts), "file": None if file is None else _absolute(file)}
+    run_stage("apply", job, lambda record: rows.append(record) if record.get("kind") == "prediction" else None)
+    return rows
+
+
+def evaluate(folder: str | Path, data: str) -> Record:
+    """Metrics on the rows of `data`, with the baselines' beside them; kept in the run's result and report."""
+    place = _need_model(folder)
+    found = run_stage("apply", {"folder": str(place), "file": _absolute(data), "evaluate": True})
+    compared = run_stage("baselines", {"folder": str(place), "file": _absolute(data)})
+    found["baselines"] = compared["baselines"]
+    result = read_result(place)
+    result.setdefault("evaluations", {})[Path(data).name] = found
+    write_json(place / "result.json", result)
+    run_stage("report", {"folder": str(place)})
+    return found
+
+
+def report(folder: str | Path) -> Path:
+    """Write the report of a run again; returns its path."""
+    read_result(folder)
+    return Path(run_stage("report", {"folder": str(Path(folder).resolve())})["report"])

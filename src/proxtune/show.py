@@ -1,0 +1,121 @@
+"""What a person sees while a run is on: words and a progress bar on stderr."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from proxtune.budget import Budget, format_bytes, format_seconds
+
+Record = dict[str, Any]
+_console = Console(stderr=True, highlight=False, soft_wrap=True, width=None if sys.stderr.isatty() else 160)
+_PHASES = {
+    "read": "reading the data",
+    "plan": "planning: tracing and rehearsing",
+    "train": "training",
+    "evaluate": "judging the best model",
+    "save": "saving",
+    "baselines": "baselines: majority class, TF-IDF with logistic regression",
+    "report": "report",
+}
+
+
+class Progress:
+    """Hears a run's records and shows them; on a terminal with a bar, elsewhere a line at each milestone."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._bar = Bar(
+            TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[words]}"),
+            console=_console, transient=True,
+        )  # fmt: skip
+        self._task: Any = None
+
+    def __enter__(self) -> Progress:
+        if _console.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if _console.is_terminal:
+            self._bar.stop()
+
+    def hear(self, record: Record) -> None:
+        """Show one record."""
+        kind = record.get("kind")
+        if kind == "phase":
+            _console.print(f"[dim]{record['seconds']:6.1f} s[/]  {_PHASES.get(record['phase'], record['phase'])}")
+        elif kind == "data":
+            _console.print(f"          {record['train_rows']} rows to learn from, {record['validation_rows']} to judge by; labels: {', '.join(record['labels'][:8])}", markup=False)
+            for note in record["notes"]:
+                _console.print(f"          {note}", markup=False)
+        elif kind == "plan":
+            chosen = record["chosen"]
+            _console.print(
+                f"          plan: {chosen['name']}, {chosen['steps']} steps ({chosen['epochs']:.1f} epochs), promised "
+                f"{format_bytes(max(chosen['cost']['memory_bytes'].values()))} and {format_seconds(chosen['cost']['seconds'])}",
+                markup=False,
+            )
+        elif kind == "validation":
+            star = "  best so far" if record["best"] else ""
+            _console.print(f"[dim]{record['seconds']:6.1f} s[/]  step {record['step']}: accuracy {record['accuracy']:.3f}, loss {record['loss']:.3f}{star}")
+        elif kind == "step_down":
+            _console.print(f"{record['seconds']:6.1f} s  step down: {record['from']} → {record['to']} ({record['why']})", markup=False)
+        elif kind == "schedule":
+            _console.print(f"{record['seconds']:6.1f} s  slower than planned: {record['from']} → {record['to']} steps", markup=False)
+        elif kind == "step" and _console.is_terminal:
+            self._step(record)
+
+    def _step(self, record: Record) -> None:
+        memory = format_bytes(record["memory_bytes"]) + (f" of {format_bytes(self._budget.memory)}" if self._budget.memory else "")
+        left = f" · {format_seconds(max(0.0, self._budget.time - record['seconds']))} left" if self._budget.time else ""
+        words = f"{record['step']}/{record['steps']} · loss {record['loss']:.3f} · {memory}{left}"
+        if self._task is None:
+            self._task = self._bar.add_task("training", total=record["steps"], words=words)
+        self._bar.update(self._task, completed=record["step"], total=record["steps"], words=words)
+
+
+def show_plan(found: Record) -> None:
+    """The plan table: what was chosen, what fits, what was refused and why."""
+    table = Table(title="plans", title_justify="left", box=None, pad_edge=False)
+    for name in ("plan", "memory", "time", "epochs", "expected", "fate"):
+        table.add_column(name, justify="left" if name in ("plan", "fate") else "right", no_wrap=name == "plan")
+    for row in found["table"]:
+        plan, cost = row["plan"], row["plan"]["cost"]
+        style = {"chosen": "bold green", "refused": "dim"}.get(row["status"])
+        table.add_row(
+            plan["name"], format_bytes(max(cost["memory_bytes"].values())), format_seconds(cost["seconds"]),
+            f"{plan['epochs']:.1f}", f"{plan['expected']:.3f}", row["reason"] if row["status"] != "chosen" else "chosen", style=style,
+        )  # fmt: skip
+    _console.print(table)
+
+
+def show_result(result: Record, out: str) -> None:
+    """The result in a few lines."""
+    memory, limit = result["measured"]["memory_bytes"], result["budget"]["memory"]
+    peak = max(memory.values())
+    promised = max(result["predicted"]["memory_bytes"].values())
+    _console.print(result["verdict"], markup=False)
+    _console.print(
+        f"memory {format_bytes(peak)} (promised {format_bytes(promised)}" + (f", budget {format_bytes(limit)}" if limit else "")
+        + f"), {format_seconds(result['measured']['seconds'])} (promised {format_seconds(result['predicted']['seconds'])})",
+        markup=False,
+    )  # fmt: skip
+    _console.print(f"model:  {out}/model\nreport: {out}/report.html", markup=False)
+
+
+def show_evaluation(found: Record, name: str) -> None:
+    """Metrics beside the baselines'."""
+    metrics = found["metrics"]
+    _console.print(f"{name}: {found['rows']} rows, accuracy {metrics['accuracy']:.4f}, macro-F1 {metrics['macro_f1']:.4f}", markup=False)
+    for baseline, scores in found.get("baselines", {}).items():
+        if "accuracy" in scores:
+            _console.print(f"  {baseline}: accuracy {scores['accuracy']:.4f}", markup=False)
+    if found.get("truncated_rows"):
+        _console.print(f"  {found['truncated_rows']} texts were longer than the model takes and were cut", markup=False)

@@ -1,0 +1,201 @@
+"""Stages: the processes of a run. The supervisor stays small; each stage brings its own imports and takes them along.
+
+A stage speaks JSON lines on its standard output, the last of which is `{"kind": "end", …}`; people's words go to stderr.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from proxtune.errors import Interrupted, PersonError
+from proxtune.memory import measure
+
+Record = dict[str, Any]
+_SUPERVISOR_GROWTH_BYTES = 3_000_000  # what this process may still take while a stage runs
+_LAST_WORDS = 4000
+
+
+class StageFailed(Exception):
+    """A stage died of a fault of ours, or was killed; the message has its last words. Exit code 1."""
+
+
+def run_stage(name: str, job: Record, listen: Callable[[Record], None] | None = None) -> Record:
+    """Run a stage in a process of its own and return what it ends with; other records go to `listen` as they come.
+
+    Raises PersonError and Interrupted as the stage did, StageFailed for anything else.
+    """
+    others = measure.resident_bytes() + _SUPERVISOR_GROWTH_BYTES
+    command = [sys.executable, "-m", "proxtune.stages", name]
+    environment = os.environ | {"PROXTUNE_JOB": json.dumps(job | {"others_bytes": others})}
+    # oneDNN keeps a compiled kernel for each shape it met; unbounded (1,024), that grew by 300 MB over a run
+    environment.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True, start_new_session=True
+    ) as stage:
+        words: list[str] = []
+        assert stage.stdout is not None and stage.stderr is not None
+        reader = threading.Thread(target=_keep_last_words, args=(stage.stderr, words), daemon=True)
+        reader.start()
+        end: Record | None = None
+        with _passing_interrupts_to(stage):
+            for line in stage.stdout:
+                record = _record(line)
+                if record is None:
+                    continue
+                if record.get("kind") == "end":
+                    end = record
+                elif listen is not None:
+                    listen(record)
+            status = stage.wait()
+        reader.join(timeout=2)
+    return _outcome(name, status, end, "".join(words))
+
+
+def _outcome(name: str, status: int, end: Record | None, words: str) -> Record:
+    if end is None:
+        how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+        if status == -signal.SIGKILL:
+            how += " (the system may be out of memory)"
+        raise StageFailed(f"the stage {name!r} {how}\n{words[-_LAST_WORDS:]}".rstrip())
+    if end["outcome"] == "person":
+        raise PersonError(end["message"])
+    if end["outcome"] == "interrupted":
+        raise Interrupted(end["message"])
+    if end["outcome"] == "fault":
+        raise StageFailed(end["message"])
+    result: Record = end["result"]
+    return result
+
+
+def _record(line: str) -> Record | None:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _keep_last_words(stream: Any, words: list[str]) -> None:
+    for line in stream:
+        words.append(line)
+        del words[:-60]
+
+
+@contextmanager
+def _passing_interrupts_to(stage: subprocess.Popen[str]) -> Iterator[None]:
+    """Ctrl-C and SIGTERM reach the stage, which ends in good order; this process waits for it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def forward(number: int, frame: Any) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            stage.send_signal(signal.SIGINT)
+
+    former = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def main(name: str) -> int:
+    """The child's side: run the stage that `name` names on the job in the environment."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: do not outlive the supervisor
+    job = json.loads(os.environ.pop("PROXTUNE_JOB"))
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what libraries print must not mix with the records
+
+    def emit(record: Record) -> None:
+        out.write(json.dumps(record) + "\n")
+        out.flush()
+
+    try:
+        end: Record = {"outcome": "done", "result": _STAGES[name](job, emit)}
+    except PersonError as error:
+        end = {"outcome": "person", "message": str(error)}
+    except (Interrupted, KeyboardInterrupt) as error:
+        end = {"outcome": "interrupted", "message": str(error)}
+    except BaseException:
+        end = {"outcome": "fault", "message": traceback.format_exc()}
+    with contextlib.suppress(BrokenPipeError):
+        emit({"kind": "end", **end})
+    return {"done": 0, "person": 2, "interrupted": 130}.get(end["outcome"], 1)
+
+
+def _learn(job: Record, emit: Callable[[Record], None]) -> Record:
+    from proxtune.clock import Clock
+    from proxtune.learn import learn
+    from proxtune.recipe import read_recipe
+
+    folder = Path(job["folder"])
+    recipe = read_recipe(folder / "recipe.toml")
+    clock = Clock(job["started"], recipe.budget.time)
+    return learn(recipe, folder, clock, job["others_bytes"], emit, plan_only=job.get("plan_only", False))
+
+
+def _head(job: Record, emit: Callable[[Record], None]) -> Record:
+    from proxtune.methods.head import fit_head
+
+    fit_head(Path(job["folder"]))
+    return {"peak_bytes": measure.peak_bytes() + job["others_bytes"]}
+
+
+def _baselines(job: Record, emit: Callable[[Record], None]) -> Record:
+    from proxtune.baselines import baseline_scores_on, run_baselines
+    from proxtune.data import read_examples
+    from proxtune.rows import read_split_of
+    from proxtune.recipe import read_recipe
+    from proxtune.tasks.labels import sorted_labels
+
+    recipe = read_recipe(Path(job["folder"]) / "recipe.toml")
+    split = read_split_of(recipe)
+    labels = sorted_labels(split.train)
+    if job.get("file") is None:
+        scores = run_baselines(split, labels, recipe.seed)
+    else:
+        columns = {"text_column": recipe.text_column, "label_column": recipe.label_column}
+        scores = baseline_scores_on(split.train, read_examples(job["file"], **columns), labels)
+    return {"baselines": scores, "peak_bytes": measure.peak_bytes() + job["others_bytes"]}
+
+
+def _report(job: Record, emit: Callable[[Record], None]) -> Record:
+    from proxtune.model_card import write_model_card
+    from proxtune.report import write_report
+
+    folder = Path(job["folder"])
+    if (folder / "model").is_dir():
+        write_model_card(folder, folder / "model")
+    return {"report": str(write_report(folder)), "peak_bytes": measure.peak_bytes() + job["others_bytes"]}
+
+
+def _apply(job: Record, emit: Callable[[Record], None]) -> Record:
+    from proxtune.apply import apply
+
+    return apply(job, emit)
+
+
+_STAGES: dict[str, Callable[[Record, Callable[[Record], None]], Record]] = {
+    "learn": _learn,
+    "head": _head,
+    "baselines": _baselines,
+    "report": _report,
+    "apply": _apply,
+}
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

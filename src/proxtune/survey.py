@@ -1,0 +1,156 @@
+"""The survey: find out what the planner needs to know of this machine, this model and these data."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from proxtune.batches import cut, epoch_batches, padded
+from proxtune.evaluate import logits_of
+from proxtune.memory.meter import Meter, ProcessMeter
+from proxtune.memory.trace import in_forked_child, trace_step
+from proxtune.methods import METHODS
+from proxtune.models import blocks_of, load_classifier
+from proxtune.plan import Plan
+from proxtune.planner import Trace, trace_key
+from proxtune.recipe import Recipe
+from proxtune.tasks.classify import Encoded, take
+from proxtune.train import can_checkpoint
+
+_NOMINAL_FLOPS_PER_SECOND = 5e10  # where nothing may be measured because nothing fits
+
+
+def bf16_pays() -> bool:
+    """Whether this processor multiplies bfloat16 in hardware; elsewhere it is emulated and slower than fp32."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    supported = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    return bool(supported()) or bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
+
+
+def padded_tokens(lengths: np.ndarray, batch: int, seed: int) -> int:
+    """Tokens of one epoch as batched, padding included; micro-batches are cut at four typical batches."""
+    if len(lengths) == 0:
+        return 0
+    limit = 4 * batch * padded(int(np.median(lengths)))
+    total = 0
+    for rows in epoch_batches(lengths, batch, seed, 0):
+        for piece in cut(rows, lengths, limit):
+            total += len(piece) * padded(int(lengths[piece].max()))
+    return total
+
+
+def model_facts(config: Any) -> dict[str, int]:
+    """Parameter counts of the classifier that `config` describes, from a model without storage."""
+    from transformers import AutoModelForSequenceClassification
+
+    with torch.device("meta"):
+        model = AutoModelForSequenceClassification.from_config(config, attn_implementation=config._attn_implementation)
+    _, blocks = blocks_of(model)
+    embeddings = {id(m.weight): m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Embedding)}
+    return {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "embedding_parameters": sum(embeddings.values()),
+        "block_parameters": sum(p.numel() for p in blocks.parameters()),
+        "linear_parameters": sum(m.weight.numel() for m in blocks.modules() if isinstance(m, torch.nn.Linear)),
+        "blocks": len(blocks),
+        "width": int(config.hidden_size),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a forked child found out about the model: traces, and operations per second of a forward pass by dtype."""
+
+    traces: dict[str, Trace]
+    flops_per_second: dict[str, float]
+
+
+def find_out(folder: Path, config: Any, data: Encoded, max_length: int, recipe: Recipe, gradients: bool) -> Findings:
+    """Trace every structure (family, dtype, checkpointing) that a candidate may have and feel the machine's pulse.
+
+    Without `gradients` only the forward pass is traced: enough to name the least plan when nothing else can fit.
+    """
+    found = in_forked_child(lambda: _find_out(folder, config, data, max_length, recipe, gradients))
+    return Findings({key: Trace(**value) for key, value in found["traces"].items()}, found["flops_per_second"])
+
+
+def _find_out(folder: Path, config: Any, data: Encoded, max_length: int, recipe: Recipe, gradients: bool) -> dict[str, Any]:
+    dtypes = [recipe.knobs.dtype] if recipe.knobs.dtype else ["bf16", "fp32"] if bf16_pays() else ["fp32"]
+    model = load_classifier(folder, config, recipe.seed).requires_grad_(False)
+    traces: dict[str, dict[str, float]] = {}
+    counted: dict[str, float] | None = None
+    for dtype in dtypes:
+        counted = traces[trace_key("forward", dtype, False)] = _trace(model, dtype, max_length, False, counted)
+    assert counted is not None
+    rates = nominal_rates(dtypes)
+    if gradients:
+        rates = pulse(model, data, dtypes, counted["forward_flops"], config.pad_token_id, ProcessMeter())
+    families = {"auto": ["layers", "lora"], "lora": ["lora"], "probe": []}.get(recipe.method, ["layers"])
+    for family in families if gradients else []:
+        model = _prepared(load_classifier(folder, config, recipe.seed), family, max_length)
+        counted = None
+        for dtype in dtypes:
+            counted = traces[trace_key(family, dtype, False)] = _trace(model, dtype, max_length, True, counted)
+            if can_checkpoint(model):
+                traces[trace_key(family, dtype, True)] = _checkpointed(counted, config, max_length)
+    return {"traces": traces, "flops_per_second": rates}
+
+
+def _checkpointed(trace: dict[str, float], config: Any, length: int) -> dict[str, float]:
+    """The trace with each block's input kept and one block's insides alive at a time; the forward pass runs twice."""
+    blocks, width = config.num_hidden_layers, config.hidden_size
+    return {
+        **trace,
+        "row_bytes": math.ceil(1.5 * trace["row_bytes"] / blocks + 4 * blocks * length * width),
+        "flops": trace["flops"] + trace["forward_flops"],
+    }
+
+
+def _prepared(model: Any, family: str, max_length: int) -> Any:
+    blocks = len(blocks_of(model)[1])
+    plan = Plan(family, "fp32", 1, 1, max_length, False, "adamw", 0.0, 1.0, 1, 0, rank=16, last_layers=blocks)
+    return METHODS[family].prepare(model, plan)
+
+
+def _trace(model: Any, dtype: str, length: int, train: bool, counted: dict[str, float] | None) -> dict[str, float]:
+    """A `Trace` as plain values, from steps of one and of three rows; operations are counted once a family."""
+    model.train(train)
+    one = trace_step(model, 1, length, dtype, train, count_flops=False)
+    three = trace_step(model, 3, length, dtype, train, count_flops=counted is None)
+    each = max(1, math.ceil((three.live_bytes - one.live_bytes) / 2))
+    return {
+        "fixed_bytes": max(0, one.live_bytes - each),
+        "row_bytes": each,
+        "forward_flops": counted["forward_flops"] if counted else three.forward_flops / (3 * length),
+        "flops": counted["flops"] if counted else three.flops / (3 * length),
+    }
+
+
+def pulse(model: Any, data: Encoded, dtypes: list[str], forward_flops: float, pad_id: int, meter: Meter) -> dict[str, float]:
+    """Operations per second of a forward pass by dtype, on one batch of 32 rows of median length, kernels warm."""
+    order = np.argsort(data.lengths, kind="stable")
+    middle = len(order) // 2
+    few = take(data, order[max(0, middle - 16) : middle + 16])
+    tokens = len(few) * padded(int(few.lengths.max()))
+    rates: dict[str, float] = {}
+    for dtype in dtypes:
+        logits_of(model, few, pad_id, dtype, tokens, meter)
+        times = []
+        for _ in range(3):
+            began = time.perf_counter()
+            logits_of(model, few, pad_id, dtype, tokens, meter)
+            times.append(time.perf_counter() - began)
+        rates[dtype] = forward_flops * tokens / sorted(times)[1]
+    return rates
+
+
+def nominal_rates(dtypes: list[str]) -> dict[str, float]:
+    """Stand-in rates for a survey that must not load the model."""
+    return dict.fromkeys(dtypes, _NOMINAL_FLOPS_PER_SECOND)

@@ -1,0 +1,1 @@
+"""Tasks: from examples to token ids, and from logits back to the person's words."""

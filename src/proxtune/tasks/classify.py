@@ -1,0 +1,90 @@
+"""Classification: one text in, one of the person's labels out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from proxtune.errors import PersonError
+from proxtune.examples import Examples
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Token ids of all rows end to end, with each row's place: row i is ids[starts[i]:starts[i + 1]].
+
+    One flat array: a list of lists takes ten times the memory.
+    """
+
+    ids: np.ndarray  # (tokens,) int32
+    starts: np.ndarray  # (rows + 1,) int64
+    labels: np.ndarray  # (rows,) int64; empty when there are none
+    truncated: int
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each row."""
+        return np.diff(self.starts)
+
+
+def longest_allowed(tokenizer: Any, config: Any) -> int:
+    """Tokens that the model takes at most."""
+    limits = [
+        limit
+        for limit in (getattr(tokenizer, "model_max_length", None), getattr(config, "max_position_embeddings", None))
+        if isinstance(limit, int) and 0 < limit < 10**6
+    ]
+    if "roberta" in config.model_type and limits:
+        limits.append(min(limits) - 2)  # its position ids begin after the padding id
+    return min(limits, default=512)
+
+
+def encode(examples: Examples, labels: list[str], tokenizer: Any, max_length: int) -> Encoded:
+    """Tokenise every row once, cut at `max_length` tokens; counts the rows that were cut.
+
+    Raises PersonError for a label that `labels` does not hold, naming its line.
+    """
+    index = {label: i for i, label in enumerate(labels)}
+    ids: list[np.ndarray] = []
+    for begin in range(0, len(examples), 1024):
+        texts = examples.texts[begin : begin + 1024]
+        for row in tokenizer(texts, add_special_tokens=True, return_attention_mask=False)["input_ids"]:
+            ids.append(np.asarray(row if row else [tokenizer.pad_token_id or 0], dtype=np.int32))
+    truncated = sum(len(row) > max_length for row in ids)
+    if truncated:
+        ids = [row if len(row) <= max_length else _cut(row, max_length, tokenizer) for row in ids]
+    starts = np.zeros(len(ids) + 1, dtype=np.int64)
+    np.cumsum([len(row) for row in ids], out=starts[1:])
+    flat = np.concatenate(ids) if ids else np.zeros(0, dtype=np.int32)
+    if examples.label_column is None:
+        return Encoded(flat, starts, np.zeros(0, dtype=np.int64), truncated)
+    numbers = np.empty(len(examples), dtype=np.int64)
+    for row_number, label in enumerate(examples.labels):
+        if label not in index:
+            raise PersonError(
+                f"{examples.source} line {examples.lines[row_number]}: label {label!r} was never seen in training "
+                f"(labels: {', '.join(labels[:8])}{', …' if len(labels) > 8 else ''}); correct it or drop the row"
+            )
+        numbers[row_number] = index[label]
+    return Encoded(flat, starts, numbers, truncated)
+
+
+def take(data: Encoded, rows: np.ndarray) -> Encoded:
+    """Some of the rows, by number."""
+    pieces = [data.ids[data.starts[row] : data.starts[row + 1]] for row in rows]
+    starts = np.zeros(len(rows) + 1, dtype=np.int64)
+    np.cumsum([len(piece) for piece in pieces], out=starts[1:])
+    return Encoded(np.concatenate(pieces), starts, data.labels[rows] if len(data.labels) else data.labels, 0)
+
+
+def _cut(row: np.ndarray, max_length: int, tokenizer: Any) -> np.ndarray:
+    """Keep the beginning, and the closing special token ([SEP]) where the row ends in one."""
+    kept = row[:max_length].copy()
+    if int(row[-1]) in set(tokenizer.all_special_ids):
+        kept[-1] = row[-1]
+    return kept
