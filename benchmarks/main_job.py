@@ -7,10 +7,9 @@ import tempfile
 from pathlib import Path
 
 from harness import Seen, proxtune, table, write_record
-
 from proxtune.samples import movies_path
 
-BUDGETS = [("700MB", "8min"), ("2GB", "15min"), ("520MB", "8min"), ("1GB", "2min")]
+BUDGETS = [("520MB", "8min"), ("700MB", "8min"), ("1GB", "2min"), ("2GB", "15min")]
 
 
 def main() -> None:
@@ -28,14 +27,35 @@ def main() -> None:
         sys.stderr.write(f"{headline}\n")
     refused = proxtune("plan", str(movies_path("train")), "--memory", "200MB")
     headline["refusal"] = {"exit": refused.status, "seconds": round(refused.seconds, 1)}
-    head = ["budget", "plan", "test accuracy", "TF-IDF", "peak MB, whole tree, from outside", "promised MB", "seconds", "step-downs"]
-    body = table(head, rows) + f"\n\n200 MB: exit {refused.status} after {refused.seconds:.1f} s: {refused.result.get('message', '')}\n"
+    head = [
+        "budget",
+        "plan",
+        "test accuracy",
+        "TF-IDF",
+        "peak MB, whole tree, from outside",
+        "promised MB",
+        "seconds",
+        "step-downs",
+    ]
+    body = (
+        table(head, rows)
+        + f"\n\n200 MB: exit {refused.status} after {refused.seconds:.1f} s: {refused.result.get('message', '')}\n"
+    )
     write_record("main-job", "The main job inside stated budgets", body, headline)
 
 
 def _row(memory: str, time: str, seen: Seen, test: Seen | None) -> list[str]:
     if test is None:
-        return [f"{memory}, {time}", f"exit {seen.status}: {seen.result.get('message', '')[:90]}", "", "", "", "", "", ""]
+        return [
+            f"{memory}, {time}",
+            f"exit {seen.status}: {seen.result.get('message', '')[:90]}",
+            "",
+            "",
+            "",
+            "",
+            "",
+            "",
+        ]
     result = seen.result
     return [
         f"{memory}, {time}",

@@ -11,7 +11,6 @@ import tempfile
 from pathlib import Path
 
 from harness import proxtune, table, write_record
-
 from proxtune.samples import movies_path
 
 BUDGET_BYTES = 1_600_000_000
@@ -55,7 +54,8 @@ def main() -> None:
             rows.append([name, phase, f"{bytes_ / 1e6:.0f}", f"{measured[phase] / 1e6:.0f}", f"{error:+.1%}"])
     median, worst = statistics.median(errors), max(errors)
     body = table(["plan", "phase", "predicted MB", "measured MB", "error"], rows)
-    body += f"\n\nMedian error {median:.1%}, worst {worst:.1%}, {len(PLANS)} plans, {over} above the budget of {BUDGET_BYTES / 1e6:.0f} MB."
+    body += f"\n\nMedian error {median:.1%}, worst {worst:.1%}, {len(PLANS)} plans, "
+    body += f"{over} above the budget of {BUDGET_BYTES / 1e6:.0f} MB."
     write_record(
         "prediction", "Predicted against measured peak memory", body,
         {"plans": len(PLANS), "median_error": round(median, 4), "worst_error": round(worst, 4), "over_budget": over},

@@ -1,15 +1,110 @@
-"""What every test needs: no network, no window, and the same examples from hypothesis each time in CI."""
+"""What every test needs: no network, no window, the same examples from hypothesis each time in CI, and tiny models."""
 
+import csv
 import os
+from pathlib import Path
 
 # Before anything imports a library that reads them.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import pytest
 from hypothesis import settings
+
+from proxtune.samples import movies_path
 
 # A loaded machine is slow now and then: that is no bug of the code under test.
 settings.register_profile("here", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+_ROWS = 200
+
+
+@pytest.fixture(scope="session")
+def tiny_reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A csv of 200 real film reviews, columns text and label."""
+    with movies_path("train").open(encoding="utf-8", newline="") as file:
+        rows = [row for row, _ in zip(csv.DictReader(file), range(_ROWS), strict=False)]
+    path = tmp_path_factory.mktemp("data") / "reviews.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_texts(tiny_reviews: Path) -> list[str]:
+    """The texts of `tiny_reviews`."""
+    with tiny_reviews.open(encoding="utf-8", newline="") as file:
+        return [row["text"] for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory, tiny_texts: list[str]) -> Path:
+    """A folder with a real BERT of three blocks, 32 wide, that knows the words of `tiny_reviews`."""
+    folder = tmp_path_factory.mktemp("models") / "tiny-bert"
+    tokenizer = _tokenizer(tiny_texts, encoder=True)
+    import torch
+    from transformers import BertConfig, BertModel
+
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=3, num_attention_heads=4, intermediate_size=128,
+        max_position_embeddings=64, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    BertModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_decoder(tmp_path_factory: pytest.TempPathFactory, tiny_texts: list[str]) -> Path:
+    """A folder with a real Llama of two blocks, 32 wide, that knows the words of `tiny_reviews`."""
+    folder = tmp_path_factory.mktemp("models") / "tiny-llama"
+    tokenizer = _tokenizer(tiny_texts, encoder=False)
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=4,
+        intermediate_size=128, max_position_embeddings=64, pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=None, eos_token_id=None,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(params=["tiny_model", "tiny_decoder"])
+def tiny_folder(request: pytest.FixtureRequest) -> Path:
+    """Each of the tiny models in turn."""
+    folder: Path = request.getfixturevalue(request.param)
+    return folder
+
+
+def _tokenizer(texts: list[str], encoder: bool):
+    from proxtune.memory.lean import import_lean
+
+    import_lean()
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.normalizers import Lowercase
+    from tokenizers.pre_tokenizers import Whitespace
+    from tokenizers.processors import TemplateProcessing
+    from tokenizers.trainers import WordLevelTrainer
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"] if encoder else ["[PAD]", "[UNK]"]
+    words = Tokenizer(WordLevel(unk_token="[UNK]"))
+    words.normalizer, words.pre_tokenizer = Lowercase(), Whitespace()
+    words.train_from_iterator(texts, WordLevelTrainer(vocab_size=1000, special_tokens=special, show_progress=False))
+    names = {"pad_token": "[PAD]", "unk_token": "[UNK]"}
+    if encoder:
+        ends = [(name, words.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
+        words.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
+        names |= {"cls_token": "[CLS]", "sep_token": "[SEP]"}
+    return PreTrainedTokenizerFast(tokenizer_object=words, model_max_length=64, **names)

@@ -43,7 +43,9 @@ def apply(job: Record, emit: Callable[[Record], None]) -> Record:
     if recipe.knobs.max_length is not None:
         allowed = max(8, min(allowed, padded(recipe.knobs.max_length)))
     data = encode(examples, labels, tokenizer, allowed)
-    model = AutoModelForSequenceClassification.from_pretrained(str(path), use_safetensors=True, attn_implementation="eager")
+    model = AutoModelForSequenceClassification.from_pretrained(
+        str(path), use_safetensors=True, attn_implementation="eager"
+    )
     meter = ProcessMeter()
     Governor(recipe.budget.memory, job["others_bytes"]).hold()
     tokens = _MICRO_TOKENS if recipe.budget.memory is None else max(256, _MICRO_TOKENS // 2)
@@ -52,7 +54,12 @@ def apply(job: Record, emit: Callable[[Record], None]) -> Record:
     if job.get("evaluate"):
         chosen = logits.argmax(axis=1).tolist()
         found = score(logits, data.labels)
-        return {"metrics": found, "confusion": confusion(data.labels.tolist(), chosen, len(labels)), "labels": labels, **peak}
+        return {
+            "metrics": found,
+            "confusion": confusion(data.labels.tolist(), chosen, len(labels)),
+            "labels": labels,
+            **peak,
+        }
     chances = probabilities(logits) if len(data) else logits
     for text, row in zip(examples.texts, chances, strict=True):
         best = int(row.argmax())
@@ -64,7 +71,12 @@ def _examples(job: Record, text_column: str | None, label_column: str | None) ->
     if job.get("file") is None:
         texts = list(job["texts"])
         return Examples(texts, [], "the command line", list(range(1, len(texts) + 1)), "text", None)
-    found = read_examples(job["file"], text_column=text_column, label_column=label_column if job.get("evaluate") else None, need_labels=bool(job.get("evaluate")))
+    found = read_examples(
+        job["file"],
+        text_column=text_column,
+        label_column=label_column if job.get("evaluate") else None,
+        need_labels=bool(job.get("evaluate")),
+    )
     if job.get("evaluate"):
         return found
     if len(found) == 0:

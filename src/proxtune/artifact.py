@@ -40,9 +40,13 @@ def save_model(model: Any, tokenizer: Any, folder: Path) -> int:
     """Write `model/` whole or not at all; returns the bytes of its weight files."""
     target, temporary = folder / "model", folder / ".model.part"
     shutil.rmtree(temporary, ignore_errors=True)
-    model.save_pretrained(str(temporary), safe_serialization=True)
-    tokenizer.save_pretrained(str(temporary))
-    temporary.rename(target)
+    try:
+        model.save_pretrained(str(temporary), safe_serialization=True)
+        tokenizer.save_pretrained(str(temporary))
+        temporary.rename(target)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
     return weight_bytes(target)
 
 

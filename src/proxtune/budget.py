@@ -26,7 +26,9 @@ def _quantity(text: str | float, units: Mapping[str, float], name: str, example:
     unit = match[2].upper()
     if unit not in units:
         known = ", ".join(u for u in units if u)
-        raise PersonError(f"--{name} {text!r} has an unknown unit {match[2]!r}; write it like {example} (units: {known})")
+        raise PersonError(
+            f"--{name} {text!r} has an unknown unit {match[2]!r}; write it like {example} (units: {known})"
+        )
     value = float(match[1]) * units[unit]
     if value <= 0:
         raise PersonError(f"--{name} {text!r} must be more than zero; write it like {example}")
@@ -110,6 +112,10 @@ class Budget:
         given = {"memory": memory, "size": size, "trainable": trainable, "time": time, "compute": compute}
         for name, value in given.items():
             object.__setattr__(self, name, None if value is None else _PARSERS[name](value, name))  # type: ignore[arg-type]
+
+    def with_memory(self, memory: int) -> Budget:
+        """The same budget with another memory."""
+        return Budget(memory, self.size, self.trainable, self.time, self.compute)
 
     def as_dict(self) -> dict[str, float | None]:
         """The parts by name, ready for JSON."""

@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -27,43 +27,57 @@ _BUDGET, _TASK, _KNOBS = "Budget", "Task and data", "Knobs (the planner chooses 
 _STARTED = time.monotonic()
 
 
-def _option(help: str, panel: str | None = None) -> Any:
-    return typer.Option(help=help, rich_help_panel=panel, show_default=False)
+def _option(words: str, panel: str | None = None) -> Any:
+    return typer.Option(help=words, rich_help_panel=panel, show_default=False)
 
 
-Data = Annotated[str, typer.Argument(help=".csv .tsv .jsonl .json .parquet, a Hugging Face data folder or name", show_default=False)]
+Data = Annotated[
+    str, typer.Argument(help=".csv .tsv .jsonl .json .parquet, a Hugging Face data folder or name", show_default=False)
+]
 Folder = Annotated[Path, typer.Argument(help="A run folder, made by train --out", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line")]
-Memory = Annotated[Optional[str], _option("Bytes of RAM (or of the GPU) in every phase, e.g. 700MB", _BUDGET)]
-Size = Annotated[Optional[str], _option("Bytes of the saved model, e.g. 100MB", _BUDGET)]
-Trainable = Annotated[Optional[str], _option("Parameters trained at most, e.g. 1M", _BUDGET)]
-Time = Annotated[Optional[str], _option("From start to saved result, e.g. 10min", _BUDGET)]
-Compute = Annotated[Optional[str], _option("Floating-point operations, e.g. 2PFLOP", _BUDGET)]
-TaskName = Annotated[Optional[str], _option("classify (guessed when left out)", _TASK)]
+Memory = Annotated[str | None, _option("Bytes of RAM (or of the GPU) in every phase, e.g. 700MB", _BUDGET)]
+Size = Annotated[str | None, _option("Bytes of the saved model, e.g. 100MB", _BUDGET)]
+Trainable = Annotated[str | None, _option("Parameters trained at most, e.g. 1M", _BUDGET)]
+Time = Annotated[
+    str | None,
+    typer.Option("--time", help="From start to saved result, e.g. 10min", rich_help_panel=_BUDGET, show_default=False),
+]
+Compute = Annotated[str | None, _option("Floating-point operations, e.g. 2PFLOP", _BUDGET)]
+TaskName = Annotated[str | None, _option("classify (guessed when left out)", _TASK)]
 Model = Annotated[str, _option(f"Alias, folder or hub id (default {DEFAULT_MODEL})", _TASK)]
-Validation = Annotated[Optional[str], _option("Rows to judge by (else a tenth of DATA)", _TASK)]
-TextColumn = Annotated[Optional[str], _option("Column with the texts (else guessed)", _TASK)]
-LabelColumn = Annotated[Optional[str], _option("Column with the labels (else guessed)", _TASK)]
+Validation = Annotated[str | None, _option("Rows to judge by (else a tenth of DATA)", _TASK)]
+TextColumn = Annotated[str | None, _option("Column with the texts (else guessed)", _TASK)]
+LabelColumn = Annotated[str | None, _option("Column with the labels (else guessed)", _TASK)]
 Method = Annotated[str, _option("auto, probe, lora, layers or full", _TASK)]
 Seed = Annotated[int, _option("Seed of everything that is drawn (default 0)", _TASK)]
 Device = Annotated[str, _option("auto, cpu or cuda", _TASK)]
-MicroBatch = Annotated[Optional[int], _option("Rows computed at a time", _KNOBS)]
-Batch = Annotated[Optional[int], _option("Rows in an update", _KNOBS)]
-MaxLength = Annotated[Optional[int], _option("Tokens of a text at most", _KNOBS)]
-Dtype = Annotated[Optional[str], _option("fp32 or bf16", _KNOBS)]
-Checkpointing = Annotated[Optional[bool], typer.Option("--checkpointing/--no-checkpointing", help="Recompute activations", rich_help_panel=_KNOBS, show_default=False)]
-Optimizer = Annotated[Optional[str], _option("adamw or adafactor", _KNOBS)]
-LearningRate = Annotated[Optional[float], _option("Peak learning rate", _KNOBS)]
-Epochs = Annotated[Optional[float], _option("Passes over the data at most", _KNOBS)]
-Rank = Annotated[Optional[int], _option("lora's rank", _KNOBS)]
-LastLayers = Annotated[Optional[int], _option("How many blocks `layers` trains", _KNOBS)]
+MicroBatch = Annotated[int | None, _option("Rows computed at a time", _KNOBS)]
+Batch = Annotated[int | None, _option("Rows in an update", _KNOBS)]
+MaxLength = Annotated[int | None, _option("Tokens of a text at most", _KNOBS)]
+Dtype = Annotated[str | None, _option("fp32 or bf16", _KNOBS)]
+Checkpointing = Annotated[
+    bool | None,
+    typer.Option(
+        "--checkpointing/--no-checkpointing", help="Recompute activations", rich_help_panel=_KNOBS, show_default=False
+    ),
+]
+Optimizer = Annotated[str | None, _option("adamw or adafactor", _KNOBS)]
+LearningRate = Annotated[float | None, _option("Peak learning rate", _KNOBS)]
+Epochs = Annotated[float | None, _option("Passes over the data at most", _KNOBS)]
+Rank = Annotated[int | None, _option("lora's rank", _KNOBS)]
+LastLayers = Annotated[int | None, _option("How many blocks `layers` trains", _KNOBS)]
+KeepAdapter = Annotated[
+    bool, typer.Option("--keep-adapter", help="Keep lora's adapter in adapter/ as well", rich_help_panel=_KNOBS)
+]
 
 
 @app.command()
 def plan(
-    data: Data, memory: Memory = None, size: Size = None, trainable: Trainable = None, budget_time: Annotated[Optional[str], typer.Option("--time", help="From start to saved result, e.g. 10min", rich_help_panel=_BUDGET, show_default=False)] = None,
+    data: Data, memory: Memory = None, size: Size = None, trainable: Trainable = None, budget_time: Time = None,
     compute: Compute = None, task: TaskName = None, model: Model = DEFAULT_MODEL, validation: Validation = None,
-    text_column: TextColumn = None, label_column: LabelColumn = None, method: Method = "auto", seed: Seed = 0, device: Device = "auto",
+    text_column: TextColumn = None, label_column: LabelColumn = None, method: Method = "auto", seed: Seed = 0,
+    device: Device = "auto",
     micro_batch: MicroBatch = None, batch: Batch = None, max_length: MaxLength = None, dtype: Dtype = None,
     checkpointing: Checkpointing = None, optimizer: Optimizer = None, learning_rate: LearningRate = None, epochs: Epochs = None,
     rank: Rank = None, last_layers: LastLayers = None, as_json: Json = False,
@@ -73,7 +87,9 @@ def plan(
     from proxtune.show import Progress, show_plan
 
     budget = Budget(memory, size, trainable, budget_time, compute)
-    knobs = Knobs(micro_batch, batch, max_length, dtype, checkpointing, optimizer, learning_rate, epochs, rank, last_layers)
+    knobs = Knobs(
+        micro_batch, batch, max_length, dtype, checkpointing, optimizer, learning_rate, epochs, rank, last_layers
+    )
     recipe = Recipe(data, "", task, model, method, seed, budget, validation, text_column, label_column, device, knobs)
     with Progress(budget) as progress:
         found = plan_run(recipe, progress.hear)
@@ -84,19 +100,35 @@ def plan(
 @app.command()
 def train(
     data: Data, out: Annotated[str, typer.Option(help="Run folder to make; never overwritten", show_default=False)],
-    memory: Memory = None, size: Size = None, trainable: Trainable = None, budget_time: Annotated[Optional[str], typer.Option("--time", help="From start to saved result, e.g. 10min", rich_help_panel=_BUDGET, show_default=False)] = None,
+    memory: Memory = None, size: Size = None, trainable: Trainable = None, budget_time: Time = None,
     compute: Compute = None, task: TaskName = None, model: Model = DEFAULT_MODEL, validation: Validation = None,
-    text_column: TextColumn = None, label_column: LabelColumn = None, method: Method = "auto", seed: Seed = 0, device: Device = "auto",
+    text_column: TextColumn = None, label_column: LabelColumn = None, method: Method = "auto", seed: Seed = 0,
+    device: Device = "auto",
     micro_batch: MicroBatch = None, batch: Batch = None, max_length: MaxLength = None, dtype: Dtype = None,
     checkpointing: Checkpointing = None, optimizer: Optimizer = None, learning_rate: LearningRate = None, epochs: Epochs = None,
     rank: Rank = None, last_layers: LastLayers = None,
-    keep_adapter: Annotated[bool, typer.Option("--keep-adapter", help="Keep lora's adapter apart instead of merging it", rich_help_panel=_KNOBS)] = False,
+    keep_adapter: KeepAdapter = False,
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Fine-tune inside the budget; leaves a run folder with model/, report.html and result.json."""
     budget = Budget(memory, size, trainable, budget_time, compute)
-    knobs = Knobs(micro_batch, batch, max_length, dtype, checkpointing, optimizer, learning_rate, epochs, rank, last_layers, keep_adapter or None)
-    _train(Recipe(data, out, task, model, method, seed, budget, validation, text_column, label_column, device, knobs), as_json)
+    knobs = Knobs(
+        micro_batch,
+        batch,
+        max_length,
+        dtype,
+        checkpointing,
+        optimizer,
+        learning_rate,
+        epochs,
+        rank,
+        last_layers,
+        keep_adapter or None,
+    )
+    _train(
+        Recipe(data, out, task, model, method, seed, budget, validation, text_column, label_column, device, knobs),
+        as_json,
+    )
 
 
 def _train(recipe: Recipe, as_json: bool) -> None:
@@ -123,8 +155,8 @@ def evaluate(folder: Folder, data: Data, as_json: Json = False) -> None:
 @app.command()
 def predict(
     folder: Folder,
-    text: Annotated[Optional[list[str]], typer.Argument(help="Texts to label", show_default=False)] = None,
-    file: Annotated[Optional[str], typer.Option(help="Texts from a file, its text column", show_default=False)] = None,
+    text: Annotated[list[str] | None, typer.Argument(help="Texts to label", show_default=False)] = None,
+    file: Annotated[str | None, typer.Option(help="Texts from a file, its text column", show_default=False)] = None,
     as_json: Json = False,
 ) -> None:
     """Label texts with a run's model: one line a text."""
@@ -134,7 +166,9 @@ def predict(
         raise PersonError("nothing to predict: give texts, or --file F")
     rows = predictions(folder, texts=text or (), file=file)
     if as_json:
-        _print_json(True, {"predictions": [{key: row[key] for key in ("text", "label", "probabilities")} for row in rows]})
+        _print_json(
+            True, {"predictions": [{key: row[key] for key in ("text", "label", "probabilities")} for row in rows]}
+        )
         return
     for row in rows:
         sys.stdout.write(f"{row['label']}\t{max(row['probabilities']):.3f}\t{' '.join(row['text'].split())}\n")
@@ -173,7 +207,13 @@ def main() -> None:
     try:
         app()
     except PersonError as error:
-        _end(as_json, 2, "infeasible" if hasattr(error, "record") else "refused", str(error), getattr(error, "record", {}))
+        _end(
+            as_json,
+            2,
+            "infeasible" if hasattr(error, "record") else "refused",
+            str(error),
+            getattr(error, "record", {}),
+        )
     except (Interrupted, KeyboardInterrupt) as error:
         _end(as_json, 130, "interrupted", str(error) or "interrupted", {})
     except Exception as error:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from proxtune.artifact import has_best, keep_best, return_to_best, save_model
+from proxtune.artifact import has_best, keep_best, return_to_best, save_model, weight_bytes
 from proxtune.batches import collate, padded, sorted_batches
 from proxtune.clock import Clock
 from proxtune.durable import write_json
@@ -30,14 +30,14 @@ from proxtune.recipe import DEFAULT_BATCH, Recipe
 from proxtune.rehearse import rehearse
 from proxtune.rows import read_split_of
 from proxtune.scores import confusion
-from proxtune.survey import find_out, model_facts, padded_tokens
+from proxtune.survey import find_out, padded_tokens
 from proxtune.tasks.classify import Encoded, encode, longest_allowed
 from proxtune.tasks.labels import sorted_labels
-from proxtune.train import Record, Training, enable_checkpointing, train
+from proxtune.train import Record, Training, bite, enable_checkpointing, train
 
 ENDING_SECONDS = 13.0  # baselines, report and the processes that make them
 _MISTAKES_SHOWN = 25
-_MOST_REHEARSALS = 5
+_MOST_REHEARSALS = 8
 Emit = Callable[[Record], None]
 
 
@@ -82,7 +82,9 @@ def learn(recipe: Recipe, folder: Path, clock: Clock, others_bytes: int, emit: E
 
     unload_cold_code()
     set_allocator("fast")
-    device = torch.device("cuda" if recipe.device == "cuda" or (recipe.device == "auto" and torch.cuda.is_available()) else "cpu")
+    device = torch.device(
+        "cuda" if recipe.device == "cuda" or (recipe.device == "auto" and torch.cuda.is_available()) else "cpu"
+    )
     meter: Meter = CudaMeter(device) if device.type == "cuda" else ProcessMeter()
     phases = Phases(meter, others_bytes)
     phases.memory_bytes["load"] = meter.peak() + others_bytes
@@ -104,16 +106,17 @@ def learn(recipe: Recipe, folder: Path, clock: Clock, others_bytes: int, emit: E
     choice = choose(survey, recipe.budget, recipe.knobs, recipe.method)
     if choice.plan is None:
         return _refusal(choice)
-    plan = _settle(choice, survey, recipe, task, source.folder, governor, phases, clock)
+    plan = _settle(choice, survey, recipe, task, source.folder, governor, phases, clock, emit)
     emit({"kind": "plan", **plan_table(plan, choice)})
     if plan_only:
         return {"status": "planned", **plan_table(plan, choice), "predicted": _predicted(plan)}
     write_json(folder / "plan.json", plan_table(plan, choice))
 
+    meter.give_back()
+    unload_cold_code()  # as in the rehearsal, whose process began without these pages
     phases.enter("load")
     model = prepared(plan, recipe, task, source.folder).to(device)
     phases.enter("prepare")
-    hold(governor, meter)
     promised = {"plan": plan_as_dict(plan), "predicted": _predicted(plan), "step_downs": governor.step_downs}
     if not METHODS[plan.method].uses_gradients:
         return _save_features(recipe, folder, task, plan, model, phases, promised)
@@ -123,7 +126,7 @@ def learn(recipe: Recipe, folder: Path, clock: Clock, others_bytes: int, emit: E
     stop = _Stop()
     training = Training(
         model, task.train, task.held, task.config.pad_token_id, recipe.seed, clock, ending_seconds(survey),
-        evaluations(plan, survey), governor, phases, lambda: keep_best(model, folder), stop.asked,
+        evaluations(plan, survey), governor, phases, lambda: keep_best(model, folder), lambda: hold(governor, meter), stop.asked,
     )  # fmt: skip
     last: Record = {}
     interrupted = False
@@ -134,9 +137,13 @@ def learn(recipe: Recipe, folder: Path, clock: Clock, others_bytes: int, emit: E
                 last = record
     except Interrupted:
         interrupted = True
+    except MemoryError as error:
+        raise PersonError(f"{error}: give a little more --memory, or a smaller --max-length") from error
     if not has_best(folder):
         raise Interrupted("stopped before anything was learned")
     return_to_best(model, folder)
+    if plan.keep_adapter:
+        model.save_pretrained(str(folder / "adapter"))
     plain = METHODS[plan.method].finish(model, plan)
     learned = _judge_and_save(recipe, folder, task, plan, plain, phases, emit, clock)
     done = last.get("examples_seen", 0)
@@ -190,18 +197,17 @@ class _Stop:
 
 def _survey(recipe: Recipe, task: Task, folder: Path, meter: Meter, others: int, clock: Clock) -> Survey:
     """What the planner needs to know; little of it when the model alone passes the memory budget."""
-    facts = model_facts(task.config)
     meter.give_back()
     unload_cold_code()
-    libraries, weights, memory = meter.now(), 4 * facts["parameters"], recipe.budget.memory
-    hopeless = memory is not None and others + max(libraries + weights, meter.peak()) > memory
+    libraries, on_disk, memory = meter.now(), weight_bytes(folder), recipe.budget.memory
+    hopeless = memory is not None and others + max(libraries + on_disk, meter.peak()) > memory
     found = find_out(folder, task.config, task.train, task.max_length, recipe, gradients=not hopeless)
     return Survey(
-        **facts,
+        **found.facts,  # type: ignore[arg-type]
         supervisor_bytes=others,
         libraries_bytes=libraries,
         import_peak_bytes=meter.peak(),
-        weights_bytes=weights,
+        weights_bytes=4 * found.facts["parameters"],
         rows=len(task.train),
         validation_rows=len(task.held),
         epoch_tokens=padded_tokens(task.train.lengths, recipe.knobs.batch or DEFAULT_BATCH, recipe.seed),
@@ -222,51 +228,88 @@ def prepared(plan: Plan, recipe: Recipe, task: Task, folder: Path) -> Any:
     return model
 
 
-def _settle(choice: Choice, survey: Survey, recipe: Recipe, task: Task, folder: Path, governor: Governor, phases: Phases, clock: Clock) -> Plan:
+def _settle(
+    choice: Choice,
+    survey: Survey,
+    recipe: Recipe,
+    task: Task,
+    folder: Path,
+    governor: Governor,
+    phases: Phases,
+    clock: Clock,
+    emit: Emit,
+) -> Plan:
     """Rehearse candidates, best first, each in a forked child, until one fits for real; the plan with measured costs."""
-    for plan in choice.fitting[:_MOST_REHEARSALS]:
-        try:
-            found = in_forked_child(lambda plan=plan: _rehearse(plan, recipe, task, folder, governor, phases, clock))  # type: ignore[misc]
-        except RuntimeError as error:
-            if "MemoryError" in str(error) or "allocate memory" in str(error):
-                continue
-            raise
-        governor.step_downs[:] = found["step_downs"]
-        measured = {
-            "memory_bytes": found["memory_bytes"],
-            "terms": {
-                "supervisor": survey.supervisor_bytes, "libraries": survey.libraries_bytes,
-                "weights": survey.weights_bytes, **found["terms"],
-            },
-            "seconds_per_token": found["seconds_per_token"],
-            "seconds_so_far": clock.elapsed + ENDING_SECONDS,
-            "epochs": recipe.knobs.epochs or DEFAULT_EPOCHS,
-        }  # fmt: skip
-        settled = rehearsed(plan_from_dict(found["plan"]), survey, recipe.budget, measured)
-        if METHODS[plan.method].uses_gradients and settled.steps < 1:
-            raise PersonError(f"--time is too short: {clock.elapsed:.0f} s went into planning and nothing is left to learn; give more")
-        return settled
+    rehearsals = 0
+    for candidate in choice.fitting:
+        plan: Plan | None = candidate
+        forced = recipe.knobs.micro_batch is not None
+        changes: list[tuple[str, str, str, float]] = []
+        while plan is not None and (rehearsals < _MOST_REHEARSALS or forced):
+            found = in_forked_child(lambda plan=plan: _rehearse(plan, recipe, task, folder, governor, phases))  # type: ignore[misc]
+            rehearsals += 1
+            emit(
+                {
+                    "kind": "rehearsal",
+                    "plan": plan.name,
+                    "allocator": plan.allocator,
+                    "refused": found["refused"],
+                    "seconds": clock.elapsed,
+                }
+            )
+            if not found["refused"]:
+                for change in changes:
+                    governor.record(*change[:3], 0, change[3])
+                return _with_measured_costs(found, survey, recipe, clock)
+            smaller = _smaller(plan)
+            if smaller is not None:
+                changes.append((bite(plan), bite(smaller), found["refused"], clock.elapsed))
+            plan = smaller
     raise PersonError("no plan fits the memory budget once rehearsed; give a little more --memory")
 
 
-def _rehearse(plan: Plan, recipe: Recipe, task: Task, folder: Path, governor: Governor, phases: Phases, clock: Clock) -> Record:
+def _smaller(plan: Plan) -> Plan | None:
+    """The same plan in half the micro-batch; None when there is nothing to halve."""
+    return plan.with_micro_batch(plan.micro_batch // 2) if plan.micro_batch > 1 else None
+
+
+def _with_measured_costs(found: Record, survey: Survey, recipe: Recipe, clock: Clock) -> Plan:
+    terms = {
+        "supervisor": survey.supervisor_bytes, "libraries": survey.libraries_bytes,
+        "weights": survey.weights_bytes, **found["terms"],
+    }  # fmt: skip
+    plan = plan_from_dict(found["plan"])
+    measured = {
+        "memory_bytes": found["memory_bytes"],
+        "terms": terms,
+        "seconds_per_token": found["seconds_per_token"],
+        "seconds_so_far": clock.elapsed + ENDING_SECONDS,
+        "epochs": recipe.knobs.epochs or DEFAULT_EPOCHS,
+    }
+    settled = rehearsed(plan, survey, recipe.budget, measured)
+    if METHODS[plan.method].uses_gradients and settled.steps < 1:
+        raise PersonError(
+            f"--time is too short: {clock.elapsed:.0f} s went into planning and nothing is left to learn; give more"
+        )
+    return settled
+
+
+def _rehearse(plan: Plan, recipe: Recipe, task: Task, folder: Path, governor: Governor, phases: Phases) -> Record:
     """In a forked child: load, prepare and rehearse; what was measured, as plain values."""
-    meter, others = phases.meter, phases.others_bytes
     phases.enter("load")
     model = prepared(plan, recipe, task, folder)
     phases.leave()
-    governor.hold()
     plan = replace(plan, trainable=sum(p.numel() for p in model.parameters() if p.requires_grad))
-    found = rehearse(plan, model, task.train, task.held, task.config.pad_token_id, recipe.seed, governor, phases, clock)
-    load = phases.memory_bytes["load"]
-    memory = {"load": load, "prepare": max(load, meter.now() + others), **found.memory_bytes}
+    found = rehearse(plan, model, task.train, task.held, task.config.pad_token_id, recipe.seed, governor, phases)
     return {
-        "plan": plan_as_dict(found.plan), "memory_bytes": memory, "terms": found.terms,
-        "seconds_per_token": found.seconds_per_token, "step_downs": found.step_downs,
+        "plan": plan_as_dict(plan), "memory_bytes": {"load": phases.memory_bytes["load"], **found.memory_bytes},
+        "terms": found.terms, "seconds_per_token": found.seconds_per_token, "refused": found.refused,
     }  # fmt: skip
 
 
-def _save_features(recipe: Recipe, folder: Path, task: Task, plan: Plan, model: Any, phases: Phases, promised: Record) -> Record:
+def _save_features(
+    recipe: Recipe, folder: Path, task: Task, plan: Plan, model: Any, phases: Phases, promised: Record
+) -> Record:
     """First half of `probe`: features to disk, for the process that fits the head."""
     from proxtune.models import head_of
 
@@ -287,14 +330,16 @@ def _save_features(recipe: Recipe, folder: Path, task: Task, plan: Plan, model: 
         "classes": np.asarray(len(task.labels)),
         "has_bias": np.asarray(head_of(model)[1].bias is not None),
     }
-    np.savez(folder / "features.npz", **arrays)
+    np.savez(folder / "features.npz", **arrays)  # type: ignore[arg-type]
     phases.leave()
     settled = {**promised, "memory_bytes": phases.memory_bytes}
     write_json(folder / "settled.json", settled)
     return {"status": "features", **settled}
 
 
-def _finish_probe(recipe: Recipe, folder: Path, task: Task, phases: Phases, governor: Governor, clock: Clock, emit: Emit, device: Any) -> Record:
+def _finish_probe(
+    recipe: Recipe, folder: Path, task: Task, phases: Phases, governor: Governor, clock: Clock, emit: Emit, device: Any
+) -> Record:
     """Second half of `probe`: the fitted head in the model, judged and saved."""
     import json
 
@@ -319,11 +364,15 @@ def _finish_probe(recipe: Recipe, folder: Path, task: Task, phases: Phases, gove
     }  # fmt: skip
 
 
-def _judge_and_save(recipe: Recipe, folder: Path, task: Task, plan: Plan, model: Any, phases: Phases, emit: Emit, clock: Clock) -> Record:
+def _judge_and_save(
+    recipe: Recipe, folder: Path, task: Task, plan: Plan, model: Any, phases: Phases, emit: Emit, clock: Clock
+) -> Record:
     """Judge the final model on the held rows, save it, and say what it got wrong."""
     emit({"kind": "phase", "phase": "evaluate", "seconds": clock.elapsed})
     phases.enter("evaluate")
-    logits = logits_of(model, task.held, task.config.pad_token_id, "fp32", plan.micro_batch * plan.max_length, phases.meter)
+    logits = logits_of(
+        model, task.held, task.config.pad_token_id, "fp32", plan.micro_batch * plan.max_length, phases.meter
+    )
     emit({"kind": "phase", "phase": "save", "seconds": clock.elapsed})
     phases.enter("save")
     artifact_bytes = save_model(model, task.tokenizer, folder)
@@ -365,12 +414,19 @@ def _describe_data(task: Task) -> Record:
 
 
 def _predicted(plan: Plan) -> Record:
-    return {"memory_bytes": plan.cost.memory_bytes, "seconds": plan.cost.seconds, "flops": plan.cost.flops, "terms": plan.cost.terms}
+    return {
+        "memory_bytes": plan.cost.memory_bytes,
+        "seconds": plan.cost.seconds,
+        "flops": plan.cost.flops,
+        "terms": plan.cost.terms,
+    }
 
 
 def plan_table(plan: Plan, choice: Choice) -> Record:
     """The chosen plan and every candidate's fate, best first."""
-    rows: list[Record] = [{"plan": plan_as_dict(plan), "status": "chosen", "reason": "the best expected result that fits"}]
+    rows: list[Record] = [
+        {"plan": plan_as_dict(plan), "status": "chosen", "reason": "the best expected result that fits"}
+    ]
     best = choice.fitting[0]
     rows += [
         {"plan": plan_as_dict(p), "status": "fits", "reason": "fits, but less is expected of it"}

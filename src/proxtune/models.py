@@ -41,7 +41,9 @@ def find_model(name: str) -> ModelSource:
     if path.is_dir():
         return _checked(ModelSource(name, path.resolve(), name))
     if path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise PersonError(f"model {name!r} is not a folder; give a model folder, a hub id or an alias ({', '.join(ALIASES)})")
+        raise PersonError(
+            f"model {name!r} is not a folder; give a model folder, a hub id or an alias ({', '.join(ALIASES)})"
+        )
     return _from_hub(name, name)
 
 
@@ -61,7 +63,9 @@ def _from_hub(name: str, hub_id: str) -> ModelSource:
 def _checked(source: ModelSource) -> ModelSource:
     config = source.folder / "config.json"
     if not config.is_file():
-        raise PersonError(f"model {source.name!r} has no config.json in {source.folder}; give a transformers model folder")
+        raise PersonError(
+            f"model {source.name!r} has no config.json in {source.folder}; give a transformers model folder"
+        )
     if not any(source.folder.glob("*.safetensors")):
         raise PersonError(
             f"model {source.name!r} has no .safetensors weights; pickled weights are never loaded, convert the model first"
@@ -95,7 +99,9 @@ def classifier_config(folder: Path, labels: list[str], tokenizer: Any, max_lengt
     try:
         config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
     except Exception as error:
-        raise PersonError(f"transformers cannot read the model in {folder}: {str(error).splitlines()[0][:200]}") from error
+        raise PersonError(
+            f"transformers cannot read the model in {folder}: {str(error).splitlines()[0][:200]}"
+        ) from error
     if type(config) not in AutoModelForSequenceClassification._model_mapping:
         raise PersonError(f"transformers has no classifier for model type {config.model_type!r}; choose another model")
     config.num_labels = len(labels)

@@ -32,7 +32,10 @@ class Knobs:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A run as it was asked for. Two equal recipes on equal data make equal runs (on equal machines, where time does not bind)."""
+    """A run as it was asked for.
+
+    Two equal recipes on equal data make equal runs, on equal machines and where time does not bind.
+    """
 
     data: str
     out: str

@@ -1,25 +1,27 @@
 """The rehearsal: the worst batch and a few typical ones, run for real before the plan is final, changing nothing.
 
 Tracing ranks; the rehearsal says what this machine will really hold and how long a step takes. It computes gradients and
-throws them away; optimizer state, which is exactly known, is added. What does not fit is cut here, before the first step.
+throws them away; optimizer state, which is exactly known, is added. What does not fit is found out here, before the first step.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from proxtune.batches import epoch_batches, padded
-from proxtune.clock import Clock
+from proxtune.budget import format_bytes
 from proxtune.evaluate import logits_of
+from proxtune.memory import measure
 from proxtune.memory.govern import Governor, is_refusal
 from proxtune.memory.meter import Meter, Phases
+from proxtune.methods import METHODS
 from proxtune.plan import Plan
 from proxtune.tasks.classify import Encoded, take
-from proxtune.train import Record, bite, gradient_of, step_down, warm_up
+from proxtune.train import gradient_of, reason, warm_up
 
 _GROWTH = 1.02  # shapes that the rehearsal did not see
 _GROWTH_BYTES = 6_000_000
@@ -28,48 +30,40 @@ _OPTIMIZER_BYTES = {"adamw": 8, "adafactor": 0.2, "none": 0}
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
-    """What was measured: bytes of the tree by phase, terms of `train`, seconds for each padded token of a training step."""
+    """What was measured: bytes of the tree by phase, terms of `train`, seconds for each padded token of a training step.
 
-    plan: Plan
-    memory_bytes: dict[str, int]
-    terms: dict[str, int]
-    seconds_per_token: float
-    step_downs: list[Record]
-
-
-def rehearse(plan: Plan, model: Any, train: Encoded, held: Encoded, pad_id: int, seed: int, governor: Governor, phases: Phases, clock: Clock) -> Rehearsal:
-    """Run the worst and three typical batches of `plan` under the governor, stepping down until they fit.
-
-    Raises MemoryError when not even one row does.
+    `refused` says why the plan does not fit after all; the other parts are then empty.
     """
+
+    memory_bytes: dict[str, int] = field(default_factory=dict)
+    terms: dict[str, int] = field(default_factory=dict)
+    seconds_per_token: float = 0.0
+    refused: str = ""
+
+
+def rehearse(
+    plan: Plan, model: Any, train: Encoded, held: Encoded, pad_id: int, seed: int, governor: Governor, phases: Phases
+) -> Rehearsal:
+    """Run the worst and six typical batches of `plan` under the governor and say what they took."""
     meter, others = phases.meter, phases.others_bytes
     phases.leave()
     standing = meter.now()
-    changes: list[Record] = []
     state = round(_OPTIMIZER_BYTES[plan.optimizer] * plan.trainable)
     room = governor.room_bytes
-    model.train()
-    while True:
+    try:
+        if METHODS[plan.method].uses_gradients:
+            warm_up(model, train, plan, pad_id, phases)
+        governor.hold()
         meter.reset()
-        why, per_token = "", 0.0
-        try:
-            per_token = _run_through(plan, model, train, pad_id, seed, meter)
-        except (RuntimeError, MemoryError) as error:
-            if not is_refusal(error):
-                raise
-            why = str(error).strip().splitlines()[0][:120] or type(error).__name__
-        peak = meter.peak()
-        if not why and room is not None and _grown(peak) + state > room:
-            why = "the worst batch and the optimizer's state together pass the budget"
-        if not why:
-            break
-        model.zero_grad(set_to_none=True)
-        meter.give_back()
-        smaller = step_down(plan, model)
-        if smaller is None:
-            raise MemoryError("a step of one row does not fit in the memory budget")
-        changes.append(governor.record(bite(plan), bite(smaller), why, 0, clock.elapsed))
-        plan = smaller
+        per_token = _run_through(plan, model, train, pad_id, seed, meter)
+    except (RuntimeError, MemoryError) as error:
+        if not is_refusal(error):
+            raise
+        return Rehearsal(refused=reason(error))
+    peak = meter.peak()
+    if room is not None and _grown(peak) + measure.unread_weights_bytes() + state > room:
+        needed = _grown(peak) + measure.unread_weights_bytes() + state + others
+        return Rehearsal(refused=f"it would take {format_bytes(needed)}")
     gradients = sum(p.grad.numel() * p.grad.element_size() for p in model.parameters() if p.grad is not None)
     model.zero_grad(set_to_none=True)
     meter.give_back()
@@ -79,13 +73,20 @@ def rehearse(plan: Plan, model: Any, train: Encoded, held: Encoded, pad_id: int,
     logits_of(model, take(held, few), pad_id, plan.dtype, plan.micro_batch * plan.max_length, meter)
     judging = meter.peak()
     meter.give_back()
+    unread = measure.unread_weights_bytes()
     predicted = {
-        "train": _grown(peak) + state + others,
-        "evaluate": _grown(judging) + state + others,
-        "save": _grown(standing + kernels) + state + others,
+        "prepare": standing + others,
+        "train": _grown(peak) + unread + state + others,
+        "evaluate": _grown(judging) + unread + state + others,
+        "save": _grown(judging) + unread + others,  # the optimizer is gone by then
     }
-    terms = {"gradients": gradients, "optimizer": state, "kernels": kernels, "activations": max(0, peak - standing - kernels - gradients)}
-    return Rehearsal(plan, predicted, terms, per_token, changes)
+    terms = {
+        "gradients": gradients,
+        "optimizer": state,
+        "kernels": kernels,
+        "activations": max(0, peak - standing - kernels - gradients),
+    }
+    return Rehearsal(predicted, terms, per_token)
 
 
 def _run_through(plan: Plan, model: Any, train: Encoded, pad_id: int, seed: int, meter: Meter) -> float:
@@ -93,8 +94,8 @@ def _run_through(plan: Plan, model: Any, train: Encoded, pad_id: int, seed: int,
 
     Gradients of the last batch stay, as at the moment of an update.
     """
-    warm_up(model, train, plan, pad_id, meter)
-    meter.reset()
+    if not METHODS[plan.method].uses_gradients:
+        return _pass_through(plan, model, train, pad_id, meter)
     gradient_of(model, train, _worst_rows(plan, train), plan, pad_id)
     order = epoch_batches(train.lengths, plan.batch, seed, 0)[:6]
     tokens, began = 0, time.perf_counter()
@@ -107,6 +108,17 @@ def _run_through(plan: Plan, model: Any, train: Encoded, pad_id: int, seed: int,
     return (time.perf_counter() - began) / max(1, tokens)
 
 
+def _pass_through(plan: Plan, model: Any, train: Encoded, pad_id: int, meter: Meter) -> float:
+    """The same for a method that only looks: the longest micro-batch, then every hundredth row; seconds for each token."""
+    limit = plan.micro_batch * plan.max_length
+    logits_of(model, take(train, _worst_rows(plan, train)), pad_id, plan.dtype, limit, meter)
+    some = take(train, np.arange(0, len(train), max(1, len(train) // 300)))
+    began = time.perf_counter()
+    logits_of(model, some, pad_id, plan.dtype, limit, meter)
+    tokens = int(sum(padded(int(length)) for length in some.lengths))
+    return (time.perf_counter() - began) / max(1, tokens)
+
+
 def _grown(measured: int) -> int:
     return round(measured * _GROWTH) + _GROWTH_BYTES
 
@@ -115,4 +127,3 @@ def _worst_rows(plan: Plan, data: Encoded) -> np.ndarray:
     """Rows that make the largest micro-batch this data can: the longest row, as often as a bite takes it."""
     longest = int(np.argmax(data.lengths))
     return np.full(plan.micro_batch, longest)
-

@@ -1,10 +1,11 @@
 """A run, from the recipe to the report. This process supervises: each stage below is a process of its own.
 
-    recipe → learn (examples → task → model → plan → train → evaluate → artifact) → baselines → report
+recipe → learn (examples → task → model → plan → train → evaluate → artifact) → baselines → report
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import platform
@@ -100,26 +101,41 @@ def train(recipe: Recipe, listen: Listen | None = None, started: float | None = 
     """Carry a recipe out; returns what `result.json` holds."""
     started = time.monotonic() if started is None else started
     recipe = checked(recipe)
+    made = missing_parents(recipe.out)
     folder = claim_folder(recipe.out)
-    journal = Journal(folder / "metrics.jsonl", listen)
-    try:
-        write_recipe(recipe, folder / "recipe.toml")
-        learned = _learn(recipe, folder, started, journal)
-        journal.say({"kind": "phase", "phase": "baselines", "seconds": time.monotonic() - started})
-        compared = run_stage("baselines", {"folder": str(folder)})
-        result = result_of(recipe, learned, compared, time.monotonic() - started, folder)
-        write_json(folder / "result.json", result)
-        journal.say({"kind": "phase", "phase": "report", "seconds": time.monotonic() - started})
-        run_stage("report", {"folder": str(folder)})
-        # the report is part of the time: the result on disk says when everything was there
-        result["measured"]["seconds"] = round(time.monotonic() - started, 2)
-        write_json(folder / "result.json", result)
-    except (PersonError, Interrupted):
-        if not (folder / "model").is_dir():
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
+    with Journal(folder / "metrics.jsonl", listen) as journal:
+        try:
+            result = _carry_out(recipe, folder, started, journal)
+        except BaseException:
+            if not (folder / "model").is_dir():
+                shutil.rmtree(folder, ignore_errors=True)
+                for parent in made:
+                    with contextlib.suppress(OSError):
+                        parent.rmdir()
+            raise
     if result["status"] == "interrupted":
         raise Interrupted(f"interrupted; the best model so far is in {folder / 'model'}")
+    return result
+
+
+def missing_parents(out: str) -> list[Path]:
+    """The folders above `out` that have to be made for it, innermost first."""
+    return [parent for parent in Path(out).absolute().parents if not parent.exists()]
+
+
+def _carry_out(recipe: Recipe, folder: Path, started: float, journal: Journal) -> Record:
+    """The stages of a run, one after another; `result.json` stands before the report that is drawn from it."""
+    write_recipe(recipe, folder / "recipe.toml")
+    learned = _learn(recipe, folder, started, journal)
+    journal.say({"kind": "phase", "phase": "baselines", "seconds": time.monotonic() - started})
+    compared = run_stage("baselines", {"folder": str(folder)})
+    result = result_of(recipe, learned, compared, time.monotonic() - started, folder)
+    write_json(folder / "result.json", result)
+    journal.say({"kind": "phase", "phase": "report", "seconds": time.monotonic() - started})
+    run_stage("report", {"folder": str(folder)})
+    # the report is part of the time: the result on disk says when everything was there
+    result["measured"]["seconds"] = round(time.monotonic() - started, 2)
+    write_json(folder / "result.json", result)
     return result
 
 
@@ -144,6 +160,8 @@ def checked(recipe: Recipe) -> Recipe:
         raise PersonError(f"task {recipe.task!r} is not here yet; this version does: {', '.join(TASKS)}")
     if recipe.method not in METHOD_NAMES:
         raise PersonError(f"unknown method {recipe.method!r}; choose one of {', '.join(METHOD_NAMES)}")
+    if recipe.device not in ("auto", "cpu", "cuda"):
+        raise PersonError(f"unknown device {recipe.device!r}; choose auto, cpu or cuda")
     knobs = recipe.knobs
     for name in ("micro_batch", "batch", "max_length", "rank", "last_layers", "epochs", "learning_rate"):
         value = getattr(knobs, name)
@@ -154,10 +172,12 @@ def checked(recipe: Recipe) -> Recipe:
     if knobs.optimizer not in (None, "adamw", "adafactor"):
         raise PersonError(f"unknown optimizer {knobs.optimizer!r}; choose adamw or adafactor")
     if knobs.micro_batch is not None and knobs.batch is not None and knobs.micro_batch > knobs.batch:
-        raise PersonError(f"--micro-batch {knobs.micro_batch} is more than --batch {knobs.batch}; a micro-batch is a part of a batch")
+        raise PersonError(
+            f"--micro-batch {knobs.micro_batch} is more than --batch {knobs.batch}; a micro-batch is a part of a batch"
+        )
     outer = outer_limit_bytes()
     if outer is not None and (recipe.budget.memory is None or recipe.budget.memory > outer):
-        budget = Budget(**(recipe.budget.as_dict() | {"memory": outer}))
+        budget = recipe.budget.with_memory(outer)
         recipe = dataclasses.replace(recipe, budget=budget)
     return dataclasses.replace(
         recipe,
@@ -178,7 +198,9 @@ def claim_folder(out: str) -> Path:
     try:
         folder.mkdir(parents=True)
     except FileExistsError as error:
-        raise PersonError(f"the folder {out} is already there and is never overwritten; choose another --out") from error
+        raise PersonError(
+            f"the folder {out} is already there and is never overwritten; choose another --out"
+        ) from error
     except OSError as error:
         raise PersonError(f"the folder {out} cannot be made: {error.strerror}; choose another --out") from error
     return folder.resolve()
@@ -190,6 +212,12 @@ class Journal:
     def __init__(self, path: Path, listen: Listen | None) -> None:
         self._file = path.open("a", encoding="utf-8")
         self._listen = listen
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
 
     def say(self, record: Record) -> None:
         """One record, on disk before anyone hears of it."""
@@ -223,7 +251,7 @@ def _learn(recipe: Recipe, folder: Path, started: float, journal: Journal) -> Re
             }  # fmt: skip
             killed.append(step)
             journal.say(step)
-            budget = Budget(**(recipe.budget.as_dict() | {"memory": smaller}))
+            budget = recipe.budget.with_memory(smaller)
             recipe = dataclasses.replace(recipe, budget=budget)
             shutil.rmtree(folder / "snapshots", ignore_errors=True)
             write_recipe(recipe, folder / "recipe.toml")
@@ -275,7 +303,8 @@ def result_of(recipe: Recipe, learned: Record, compared: Record, seconds: float,
 def verdict(accuracy: float, baseline: float) -> str:
     """One sentence on whether the language model earned its keep."""
     if accuracy > baseline:
-        return f"The language model is right on {accuracy:.1%} of the validation rows, {100 * (accuracy - baseline):.1f} points above the best baseline."
+        lead = 100 * (accuracy - baseline)
+        return f"The language model is right on {accuracy:.1%} of the validation rows, {lead:.1f} points above the best baseline."
     return (
         f"The language model does not beat the baselines: {accuracy:.1%} against {baseline:.1%}. "
         "Use the baseline, or give more memory, time or data."
@@ -300,7 +329,9 @@ def read_result(folder: str | Path) -> Record:
     try:
         result: Record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise PersonError(f"{folder} is not a finished run (no result.json); give the folder that `proxtune train --out` made") from error
+        raise PersonError(
+            f"{folder} is not a finished run (no result.json); give the folder that `proxtune train --out` made"
+        ) from error
     except (OSError, ValueError) as error:
         raise PersonError(f"{path} cannot be read: {error}") from error
     return result

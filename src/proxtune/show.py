@@ -42,7 +42,9 @@ class Progress:
             self._bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if _console.is_terminal:
             self._bar.stop()
 
@@ -52,9 +54,15 @@ class Progress:
         if kind == "phase":
             _console.print(f"[dim]{record['seconds']:6.1f} s[/]  {_PHASES.get(record['phase'], record['phase'])}")
         elif kind == "data":
-            _console.print(f"          {record['train_rows']} rows to learn from, {record['validation_rows']} to judge by; labels: {', '.join(record['labels'][:8])}", markup=False)
+            _console.print(
+                f"          {record['train_rows']} rows to learn from, {record['validation_rows']} to judge by; "
+                f"labels: {', '.join(record['labels'][:8])}",
+                markup=False,
+            )
             for note in record["notes"]:
                 _console.print(f"          {note}", markup=False)
+        elif kind == "rehearsal" and record["refused"]:
+            _console.print(f"{record['seconds']:6.1f} s  rehearsed {record['plan']}: {record['refused']}", markup=False)
         elif kind == "plan":
             chosen = record["chosen"]
             _console.print(
@@ -64,16 +72,27 @@ class Progress:
             )
         elif kind == "validation":
             star = "  best so far" if record["best"] else ""
-            _console.print(f"[dim]{record['seconds']:6.1f} s[/]  step {record['step']}: accuracy {record['accuracy']:.3f}, loss {record['loss']:.3f}{star}")
+            _console.print(
+                f"[dim]{record['seconds']:6.1f} s[/]  step {record['step']}: "
+                f"accuracy {record['accuracy']:.3f}, loss {record['loss']:.3f}{star}"
+            )
         elif kind == "step_down":
-            _console.print(f"{record['seconds']:6.1f} s  step down: {record['from']} → {record['to']} ({record['why']})", markup=False)
+            _console.print(
+                f"{record['seconds']:6.1f} s  step down: {record['from']} → {record['to']} ({record['why']})",
+                markup=False,
+            )
         elif kind == "schedule":
-            _console.print(f"{record['seconds']:6.1f} s  slower than planned: {record['from']} → {record['to']} steps", markup=False)
+            _console.print(
+                f"{record['seconds']:6.1f} s  slower than planned: {record['from']} → {record['to']} steps",
+                markup=False,
+            )
         elif kind == "step" and _console.is_terminal:
             self._step(record)
 
     def _step(self, record: Record) -> None:
-        memory = format_bytes(record["memory_bytes"]) + (f" of {format_bytes(self._budget.memory)}" if self._budget.memory else "")
+        memory = format_bytes(record["memory_bytes"]) + (
+            f" of {format_bytes(self._budget.memory)}" if self._budget.memory else ""
+        )
         left = f" · {format_seconds(max(0.0, self._budget.time - record['seconds']))} left" if self._budget.time else ""
         words = f"{record['step']}/{record['steps']} · loss {record['loss']:.3f} · {memory}{left}"
         if self._task is None:
@@ -91,7 +110,8 @@ def show_plan(found: Record) -> None:
         style = {"chosen": "bold green", "refused": "dim"}.get(row["status"])
         table.add_row(
             plan["name"], format_bytes(max(cost["memory_bytes"].values())), format_seconds(cost["seconds"]),
-            f"{plan['epochs']:.1f}", f"{plan['expected']:.3f}", row["reason"] if row["status"] != "chosen" else "chosen", style=style,
+            f"{plan['epochs']:.1f}", f"{plan['expected']:.3f}",
+            row["reason"] if row["status"] != "chosen" else "chosen", style=style,
         )  # fmt: skip
     _console.print(table)
 
@@ -113,7 +133,10 @@ def show_result(result: Record, out: str) -> None:
 def show_evaluation(found: Record, name: str) -> None:
     """Metrics beside the baselines'."""
     metrics = found["metrics"]
-    _console.print(f"{name}: {found['rows']} rows, accuracy {metrics['accuracy']:.4f}, macro-F1 {metrics['macro_f1']:.4f}", markup=False)
+    _console.print(
+        f"{name}: {found['rows']} rows, accuracy {metrics['accuracy']:.4f}, macro-F1 {metrics['macro_f1']:.4f}",
+        markup=False,
+    )
     for baseline, scores in found.get("baselines", {}).items():
         if "accuracy" in scores:
             _console.print(f"  {baseline}: accuracy {scores['accuracy']:.4f}", markup=False)

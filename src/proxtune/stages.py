@@ -38,16 +38,26 @@ def run_stage(name: str, job: Record, listen: Callable[[Record], None] | None = 
     """
     others = measure.resident_bytes() + _SUPERVISOR_GROWTH_BYTES
     command = [sys.executable, "-m", "proxtune.stages", name]
-    environment = os.environ | {"PROXTUNE_JOB": json.dumps(job | {"others_bytes": others})}
+    environment = dict(os.environ)
     # oneDNN keeps a compiled kernel for each shape it met; unbounded (1,024), that grew by 300 MB over a run
     environment.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True, start_new_session=True
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+        text=True,
+        start_new_session=True,
     ) as stage:
         words: list[str] = []
-        assert stage.stdout is not None and stage.stderr is not None
+        assert stage.stdin is not None
+        assert stage.stdout is not None
+        assert stage.stderr is not None
         reader = threading.Thread(target=_keep_last_words, args=(stage.stderr, words), daemon=True)
         reader.start()
+        with contextlib.suppress(BrokenPipeError), stage.stdin as pipe:
+            pipe.write(json.dumps(job | {"others_bytes": others}))
         end: Record | None = None
         with _passing_interrupts_to(stage):
             for line in stage.stdout:
@@ -113,10 +123,10 @@ def _passing_interrupts_to(stage: subprocess.Popen[str]) -> Iterator[None]:
 
 
 def main(name: str) -> int:
-    """The child's side: run the stage that `name` names on the job in the environment."""
+    """The child's side: run the stage that `name` names on the job that comes by standard input."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: do not outlive the supervisor
-    job = json.loads(os.environ.pop("PROXTUNE_JOB"))
+    job = json.loads(sys.stdin.read())
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print must not mix with the records
 
@@ -158,8 +168,8 @@ def _head(job: Record, emit: Callable[[Record], None]) -> Record:
 def _baselines(job: Record, emit: Callable[[Record], None]) -> Record:
     from proxtune.baselines import baseline_scores_on, run_baselines
     from proxtune.data import read_examples
-    from proxtune.rows import read_split_of
     from proxtune.recipe import read_recipe
+    from proxtune.rows import read_split_of
     from proxtune.tasks.labels import sorted_labels
 
     recipe = read_recipe(Path(job["folder"]) / "recipe.toml")
@@ -168,8 +178,8 @@ def _baselines(job: Record, emit: Callable[[Record], None]) -> Record:
     if job.get("file") is None:
         scores = run_baselines(split, labels, recipe.seed)
     else:
-        columns = {"text_column": recipe.text_column, "label_column": recipe.label_column}
-        scores = baseline_scores_on(split.train, read_examples(job["file"], **columns), labels)
+        asked = read_examples(job["file"], text_column=recipe.text_column, label_column=recipe.label_column)
+        scores = baseline_scores_on(split.train, asked, labels)
     return {"baselines": scores, "peak_bytes": measure.peak_bytes() + job["others_bytes"]}
 
 

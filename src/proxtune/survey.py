@@ -46,12 +46,8 @@ def padded_tokens(lengths: np.ndarray, batch: int, seed: int) -> int:
     return total
 
 
-def model_facts(config: Any) -> dict[str, int]:
-    """Parameter counts of the classifier that `config` describes, from a model without storage."""
-    from transformers import AutoModelForSequenceClassification
-
-    with torch.device("meta"):
-        model = AutoModelForSequenceClassification.from_config(config, attn_implementation=config._attn_implementation)
+def model_facts(model: Any) -> dict[str, int]:
+    """Parameter counts by part of the model, its blocks and its width."""
     _, blocks = blocks_of(model)
     embeddings = {id(m.weight): m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Embedding)}
     return {
@@ -60,14 +56,15 @@ def model_facts(config: Any) -> dict[str, int]:
         "block_parameters": sum(p.numel() for p in blocks.parameters()),
         "linear_parameters": sum(m.weight.numel() for m in blocks.modules() if isinstance(m, torch.nn.Linear)),
         "blocks": len(blocks),
-        "width": int(config.hidden_size),
+        "width": int(model.config.hidden_size),
     }
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What a forked child found out about the model: traces, and operations per second of a forward pass by dtype."""
+    """What a forked child found out: the model's sizes, its traces, operations per second of a forward pass by dtype."""
 
+    facts: dict[str, int]
     traces: dict[str, Trace]
     flops_per_second: dict[str, float]
 
@@ -78,12 +75,17 @@ def find_out(folder: Path, config: Any, data: Encoded, max_length: int, recipe: 
     Without `gradients` only the forward pass is traced: enough to name the least plan when nothing else can fit.
     """
     found = in_forked_child(lambda: _find_out(folder, config, data, max_length, recipe, gradients))
-    return Findings({key: Trace(**value) for key, value in found["traces"].items()}, found["flops_per_second"])
+    return Findings(
+        found["facts"], {key: Trace(**value) for key, value in found["traces"].items()}, found["flops_per_second"]
+    )
 
 
-def _find_out(folder: Path, config: Any, data: Encoded, max_length: int, recipe: Recipe, gradients: bool) -> dict[str, Any]:
+def _find_out(
+    folder: Path, config: Any, data: Encoded, max_length: int, recipe: Recipe, gradients: bool
+) -> dict[str, Any]:
     dtypes = [recipe.knobs.dtype] if recipe.knobs.dtype else ["bf16", "fp32"] if bf16_pays() else ["fp32"]
     model = load_classifier(folder, config, recipe.seed).requires_grad_(False)
+    facts = model_facts(model)
     traces: dict[str, dict[str, float]] = {}
     counted: dict[str, float] | None = None
     for dtype in dtypes:
@@ -100,7 +102,7 @@ def _find_out(folder: Path, config: Any, data: Encoded, max_length: int, recipe:
             counted = traces[trace_key(family, dtype, False)] = _trace(model, dtype, max_length, True, counted)
             if can_checkpoint(model):
                 traces[trace_key(family, dtype, True)] = _checkpointed(counted, config, max_length)
-    return {"traces": traces, "flops_per_second": rates}
+    return {"facts": facts, "traces": traces, "flops_per_second": rates}
 
 
 def _checkpointed(trace: dict[str, float], config: Any, length: int) -> dict[str, float]:
@@ -133,7 +135,9 @@ def _trace(model: Any, dtype: str, length: int, train: bool, counted: dict[str, 
     }
 
 
-def pulse(model: Any, data: Encoded, dtypes: list[str], forward_flops: float, pad_id: int, meter: Meter) -> dict[str, float]:
+def pulse(
+    model: Any, data: Encoded, dtypes: list[str], forward_flops: float, pad_id: int, meter: Meter
+) -> dict[str, float]:
     """Operations per second of a forward pass by dtype, on one batch of 32 rows of median length, kernels warm."""
     order = np.argsort(data.lengths, kind="stable")
     middle = len(order) // 2

@@ -15,7 +15,7 @@ from proxtune.clock import Clock
 from proxtune.errors import Interrupted
 from proxtune.evaluate import logits_of, score
 from proxtune.memory.govern import Governor, is_refusal
-from proxtune.memory.meter import Meter, Phases
+from proxtune.memory.meter import Phases
 from proxtune.plan import Plan
 from proxtune.tasks.classify import Encoded
 
@@ -40,6 +40,7 @@ class Training:
     governor: Governor
     phases: Phases
     keep_best: Callable[[], None]  # writes the trainable weights, durably
+    hold: Callable[[], None]  # sets the system's limit, once the kernels are in
     interrupted: Callable[[], bool]
 
 
@@ -61,15 +62,12 @@ def gradient_of(model: Any, data: Encoded, rows: np.ndarray, plan: Plan, pad_id:
     return total
 
 
-def warm_up(model: Any, data: Encoded, plan: Plan, pad_id: int, meter: Meter) -> None:
-    """Compute one short row's gradient, throw it away, and let go of what only the first step needed.
-
-    The first step touches some 80 MB of library code, most of it for set-up; what the later ones use comes back.
-    """
+def warm_up(model: Any, data: Encoded, plan: Plan, pad_id: int, phases: Phases) -> None:
+    """Compute the shortest row's gradient and throw it away, so that the kernels' code (90 MB of it) is in memory."""
     model.train()
     gradient_of(model, data, np.asarray([int(np.argmin(data.lengths))]), plan, pad_id)
     model.zero_grad(set_to_none=True)
-    meter.give_back()
+    phases.meter.give_back()
 
 
 def make_optimizer(model: Any, plan: Plan) -> Any:
@@ -97,7 +95,8 @@ def train(plan: Plan, training: Training) -> Iterator[Record]:
     learned yet.
     """
     model, clock, governor = training.model, training.clock, training.governor
-    warm_up(model, training.train, plan, training.pad_id, training.phases.meter)
+    warm_up(model, training.train, plan, training.pad_id, training.phases)
+    training.hold()
     optimizer = make_optimizer(model, plan)
     base_rates = [group["lr"] for group in optimizer.param_groups]
     batch_count = math.ceil(len(training.train) / plan.batch)
@@ -149,7 +148,9 @@ def train(plan: Plan, training: Training) -> Iterator[Record]:
             began = clock.elapsed
             found, last_judged = _judge(plan, training), step
             judging_seconds = max(judging_seconds, clock.elapsed - began)
-            better = (found["accuracy"], -found["loss"]) > (best[0] + _LEAST_GAIN, best[1]) or not math.isfinite(best[1])
+            better = (found["accuracy"], -found["loss"]) > (best[0] + _LEAST_GAIN, best[1]) or not math.isfinite(
+                best[1]
+            )
             if better:
                 best = (found["accuracy"], -found["loss"])
                 training.keep_best()
@@ -163,7 +164,12 @@ def train(plan: Plan, training: Training) -> Iterator[Record]:
 def _judge(plan: Plan, training: Training) -> dict[str, float]:
     training.phases.enter("evaluate")
     logits = logits_of(
-        training.model, training.held, training.pad_id, plan.dtype, plan.micro_batch * plan.max_length, training.phases.meter
+        training.model,
+        training.held,
+        training.pad_id,
+        plan.dtype,
+        plan.micro_batch * plan.max_length,
+        training.phases.meter,
     )
     return score(logits, training.held.labels)
 
@@ -186,13 +192,18 @@ def _governed_gradient(plan: Plan, training: Training, rows: np.ndarray, step: i
     governor, meter = training.governor, training.phases.meter
     if governor.is_crowded():
         meter.give_back()
+        if governor.is_crowded() and plan.micro_batch > 1:
+            halved = plan.with_micro_batch(plan.micro_batch // 2)
+            why = "close to the budget"
+            changes.append(governor.record(bite(plan), bite(halved), why, step, training.clock.elapsed))
+            plan = halved
     while True:
         try:
             return plan, gradient_of(training.model, training.train, rows, plan, training.pad_id), changes
         except (RuntimeError, MemoryError) as error:
             if not is_refusal(error):
                 raise
-            why = str(error).strip().splitlines()[0][:120] or type(error).__name__
+            why = reason(error)
         training.model.zero_grad(set_to_none=True)
         meter.give_back()
         smaller = step_down(plan, training.model)
@@ -200,6 +211,11 @@ def _governed_gradient(plan: Plan, training: Training, rows: np.ndarray, step: i
             raise MemoryError("a step of one row does not fit in the memory budget")
         changes.append(governor.record(bite(plan), bite(smaller), why, step, training.clock.elapsed))
         plan = smaller
+
+
+def reason(error: BaseException) -> str:
+    """The first line of what an error says; Python's own MemoryError says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:120]
 
 
 def bite(plan: Plan) -> str:

@@ -9,7 +9,7 @@ and more back at once (footprint within 5 % of the live bytes, at half the speed
 from __future__ import annotations
 
 import ctypes
-import os
+from pathlib import Path
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 _NEVER = 2**31 - 1
@@ -54,7 +54,7 @@ def unload_cold_code() -> None:
     page cache. (A relocated segment has private pages and must stay: dropping it would undo the relocations.)
     """
     libc = _libc()
-    if libc is None or not os.path.exists("/proc/self/smaps"):
+    if libc is None or not Path("/proc/self/smaps").exists():
         return
     libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
     span: tuple[int, int] | None = None

@@ -20,7 +20,7 @@ _REFUSALS = (
     "bad_alloc",
     "failed to allocate",
 )
-_CODE_GROWTH_BYTES = 24_000_000  # library pages that later phases still touch; files, so RLIMIT_DATA does not see them
+_CODE_GROWTH_BYTES = 8_000_000  # library pages that later phases still touch; files, so RLIMIT_DATA does not see them
 
 
 def is_refusal(error: BaseException) -> bool:
@@ -49,8 +49,9 @@ class Governor:
     def hold(self) -> None:
         """Set the system's own limit, relative to what is reserved now (imports reserve far more than they hold).
 
-        Address space never grows by less than what becomes resident, so from here on
-        resident ≤ resident now + (data − data now) + library pages ≤ room.
+        Call it after a first small step, when the kernels' code is in. Address space never grows by less than what becomes
+        resident, so from here on resident ≤ resident now + (data − data now) + file pages still to come. The last are
+        weights read for the first time: predicted, and watched by `is_crowded`.
         """
         room, data = self.room_bytes, measure.data_bytes()
         if room is None or data is None:

@@ -91,7 +91,7 @@ def _put_compiler_aside(torch: Any) -> None:
 @contextmanager
 def _told_absent(packages: frozenset[str]) -> Iterator[None]:
     find_spec = importlib.util.find_spec
-    importlib.util.find_spec = lambda name, package=None: (  # type: ignore[assignment]
+    importlib.util.find_spec = lambda name, package=None: (
         None if name.split(".")[0] in packages else find_spec(name, package)
     )
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import sys
 from pathlib import Path
@@ -48,22 +47,50 @@ def data_bytes() -> int | None:
     return _status("VmData:")
 
 
+def unread_weights_bytes() -> int:
+    """Bytes of mapped weight files that this process has not touched yet: rows of an embedding come in as texts use them."""
+    unread, is_weights = 0, False
+    try:
+        with open("/proc/self/smaps", encoding="utf-8", errors="replace") as maps:
+            for line in maps:
+                key, _, rest = line.partition(" ")
+                if not key.endswith(":"):
+                    is_weights = line.rstrip().endswith(".safetensors")
+                elif is_weights and key in ("Size:", "Rss:"):
+                    unread += (1 if key == "Size:" else -1) * int(rest.split()[0]) * 1024
+    except (OSError, ValueError):
+        return 0
+    return max(0, unread)
+
+
 def tree_bytes(pid: int) -> int:
-    """`resident_bytes` of a process and all its descendants now."""
+    """Bytes of RAM that a process and all its descendants hold now; a page that several share counts once."""
     children: dict[int, list[int]] = {}
-    for entry in os.listdir("/proc") if os.path.isdir("/proc") else []:
-        if entry.isdigit():
+    proc = Path("/proc")
+    for entry in proc.iterdir() if proc.is_dir() else []:
+        if entry.name.isdigit():
             try:
-                fields = Path(f"/proc/{entry}/stat").read_text(errors="replace").rpartition(")")[2].split()
+                fields = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()
             except OSError:
                 continue
-            children.setdefault(int(fields[1]), []).append(int(entry))
+            children.setdefault(int(fields[1]), []).append(int(entry.name))
     total, queue = 0, [pid]
     while queue:
         process = queue.pop()
-        total += resident_bytes(process)
+        total += _own_share(process)
         queue += children.get(process, [])
     return total
+
+
+def _own_share(pid: int) -> int:
+    """Proportional set size, or the resident size where the kernel does not say."""
+    try:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    return resident_bytes(pid)
 
 
 def outer_limit_bytes() -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from proxtune.memory import measure
-from proxtune.memory.allocator import give_back, unload_cold_code
+from proxtune.memory.allocator import give_back
 
 
 class Meter(Protocol):
@@ -31,7 +31,6 @@ class ProcessMeter:
 
     def give_back(self) -> None:
         give_back()
-        unload_cold_code()
 
 
 class CudaMeter:

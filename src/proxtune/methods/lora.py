@@ -1,4 +1,6 @@
-"""lora: low-rank adapters on every linear layer of the body (peft), head in full; merged at the end unless kept.
+"""lora: low-rank adapters on every linear layer of the body (peft), head in full; merged at the end.
+
+The adapter alone is kept beside the model when asked.
 
 Source: Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, ICLR 2022.
 """
@@ -35,7 +37,7 @@ def _prepare(model: Any, plan: Plan) -> Any:
 
 
 def _finish(model: Any, plan: Plan) -> Any:
-    return model if plan.keep_adapter else model.merge_and_unload()
+    return model.merge_and_unload()
 
 
 METHOD = Method(

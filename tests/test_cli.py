@@ -1,0 +1,279 @@
+"""The command line: exit codes, one line that says how to mend it, nothing left behind, and the whole way once."""
+
+import csv
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import proxtune.run
+from proxtune import cli, stages
+
+GOOD = "text,label\n" + "".join(f"a fine film number {i},{'pos' if i % 2 else 'neg'}\n" for i in range(40))
+CONTRACT = {
+    "status", "task", "model", "method", "plan", "budget", "predicted", "measured", "artifact_bytes", "metrics",
+    "steps", "examples_seen", "step_downs", "seed", "versions",
+}  # fmt: skip
+
+
+def proxtune_in_a_process(*words: str, **options) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-m", "proxtune", *words]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, **options)
+
+
+@pytest.fixture
+def proxtune_here(monkeypatch, capsys):
+    """The command line in this process, its stages too: the same path less the seconds that imports take."""
+
+    def run_stage(name, job, listen=None):
+        return stages._STAGES[name](job | {"others_bytes": 0}, listen or (lambda record: None))
+
+    from proxtune import learn
+
+    for name in ("set_allocator", "unload_cold_code"):  # they change the whole process for good
+        monkeypatch.setattr(learn, name, lambda *args: None)
+    monkeypatch.setattr(
+        learn, "find_out", lambda *args, **more: pytest.fail("not refused: the run went on to planning")
+    )
+    monkeypatch.setattr(proxtune.run, "run_stage", run_stage)
+
+    def run(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["proxtune", *words])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code or 0
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def assert_refused(code: int, err: str, *words: str) -> None:
+    """Exit code 2 and one line for the person, the last, that has all of `words`."""
+    lines = [line for line in err.splitlines() if line.startswith("proxtune: ")]
+    assert code == 2, err
+    assert len(lines) == 1, err
+    assert err.endswith(lines[0] + "\n"), err
+    assert "Traceback" not in err
+    for word in words:
+        assert word in lines[0]
+
+
+BAD_DATA = {
+    "missing": ("reviews.csv", None, ["reviews.csv", "no such file"]),
+    "empty": ("reviews.csv", b"", ["reviews.csv", "empty"]),
+    "binary": ("reviews.csv", bytes(range(256)) * 20, ["reviews.csv"]),
+    "latin-1": ("reviews.csv", "text,label\ncaf\xe9,good\n".encode("latin-1"), ["reviews.csv", "UTF-8"]),
+    "malformed JSONL": ("reviews.jsonl", b'{"text": "a", "label": "x"}\n{"text": \n', ["reviews.jsonl line 2"]),
+    "ragged": ("reviews.csv", b"text,label\na,x\nb,y,z\n", ["line 3"]),
+    "no label column": ("reviews.csv", b"text\na fine film\na dull film\n", ["no label column", "--label-column"]),
+    "a label missing": ("reviews.csv", GOOD.encode() + b"a film without a word,\n", ["line 42"]),
+    "one class": ("reviews.csv", b"text,label\na film,good\nb film,good\nc film,good\n", ["one class only", "good"]),
+    "unknown format": ("reviews.docx", b"PK\x03\x04", ["reviews.docx"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD_DATA)
+def test_data_that_do_not_do_are_refused_with_a_line_that_says_how(proxtune_here, tiny_model, tmp_path, case):
+    name, content, words = BAD_DATA[case]
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    before = sorted(tmp_path.iterdir())
+    code, out, err = proxtune_here(
+        "train", str(tmp_path / name), "--out", str(tmp_path / "run"), "--model", str(tiny_model)
+    )
+    assert_refused(code, err, *words)
+    assert out == ""
+    assert sorted(tmp_path.iterdir()) == before
+
+
+BAD_WORDS = {
+    "unknown unit": (["--memory", "7parsecs"], ["--memory", "unknown unit", "700MB"]),
+    "no memory": (["--memory", "0"], ["--memory", "more than zero"]),
+    "negative memory": (["--memory=-3GB"], ["--memory", "more than zero"]),
+    "no time": (["--time", "0s"], ["--time", "more than zero"]),
+    "not an amount": (["--time", "soon"], ["--time", "not an amount"]),
+    "micro-batch over batch": (["--micro-batch", "9", "--batch", "8"], ["--micro-batch 9", "--batch 8"]),
+    "no batch": (["--batch", "0"], ["--batch 0", "more than zero"]),
+    "unknown method": (["--method", "magic"], ["magic", "probe, lora, layers, full"]),
+    "unknown task": (["--task", "cook"], ["cook", "classify"]),
+    "unknown dtype": (["--dtype", "int3"], ["int3", "bf16"]),
+    "unknown device": (["--device", "abacus"], ["abacus", "cpu"]),
+    "unknown model": (["--model", "nobody/nothing-at-all"], ["nobody/nothing-at-all", "minilm"]),
+    "model folder missing": (["--model", "./no/such/folder"], ["./no/such/folder", "not a folder"]),
+    "a text column that is not there": (["--text-column", "prose"], ["prose", "--text-column"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD_WORDS)
+def test_options_that_do_not_do_are_refused_with_a_line_that_says_how(proxtune_here, tiny_model, tmp_path, case):
+    options, words = BAD_WORDS[case]
+    (tmp_path / "reviews.csv").write_text(GOOD)
+    if "--model" not in options:
+        options = [*options, "--model", str(tiny_model)]
+    code, out, err = proxtune_here("train", str(tmp_path / "reviews.csv"), "--out", str(tmp_path / "run"), *options)
+    assert_refused(code, err, *words)
+    assert out == ""
+    assert [place.name for place in tmp_path.iterdir()] == ["reviews.csv"]
+
+
+def test_with_json_a_refusal_is_an_object_on_the_last_line(proxtune_here, tmp_path):
+    code, out, err = proxtune_here(
+        "train", str(tmp_path / "none.csv"), "--out", str(tmp_path / "run"), "--memory", "0", "--json"
+    )
+    assert_refused(code, err, "--memory")
+    answer = json.loads(out.splitlines()[-1])
+    assert answer["status"] == "refused"
+    assert "--memory" in answer["message"]
+
+
+def test_a_folder_that_is_there_is_never_touched(proxtune_here, tmp_path):
+    (tmp_path / "reviews.csv").write_text(GOOD)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "precious.txt").write_text("mine")
+    code, _, err = proxtune_here("train", str(tmp_path / "reviews.csv"), "--out", str(tmp_path / "run"))
+    assert_refused(code, err, "already there", "--out")
+    assert [place.name for place in (tmp_path / "run").iterdir()] == ["precious.txt"]
+
+
+def test_a_refused_run_leaves_no_parent_folders_behind(proxtune_here, tiny_model, tmp_path):
+    out = tmp_path / "runs" / "today" / "first"
+    code, _, err = proxtune_here("train", str(tmp_path / "none.csv"), "--out", str(out), "--model", str(tiny_model))
+    assert_refused(code, err, "none.csv")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict", "report"])
+def test_a_folder_that_is_no_run_is_refused(proxtune_here, tmp_path, command):
+    more = {"evaluate": ["data.csv"], "predict": ["a film"], "report": []}[command]
+    code, _, err = proxtune_here(command, str(tmp_path), *more)
+    assert_refused(code, err, "not a finished run")
+
+
+def test_predicting_nothing_is_refused(proxtune_here, tmp_path):
+    code, _, err = proxtune_here("predict", str(tmp_path))
+    assert_refused(code, err, "nothing to predict", "--file")
+
+
+@pytest.mark.parametrize("words", [["train"], ["train", "data.csv"], ["nonsense"], ["plan", "data.csv", "--nonsense"]])
+def test_words_that_are_not_understood_end_with_two(proxtune_here, words):
+    code, _, err = proxtune_here(*words)
+    assert code == 2
+    assert "Traceback" not in err
+
+
+def test_a_refusal_in_a_process_of_its_own(tmp_path, tiny_model):
+    done = proxtune_in_a_process("train", "none.csv", "--out", "run", "--model", str(tiny_model), cwd=tmp_path)
+    assert_refused(done.returncode, done.stderr, "none.csv", "no such file")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_is_quick_and_does_not_import_torch():
+    seconds = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = proxtune_in_a_process("--help")
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        assert done.returncode == 0
+    assert min(seconds) < 0.5  # of the processor, not of the clock
+    command = [sys.executable, "-X", "importtime", "-m", "proxtune", "--help"]
+    imported = subprocess.run(command, capture_output=True, text=True).stderr
+    names = {line.rpartition("|")[2].strip().split(".")[0] for line in imported.splitlines()}
+    assert "typer" in names
+    assert names.isdisjoint({"torch", "transformers", "numpy", "sklearn", "peft", "matplotlib"})
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, tiny_model, tiny_reviews) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A run of the tiny model on the tiny csv."""
+    folder = tmp_path_factory.mktemp("runs") / "reviews"
+    done = proxtune_in_a_process(
+        "train", str(tiny_reviews), "--model", str(tiny_model), "--out", str(folder), "--memory", "3GB",
+        "--time", "5min", "--method", "full", "--epochs", "2", "--seed", "3", "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+@pytest.mark.slow
+def test_a_run_leaves_what_the_contract_says(finished):
+    folder, done = finished
+    result = json.loads((folder / "result.json").read_text())
+    assert json.loads(done.stdout.splitlines()[-1]) == result
+    assert result.keys() >= CONTRACT
+    assert (result["status"], result["method"], result["seed"]) == ("done", "full", 3)
+    assert result["steps"] == result["plan"]["steps"] > 0
+    assert result["examples_seen"] == 2 * result["data"]["train_rows"]
+    for figures in (result["predicted"], result["measured"]):
+        assert set(figures["memory_bytes"]) >= {"load", "prepare", "train", "evaluate", "save"}
+        assert 0 < max(figures["memory_bytes"].values()) <= 3_000_000_000
+        assert 0 < figures["seconds"] <= 300
+    assert 0 <= result["metrics"]["accuracy"] <= 1
+    for name in ("recipe.toml", "plan.json", "metrics.jsonl", "report.html", "model/README.md"):
+        assert (folder / name).is_file(), name
+    assert result["artifact_bytes"] == sum(file.stat().st_size for file in (folder / "model").glob("*.safetensors"))
+    assert not [file.name for file in folder.rglob("*.part")]
+
+
+@pytest.mark.slow
+def test_plain_transformers_predicts_what_predict_does(finished, tiny_texts):
+    folder, _ = finished
+    texts = tiny_texts[:5]
+    script = """
+import json, sys, torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+folder, texts = sys.argv[1], json.loads(sys.argv[2])
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+with torch.no_grad():
+    chances = model(**tokenizer(texts, padding=True, return_tensors="pt")).logits.softmax(-1)
+labels = [model.config.id2label[i] for i in chances.argmax(-1).tolist()]
+print(json.dumps([labels, chances.tolist(), any(name.startswith("proxtune") for name in sys.modules)]))
+"""
+    command = [sys.executable, "-c", script, str(folder / "model"), json.dumps(texts)]
+    plain = subprocess.run(command, capture_output=True, text=True)
+    assert plain.returncode == 0, plain.stderr
+    labels, chances, has_proxtune = json.loads(plain.stdout.splitlines()[-1])
+    assert not has_proxtune
+
+    done = proxtune_in_a_process("predict", str(folder), *texts, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])["predictions"]
+    assert [row["text"] for row in found] == texts
+    assert [row["label"] for row in found] == labels
+    for row, chance in zip(found, chances, strict=True):
+        assert row["probabilities"] == pytest.approx(chance, abs=1e-4)
+
+
+@pytest.mark.slow
+def test_evaluate_adds_its_figures_to_the_result(finished, tiny_reviews):
+    folder, _ = finished
+    done = proxtune_in_a_process("evaluate", str(folder), str(tiny_reviews), "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["rows"] == 200
+    assert 0 <= found["metrics"]["accuracy"] <= 1
+    assert {"majority", "tfidf"} <= found["baselines"].keys()
+    kept = json.loads((folder / "result.json").read_text())["evaluations"]
+    assert kept[tiny_reviews.name] == found
+
+
+@pytest.mark.slow
+def test_evaluate_refuses_a_label_that_training_never_showed(finished, tiny_texts, tmp_path):
+    folder, _ = finished
+    place = tmp_path / "odd.csv"
+    with place.open("w", encoding="utf-8", newline="") as file:
+        rows = [[tiny_texts[0], "positive"], [tiny_texts[1], "lukewarm"]]
+        csv.writer(file).writerows([["text", "label"], *rows])
+    before = (folder / "result.json").read_bytes()
+    done = proxtune_in_a_process("evaluate", str(folder), str(place))
+    assert_refused(done.returncode, done.stderr, "odd.csv line 3", "lukewarm")
+    assert (folder / "result.json").read_bytes() == before

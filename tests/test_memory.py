@@ -1,0 +1,228 @@
+"""Memory: what counts as a refusal, what is alive, what the kernel says, and a limit that binds."""
+
+import json
+import mmap
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from proxtune.memory import measure
+from proxtune.memory.govern import Governor, is_refusal
+
+
+def in_a_process_of_its_own(script: str) -> dict:
+    """What `script` prints, read as JSON."""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+REFUSALS = [
+    MemoryError(),
+    RuntimeError("could not create a primitive"),
+    RuntimeError("could not create a primitive descriptor for a matmul primitive"),
+    RuntimeError("could not execute a primitive"),
+    RuntimeError(
+        "[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: 12 (Cannot)"
+    ),
+    RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 1 bytes."),
+    RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB"),
+    RuntimeError("std::bad_alloc"),
+    type("OutOfMemoryError", (RuntimeError,), {})("the device is full"),
+]
+OTHERS = [
+    RuntimeError("mat1 and mat2 shapes cannot be multiplied (3x4 and 5x6)"),
+    RuntimeError("element 0 of tensors does not require grad"),
+    ValueError("out of memory"),
+    KeyboardInterrupt(),
+    OSError("No space left on device"),
+]
+
+
+@pytest.mark.parametrize("error", REFUSALS, ids=repr)
+def test_a_refusal_is_known_by_its_words(error):
+    assert is_refusal(error)
+
+
+@pytest.mark.parametrize("error", OTHERS, ids=repr)
+def test_other_errors_are_not_taken_for_refusals(error):
+    assert not is_refusal(error)
+
+
+def test_live_bytes_are_those_of_a_count_by_hand():
+    import torch
+
+    from proxtune.memory.trace import LiveBytes
+
+    model = torch.nn.Linear(10, 10, bias=False)
+    with LiveBytes(model) as watch:
+        first = torch.zeros(1000)  # 4,000 bytes
+        assert (watch.live, watch.peak) == (4000, 4000)
+        second = first + 1  # 4,000 more
+        assert (watch.live, watch.peak) == (8000, 8000)
+        _ = first.view(10, 100), first[:3], model.weight.t()  # views, and the model's own, are nothing new
+        first.add_(1)  # in place
+        assert watch.live == 8000
+        del second
+        assert (watch.live, watch.peak) == (4000, 8000)
+        _, _ = torch.zeros(6).max(0)  # 24 bytes, with two results of 4 and 8
+        assert watch.peak == 8000
+    assert watch.live >= 4000
+
+
+def test_a_traced_step_grows_in_proportion_to_its_rows(tiny_model):
+    from proxtune.memory.trace import trace_step
+    from proxtune.models import classifier_config, load_classifier, load_tokenizer
+
+    config = classifier_config(tiny_model, ["a", "b"], load_tokenizer(tiny_model), 32)
+    model = load_classifier(tiny_model, config, 0).train()
+    one, three, five = (trace_step(model, rows, 32, "fp32", True) for rows in (1, 3, 5))
+    assert five.live_bytes - three.live_bytes == pytest.approx(three.live_bytes - one.live_bytes, rel=0.02)
+    assert three.flops == pytest.approx(3 * one.flops)
+    assert 2 < one.flops / one.forward_flops <= 3
+    assert all(p.grad is None for p in model.parameters()), "a trace leaves no gradients"
+    forward = trace_step(model, 3, 32, "fp32", False)
+    assert forward.live_bytes < three.live_bytes
+    assert forward.flops == forward.forward_flops == pytest.approx(three.forward_flops)
+
+
+def test_a_forked_child_returns_or_raises_and_leaves_nothing_behind():
+    found = in_a_process_of_its_own(
+        """
+import json, os
+from proxtune.memory.trace import in_forked_child
+parent, memory = os.getpid(), []
+answer = in_forked_child(lambda: {"own process": os.getpid() != parent, "appended": memory.append(1)})
+def fail(): raise MemoryError("too much")
+try: in_forked_child(fail)
+except RuntimeError as error: words = str(error)
+try: in_forked_child(lambda: os._exit(9))
+except RuntimeError as error: silent = str(error)
+open_files = len(os.listdir("/proc/self/fd"))
+for _ in range(5): in_forked_child(lambda: 1)
+print(json.dumps([answer, memory, words, silent, len(os.listdir("/proc/self/fd")) - open_files]))
+"""
+    )
+    answer, memory, words, silent, leaked = found
+    assert answer == {"own process": True, "appended": None}
+    assert memory == []
+    assert "MemoryError: too much" in words
+    assert "without a word" in silent
+    assert leaked == 0
+
+
+def test_the_peak_is_never_under_what_is_held_and_a_reset_lowers_it():
+    measure.reset_peak()
+    block = bytearray(60_000_000)
+    during = measure.peak_bytes()
+    assert during >= measure.resident_bytes() - 1_000_000
+    del block
+    assert measure.peak_bytes() >= during - 1_000_000  # the kernel counts in batches of pages
+    measure.reset_peak()
+    if sys.platform == "linux":
+        assert measure.peak_bytes() < during - 40_000_000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's own count")
+def test_weights_that_are_mapped_and_not_read_count_as_still_to_come(tmp_path):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(bytes(8_000_000))
+    before = measure.unread_weights_bytes()
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        assert measure.unread_weights_bytes() - before == pytest.approx(8_000_000, rel=0.05)
+        assert sum(mapped[:: mmap.PAGESIZE]) == 0
+        assert measure.unread_weights_bytes() - before < 400_000
+    assert measure.unread_weights_bytes() <= before
+
+
+def test_a_tree_holds_at_least_its_root():
+    assert measure.tree_bytes(os.getpid()) >= 0.9 * measure.resident_bytes()
+
+
+def test_a_process_that_is_gone_holds_nothing():
+    assert measure.resident_bytes(2**22 + 1) == 0
+
+
+@pytest.fixture
+def system(tmp_path, monkeypatch):
+    """A file system of our own for `measure` to read; write to it with the function returned."""
+    monkeypatch.setattr(measure, "Path", lambda path: tmp_path / str(path).lstrip("/"))
+
+    def write(path: str, text: str) -> None:
+        place: Path = tmp_path / path.lstrip("/")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text)
+
+    return write
+
+
+def test_the_smallest_limit_of_a_version_2_group_and_its_parents_counts(system):
+    system("/proc/self/cgroup", "0::/outer/inner\n")
+    system("/sys/fs/cgroup/outer/inner/memory.max", "max\n")
+    system("/sys/fs/cgroup/outer/memory.max", "900000000\n")
+    system("/sys/fs/cgroup/memory.max", "2000000000\n")
+    assert measure.outer_limit_bytes() == 900_000_000
+
+
+def test_a_version_1_group_counts_and_its_word_for_unlimited_does_not(system):
+    system("/proc/self/cgroup", "5:cpu,cpuacct:/job\n3:memory:/job\n")
+    system("/sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n")
+    assert measure.outer_limit_bytes() is None
+    system("/sys/fs/cgroup/memory/job/memory.limit_in_bytes", "500000000\n")
+    assert measure.outer_limit_bytes() == 500_000_000
+
+
+def test_a_group_whose_path_is_not_mounted_here_falls_back_on_the_root(system):
+    system("/proc/self/cgroup", "0::/somewhere/else\n")
+    system("/sys/fs/cgroup/memory.max", "700000000\n")
+    assert measure.outer_limit_bytes() == 700_000_000
+
+
+def test_without_groups_there_is_no_outer_limit(system):
+    assert measure.outer_limit_bytes() is None
+
+
+def test_without_a_budget_the_governor_holds_nothing():
+    governor = Governor(None)
+    governor.hold()
+    assert governor.room_bytes is None
+    assert not governor.is_crowded()
+
+
+def test_the_governor_keeps_its_record():
+    governor = Governor(10**12, 5)
+    entry = governor.record("micro-batch 8", "micro-batch 4", "refused", 3, 1.234)
+    assert governor.step_downs == [entry]
+    assert (entry["kind"], entry["at_step"], entry["seconds"]) == ("step_down", 3, 1.23)
+    assert governor.room_bytes == 10**12 - 5
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's own")
+def test_the_limit_refuses_what_is_over_it_with_an_error_that_can_be_caught():
+    found = in_a_process_of_its_own(
+        """
+import json, torch
+from proxtune.memory import measure
+from proxtune.memory.govern import Governor, is_refusal
+governor = Governor(measure.resident_bytes() + 120_000_000)
+governor.hold()
+def refused(make):
+    try: make()
+    except BaseException as error: return is_refusal(error)
+    return None
+found = {
+    "python over": refused(lambda: bytearray(200_000_000)),
+    "torch over": refused(lambda: torch.empty(50_000_000)),
+    "torch under": refused(lambda: torch.ones(10_000_000)),
+}
+governor.release()
+found["released"] = refused(lambda: bytearray(200_000_000))
+print(json.dumps(found))
+"""
+    )
+    assert found == {"python over": True, "torch over": True, "torch under": None, "released": None}

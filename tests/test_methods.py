@@ -1,0 +1,141 @@
+"""Methods: each keeps the contract on an encoder and on a decoder, and marks exactly what it says."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from proxtune.checks import check_finish, check_method
+from proxtune.methods import METHODS
+from proxtune.methods.method import Prior
+from proxtune.methods.probe import features, install_head
+from proxtune.models import blocks_of, classifier_config, head_of, load_classifier, load_tokenizer
+from proxtune.plan import Plan
+from proxtune.recipe import Knobs
+
+PLAN = Plan("full", "fp32", 4, 4, 16, False, "adamw", 1e-3, 1.0, 1, 0)
+
+
+def a_model(folder: Path, labels: tuple[str, ...] = ("a", "b", "c")):
+    return load_classifier(folder, classifier_config(folder, list(labels), load_tokenizer(folder), 16), 0)
+
+
+def learning(model) -> set[str]:
+    return {name for name, p in model.named_parameters() if p.requires_grad}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_each_method_keeps_the_contract(name, tiny_folder):
+    check_method(METHODS[name], tiny_folder)
+
+
+def test_the_contract_finds_a_method_that_marks_too_little(tiny_model):
+    forgetful = replace(METHODS["full"], prepare=METHODS["probe"].prepare)
+    with pytest.raises(AssertionError, match="trains 0 parameters"):
+        check_method(forgetful, tiny_model)
+
+
+def test_the_contract_finds_a_method_that_finishes_as_something_else(tiny_model):
+    wrapped = replace(METHODS["lora"], finish=lambda model, plan: model)
+    with pytest.raises(AssertionError, match="not as a transformers model"):
+        check_finish(wrapped, replace(PLAN, method="lora", rank=2), tiny_model)
+
+
+def test_full_trains_everything(tiny_folder):
+    model = METHODS["full"].prepare(a_model(tiny_folder), PLAN)
+    assert learning(model) == {name for name, _ in model.named_parameters()}
+
+
+@pytest.mark.parametrize("last", [1, 2])
+def test_layers_trains_the_last_blocks_and_what_follows_them(tiny_folder, last):
+    model = METHODS["layers"].prepare(a_model(tiny_folder), replace(PLAN, method="layers", last_layers=last))
+    name, blocks = blocks_of(model)
+    marked, first = learning(model), len(blocks) - last
+    assert marked
+    assert {int(n.removeprefix(f"{name}.").split(".")[0]) for n in marked if n.startswith(name)} == set(
+        range(first, len(blocks))
+    )
+    assert not any("embed" in n for n in marked)
+    assert f"{head_of(model)[0]}.weight" in marked
+
+
+def test_lora_trains_adapters_and_the_head_only(tiny_folder):
+    model = METHODS["lora"].prepare(a_model(tiny_folder), replace(PLAN, method="lora", rank=2))
+    marked = learning(model)
+    assert any("lora_A" in name for name in marked)
+    assert all("lora_" in name or "modules_to_save" in name for name in marked)
+    assert any("modules_to_save" in name for name in marked)
+
+
+def test_probe_trains_nothing(tiny_folder):
+    assert learning(METHODS["probe"].prepare(a_model(tiny_folder), PLAN)) == set()
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_head_on_the_probes_features_is_the_model_itself(tiny_folder, tmp_path, classes):
+    import torch
+
+    model = a_model(tiny_folder, ("a", "b", "c")[:classes]).eval()
+    rows = [np.arange(10, 10 + length) for length in (3, 7, 5, 12)]
+    ids = torch.zeros(4, 16, dtype=torch.long)
+    mask = torch.zeros(4, 16, dtype=torch.long)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)], mask[i, : len(row)] = torch.from_numpy(row), 1
+    order = np.array([2, 0, 3, 1])
+    found = features(model, [(order, ids[order], mask[order])], 4, amp=False)
+    head = head_of(model)[1]
+    random = np.random.default_rng(0)
+    weight = random.normal(size=(classes, head.in_features)).astype(np.float32)
+    bias = random.normal(size=classes).astype(np.float32) if head.bias is not None else np.zeros(classes, np.float32)
+    np.savez(tmp_path / "head.npz", weight=weight, bias=bias)
+    install_head(model, tmp_path / "head.npz")
+    with torch.no_grad():
+        logits = model(input_ids=ids, attention_mask=mask).logits.numpy()
+    np.testing.assert_allclose(logits, found @ weight.T + bias, rtol=1e-3, atol=1e-4)
+    assert all(p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize(("classes", "has_bias"), [(2, True), (3, True), (2, False), (3, False)])
+def test_the_fitted_head_tells_apart_what_can_be_told_apart(tmp_path, classes, has_bias):
+    from proxtune.methods.head import fit_head
+
+    random = np.random.default_rng(0)
+    centres = 3 * random.normal(size=(classes, 6))
+    labels = np.arange(120) % classes
+    rows = (centres[labels] + 0.3 * random.normal(size=(120, 6))).astype(np.float32)
+    np.savez(
+        tmp_path / "features.npz", train=rows[:90], labels=labels[:90], held=rows[90:], held_labels=labels[90:],
+        classes=np.asarray(classes), has_bias=np.asarray(has_bias),
+    )  # fmt: skip
+    fit_head(tmp_path)
+    with np.load(tmp_path / "head.npz") as head:
+        logits = rows @ head["weight"].T + (head["bias"] if has_bias else 0)
+    assert (logits.argmax(1) == labels).mean() > 0.97
+
+
+def test_a_class_that_training_never_showed_is_never_chosen(tmp_path):
+    from proxtune.methods.head import fit_head
+
+    random = np.random.default_rng(0)
+    labels = 2 * (np.arange(60) % 2)  # classes 0 and 2 of three
+    rows = (random.normal(size=(60, 4)) + 3 * labels[:, None]).astype(np.float32)
+    np.savez(
+        tmp_path / "features.npz", train=rows, labels=labels, held=rows, held_labels=labels,
+        classes=np.asarray(3), has_bias=np.asarray(True),
+    )  # fmt: skip
+    fit_head(tmp_path)
+    with np.load(tmp_path / "head.npz") as head:
+        assert 1 not in (rows @ head["weight"].T + head["bias"]).argmax(1)
+
+
+def test_knobs_choose_the_variant():
+    assert METHODS["lora"].variants(6, Knobs(rank=5)) == [{"rank": 5}]
+    assert METHODS["layers"].variants(6, Knobs(last_layers=9)) == [{"last_layers": 6}]
+    assert [v["last_layers"] for v in METHODS["layers"].variants(6, Knobs())] == [6, 4, 2, 1]
+
+
+def test_a_prior_climbs_to_its_ceiling():
+    prior = Prior(ceiling=0.9, gap=0.3, pace=1.0)
+    assert prior.expected(0) == pytest.approx(0.6)
+    assert prior.expected(50) == pytest.approx(0.9)

@@ -1,0 +1,198 @@
+"""The planner: what it chooses fits, more budget never promises less, and a refusal says what would do."""
+
+import re
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxtune.budget import Budget, parse_bytes
+from proxtune.methods import METHODS
+from proxtune.plan import PHASES, plan_as_dict, plan_from_dict
+from proxtune.planner import Choice, Survey, Trace, candidates, choose, memory_of, rehearsed, trainable_parameters
+from proxtune.recipe import Knobs
+
+MB = 1_000_000
+# A model of MiniLM's size and 4,000 rows, on a machine of 50 GFLOP a second.
+SURVEY = Survey(
+    supervisor_bytes=50 * MB, libraries_bytes=280 * MB, import_peak_bytes=320 * MB, weights_bytes=91 * MB,
+    parameters=22_700_000, embedding_parameters=11_900_000, block_parameters=10_600_000, linear_parameters=10_600_000,
+    width=384, blocks=6, rows=4000, validation_rows=400, epoch_tokens=160_000, validation_tokens=16_000, max_length=64,
+    traces={
+        "forward/fp32": Trace(1 * MB, 1 * MB, 25e6, 25e6),
+        "layers/fp32": Trace(2 * MB, 8 * MB, 25e6, 75e6),
+        "layers/fp32/ckpt": Trace(2 * MB, 2 * MB, 25e6, 100e6),
+        "lora/fp32": Trace(2 * MB, 9 * MB, 26e6, 60e6),
+        "lora/fp32/ckpt": Trace(2 * MB, 2 * MB, 26e6, 85e6),
+    },
+    flops_per_second={"fp32": 5e10}, seconds_so_far=20.0,
+)  # fmt: skip
+memories, times = st.integers(300 * MB, 3000 * MB), st.floats(20, 4000)
+
+
+def plan_for(memory=None, time=None, knobs=None, method="auto", **more) -> Choice:
+    return choose(SURVEY, Budget(memory=memory, time=time, **more), knobs or Knobs(), method)
+
+
+def test_without_a_budget_something_fits_and_nothing_is_refused_for_memory():
+    choice = plan_for()
+    assert choice.plan is not None
+    assert choice.plan is choice.fitting[0]
+    assert not any("needs" in refused.reason for refused in choice.refused)
+
+
+@given(memories, times)
+def test_what_is_chosen_fits(memory, time):
+    choice = plan_for(memory, time)
+    for plan in choice.fitting:
+        assert plan.cost.peak_bytes <= memory
+        assert plan.cost.seconds <= time
+        assert set(plan.cost.memory_bytes) == set(PHASES)
+        assert 1 <= plan.micro_batch <= plan.batch
+        assert plan.steps >= 1 or not METHODS[plan.method].uses_gradients
+    assert [plan.expected for plan in choice.fitting] == sorted((p.expected for p in choice.fitting), reverse=True)
+    assert (choice.plan is None) == (choice.infeasible is not None) == (not choice.fitting)
+
+
+@given(memories, memories, times)
+def test_more_memory_never_promises_less(one, other, time):
+    less, more = plan_for(min(one, other), time).plan, plan_for(max(one, other), time).plan
+    assert less is None or (more is not None and more.expected >= less.expected)
+
+
+@given(memories, times, times)
+def test_more_time_never_promises_less(memory, one, other):
+    less, more = plan_for(memory, min(one, other)).plan, plan_for(memory, max(one, other)).plan
+    assert less is None or (more is not None and more.expected >= less.expected)
+
+
+def test_every_candidate_has_a_fate():
+    choice = plan_for(700 * MB, 300)
+    assert len(choice.fitting) + len(choice.refused) == len(list(candidates(SURVEY, Knobs())))
+
+
+@given(st.integers(10 * MB, 2000 * MB))
+def test_the_least_memory_that_a_refusal_names_would_do(memory):
+    choice = plan_for(memory)
+    if choice.infeasible is None:
+        return
+    message = choice.infeasible.message
+    named = re.search(r"the least that would do is --memory (\S+) with (.+) \(", message)
+    assert named is not None, message
+    assert "\n" not in message
+    assert choice.infeasible.nearest.name == named[2]
+    assert choice.infeasible.shortfall_bytes == choice.infeasible.nearest.cost.peak_bytes - memory > 0
+    assert plan_for(parse_bytes(named[1])).plan is not None
+
+
+def test_a_time_too_short_for_anything_is_refused_in_seconds():
+    choice = plan_for(time=5)
+    assert choice.infeasible is not None
+    assert choice.infeasible.shortfall_seconds > 0
+    assert choice.infeasible.shortfall_bytes == 0
+    assert "the nearest is" in choice.infeasible.message
+
+
+@given(st.integers(1, 30_000_000))
+def test_trainable_is_a_ceiling(trainable):
+    choice = plan_for(trainable=trainable)
+    assert all(plan.trainable <= trainable for plan in choice.fitting)
+    assert all("--trainable" in refused.reason for refused in choice.refused)
+    assert choice.plan is not None  # the probe trains nothing
+
+
+@pytest.mark.parametrize(("size", "fits"), [("80MB", False), ("100MB", True)])
+def test_size_is_a_ceiling(size, fits):
+    choice = plan_for(size=size)
+    assert (choice.plan is not None) == fits
+    if choice.infeasible is not None:
+        assert "--size" in choice.infeasible.message
+
+
+@given(st.floats(1e11, 1e15))
+def test_compute_is_a_ceiling(compute):
+    choice = plan_for(compute=compute)
+    assert all(plan.cost.flops <= compute for plan in choice.fitting)
+
+
+@given(st.integers(1, 64), memories)
+def test_a_forced_micro_batch_is_kept(micro_batch, memory):
+    for plan in plan_for(memory, knobs=Knobs(micro_batch=micro_batch)).fitting:
+        assert plan.micro_batch == micro_batch
+
+
+def test_knobs_are_kept():
+    knobs = Knobs(
+        batch=16, dtype="fp32", checkpointing=True, optimizer="adafactor", learning_rate=3e-4, epochs=2.0, rank=5
+    )
+    choice = plan_for(knobs=knobs, method="lora")
+    assert choice.plan is not None
+    for plan in choice.fitting:
+        assert (plan.method, plan.rank, plan.batch, plan.checkpointing) == ("lora", 5, 16, True)
+        assert (plan.optimizer, plan.learning_rate, plan.epochs) == ("adafactor", 3e-4, 2.0)
+        assert plan.steps == 2 * 250
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_that_is_asked_for_is_the_only_one_considered(method):
+    choice = plan_for(method=method)
+    assert {plan.method for plan in choice.fitting} == {method}
+
+
+def test_a_batch_is_never_larger_than_the_data():
+    few = replace(SURVEY, rows=10, epoch_tokens=400)
+    choice = choose(few, Budget(), Knobs(), "full")
+    assert choice.plan is not None
+    assert choice.plan.batch == 10
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_a_smaller_micro_batch_takes_less_memory(checkpointing):
+    plan = next(p for p in candidates(SURVEY, Knobs(checkpointing=checkpointing), "full"))
+    peaks = [max(memory_of(plan.with_micro_batch(size), SURVEY)[0].values()) for size in (32, 16, 8, 4, 2, 1)]
+    assert peaks == sorted(peaks, reverse=True)
+    assert len(set(peaks)) > 1
+
+
+def test_the_terms_of_training_add_up_to_its_phase():
+    for plan in candidates(SURVEY, Knobs()):
+        memory, terms = memory_of(plan, SURVEY)
+        assert all(value >= 0 for value in terms.values())
+        if METHODS[plan.method].uses_gradients:
+            assert sum(terms.values()) == memory["train"]
+
+
+def test_trainable_parameters_grow_with_the_method():
+    by_name = {(p.method, p.rank, p.last_layers): trainable_parameters(p, SURVEY) for p in candidates(SURVEY, Knobs())}
+    probe, full = by_name["probe", 0, 0], by_name["full", 0, 0]
+    layers = [count for (method, _, _), count in by_name.items() if method == "layers"]
+    lora = [count for (method, _, _), count in by_name.items() if method == "lora"]
+    assert probe == 0 < min(lora) < max(lora) < max(layers) < full == SURVEY.parameters
+    assert sorted(layers, reverse=True) == layers
+
+
+def test_a_rehearsal_puts_measured_figures_in_the_place_of_traced_ones():
+    budget = Budget(memory="2GB", time="10min")
+    plan = choose(SURVEY, budget, Knobs(), "full").plan
+    assert plan is not None
+    tokens_per_step = SURVEY.epoch_tokens * plan.batch / SURVEY.rows
+    measured = {
+        "memory_bytes": dict.fromkeys(PHASES, 123), "terms": {"weights": 100},
+        "seconds_per_token": 0.5 / tokens_per_step, "seconds_so_far": 30.0, "epochs": 4.0,
+    }  # fmt: skip
+    settled = rehearsed(plan, SURVEY, budget, measured)
+    assert settled.cost.memory_bytes == dict.fromkeys(PHASES, 123)
+    assert settled.cost.terms == {"weights": 100}
+    assert 0 < settled.steps <= 4 * 125
+    assert settled.cost.seconds <= 600
+    slower = rehearsed(plan, SURVEY, budget, measured | {"seconds_per_token": 5 / tokens_per_step})
+    assert slower.steps < settled.steps
+    assert slower.expected < settled.expected
+
+
+def test_a_plan_survives_the_way_through_json():
+    plan = plan_for(900 * MB, 600).plan
+    assert plan is not None
+    assert plan_from_dict(plan_as_dict(plan)) == plan
+    assert plan_as_dict(plan)["name"] == plan.name
