@@ -92,10 +92,6 @@ def test_an_interrupted_run_says_so(run_dir):
     assert "Training was interrupted" in card_of(run_dir, status="interrupted")
 
 
-def test_an_adapter_needs_peft(run_dir):
-    assert "pip install transformers torch peft" in card_of(run_dir, plan={"keep_adapter": True})
-
-
 @pytest.mark.parametrize("key", sorted(json.loads((FIXTURE / "result.json").read_text(encoding="utf-8"))))
 @pytest.mark.parametrize("value", [None, {}, [], "odd", 3], ids=["missing", "empty", "list", "text", "number"])
 def test_a_key_may_be_missing_or_odd(run_dir, key, value):

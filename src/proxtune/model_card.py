@@ -92,11 +92,10 @@ def _opening(result: dict[str, Any]) -> str:
 def _usage(result: dict[str, Any]) -> str:
     length = number(part(result, "data").get("max_length"))
     cut = f", truncation=True, max_length={length:.0f}" if length else ", truncation=True"
-    need = "transformers torch peft" if part(result, "plan").get("keep_adapter") is True else "transformers torch"
     return f"""## Use
 
 ```
-pip install {need}
+pip install transformers torch
 ```
 
 ```python
