@@ -141,6 +141,7 @@ def learn(recipe: Recipe, folder: Path, clock: Clock, others_bytes: int, emit: E
         raise PersonError(f"{error}: give a little more --memory, or a smaller --max-length") from error
     if not has_best(folder):
         raise Interrupted("stopped before anything was learned")
+    governor.release()  # the optimizer is gone: its address space is not, and the snapshot is mapped beside it
     return_to_best(model, folder)
     if plan.keep_adapter:
         model.save_pretrained(str(folder / "adapter"))

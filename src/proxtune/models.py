@@ -89,8 +89,8 @@ def load_tokenizer(folder: Path) -> Any:
 def classifier_config(folder: Path, labels: list[str], tokenizer: Any, max_length: int) -> Any:
     """The model's config with our classes, and without dropout.
 
-    Dropout is off so that a batch gives the same gradient however it is cut into micro-batches; within the few epochs
-    of a budget it buys nothing measurable and costs a fifth of the step. Eager attention is the faster kernel for short
+    Dropout is off so that a batch gives the same gradient however it is cut into micro-batches; it also
+    costs a fifth of the step. Eager attention is the faster kernel for short
     rows on a CPU and the one whose memory is linear enough to predict; long rows take the fused one.
     Raises PersonError for an architecture that transformers does not know as a classifier.
     """

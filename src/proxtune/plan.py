@@ -50,7 +50,7 @@ class Plan:
 
     @property
     def name(self) -> str:
-        """Short words for tables: 'lora r16 · bf16 · 8×4'."""
+        """Short words for tables: 'lora r16 · bf16 · 8/32'."""
         detail = {"lora": f" r{self.rank}", "layers": f" {self.last_layers}"}.get(self.method, "")
         extra = " · checkpointing" if self.checkpointing else ""
         light = f" · {self.optimizer}" if self.optimizer not in ("adamw", "none") else ""

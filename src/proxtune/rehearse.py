@@ -20,6 +20,7 @@ from proxtune.memory.govern import Governor, is_refusal
 from proxtune.memory.meter import Meter, Phases
 from proxtune.methods import METHODS
 from proxtune.plan import Plan
+from proxtune.planner import KERNEL_BYTES
 from proxtune.tasks.classify import Encoded, take
 from proxtune.train import gradient_of, reason, warm_up
 
@@ -61,24 +62,25 @@ def rehearse(
             raise
         return Rehearsal(refused=reason(error))
     peak = meter.peak()
-    if room is not None and _grown(peak) + measure.unread_weights_bytes() + state > room:
-        needed = _grown(peak) + measure.unread_weights_bytes() + state + others
-        return Rehearsal(refused=f"it would take {format_bytes(needed)}")
     gradients = sum(p.grad.numel() * p.grad.element_size() for p in model.parameters() if p.grad is not None)
     model.zero_grad(set_to_none=True)
     meter.give_back()
     kernels = max(0, meter.now() - standing)
+    # bf16 kernels are compiled one for each shape, and a few batches meet few shapes
+    to_come = max(0, KERNEL_BYTES[plan.dtype] - kernels) if plan.dtype == "bf16" and gradients else 0
+    to_come += measure.unread_weights_bytes()
+    if room is not None and _grown(peak) + to_come + state > room:
+        return Rehearsal(refused=f"it would take {format_bytes(_grown(peak) + to_come + state + others)}")
     meter.reset()
     few = np.argsort(held.lengths)[-max(1, min(len(held), plan.micro_batch)) :]
     logits_of(model, take(held, few), pad_id, plan.dtype, plan.micro_batch * plan.max_length, meter)
     judging = meter.peak()
     meter.give_back()
-    unread = measure.unread_weights_bytes()
     predicted = {
         "prepare": standing + others,
-        "train": _grown(peak) + unread + state + others,
-        "evaluate": _grown(judging) + unread + state + others,
-        "save": _grown(judging) + unread + others,  # the optimizer is gone by then
+        "train": _grown(peak) + to_come + state + others,
+        "evaluate": _grown(judging) + to_come + state + others,
+        "save": _grown(judging) + to_come + others,  # the optimizer is gone by then
     }
     terms = {
         "gradients": gradients,
@@ -109,7 +111,7 @@ def _run_through(plan: Plan, model: Any, train: Encoded, pad_id: int, seed: int,
 
 
 def _pass_through(plan: Plan, model: Any, train: Encoded, pad_id: int, meter: Meter) -> float:
-    """The same for a method that only looks: the longest micro-batch, then every hundredth row; seconds for each token."""
+    """The same for a method that only looks: the longest micro-batch, then some three hundred rows; seconds for each token."""
     limit = plan.micro_batch * plan.max_length
     logits_of(model, take(train, _worst_rows(plan, train)), pad_id, plan.dtype, limit, meter)
     some = take(train, np.arange(0, len(train), max(1, len(train) // 300)))

@@ -117,8 +117,11 @@ def train(plan: Plan, training: Training) -> Iterator[Record]:
         try:
             plan, loss, changes = _governed_gradient(plan, training, rows, step)
         except MemoryError:
-            if best[0] < 0:
+            if step == 0:
                 raise
+            if best[0] < 0:  # not judged yet, but learned: better than nothing
+                model.zero_grad(set_to_none=True)
+                training.keep_best()
             yield governor.record(plan.name, "the best weights so far", "no smaller step is left", step, clock.elapsed)
             return
         yield from changes
@@ -176,7 +179,8 @@ def _judge(plan: Plan, training: Training) -> dict[str, float]:
 
 def _steps_in_time(step: int, steps: int, step_seconds: float, judging_seconds: float, training: Training) -> int:
     """`steps`, or as many as still fit: the schedule then ends earlier, and the learning rate with it."""
-    if training.clock.limit_seconds is None or step < 3:
+    limit = training.clock.limit_seconds
+    if limit is None or (step < 20 and training.clock.left > limit / 2):  # the first steps are slow, and say little
         return steps
     done = step / max(1, steps)
     judgings = max(1.0, (1 - done) * (training.evaluations - 1) + 0.5)

@@ -67,7 +67,7 @@ class Governor:
         resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
 
     def is_crowded(self) -> bool:
-        """Whether the process is within 1.5 % of its room: time to take a smaller bite before memory is refused."""
+        """Whether the process is within 1.5 % of its room: time to give back, and to take a smaller bite."""
         room = self.room_bytes
         return room is not None and measure.resident_bytes() > 0.985 * room
 

@@ -1,10 +1,12 @@
 """Predict by tracing: run a training step of one and of three rows and watch what is alive; more rows are a line.
 
-`LiveBytes` counts storages from birth to death while the step runs for real, on the real weights, with a gradient freed as
-soon as it is there: a few megabytes and a tenth of a second for each structure. (torch's FakeTensorMode with MemTracker
-counts the same without computing, but brings the compiler, sympy and DTensor along, 75 MB and three seconds, and with
-torch 2.13 aborted on peft models and on checkpointed ones.) A trace runs in a forked child, which shares this process's
-imports and takes along what it adds.
+`LiveBytes` counts storages from birth to death while the step runs for real, on the real weights, with a gradient
+freed as soon as it is there: a few megabytes and a tenth of a second for each structure. A trace runs in a forked
+child, which shares this process's imports and takes along what it adds.
+
+torch's FakeTensorMode with MemTracker counts the same without computing, but brings the compiler, sympy and DTensor
+along, 75 MB and three seconds, and with torch 2.13 aborted when several models were traced in one process, peft's among
+them.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ class Prior:
     """What a method is expected to reach before it is tried: ceiling − gap · exp(−epochs / pace).
 
     Shares of the accuracy that full fine-tuning reaches given time. They only order plans that fit; the validation rows
-    judge the result. Figures: medians of our own runs, `docs/architecture.md` has the table.
+    judge the result. They rest on a few runs of MiniLM on the movie reviews (`docs/architecture.md`).
     """
 
     ceiling: float
