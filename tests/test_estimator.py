@@ -337,8 +337,8 @@ def test_a_real_model_learns_from_200_reviews() -> None:
     with Path(movies_path("train")).open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))[:400]
     texts, labels = [row["text"] for row in rows], [row["label"] for row in rows]
-    model = TextClassifier(model="minilm", method="probe").fit(texts[:200], labels[:200])
-    assert model.score(texts[200:], labels[200:]) > 0.65
+    model = TextClassifier(model="minilm", method="layers").fit(texts[:200], labels[:200])
+    assert model.score(texts[200:], labels[200:]) > 0.6  # chance is 0.5, three deviations away
     assert model.predict_proba(texts[:3]).sum(axis=1) == pytest.approx([1, 1, 1], abs=1e-3)
     again = pickle.loads(pickle.dumps(model))
     assert again.predict(texts[:5]).tolist() == model.predict(texts[:5]).tolist()
