@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxtune.batches import collate, cut, epoch_batches, padded, sorted_batches
+from proxtune.batches import collate, cut, epoch_batches, one_of_each_shape, padded, shape_of, sorted_batches
 from proxtune.tasks.classify import Encoded
 
 lengths_of_rows = st.lists(st.integers(1, 70), min_size=1, max_size=120).map(np.array)
@@ -17,16 +17,12 @@ def rows_end_to_end(rows: list[list[int]]) -> Encoded:
     return Encoded(flat, starts, np.zeros(len(rows), dtype=np.int64), 0)
 
 
-def cut_one_by_one(rows: np.ndarray, lengths: np.ndarray, micro_tokens: int) -> list[list[int]]:
-    """The obvious way: add the next longer row while the piece, padded to it, still fits."""
-    pieces: list[list[int]] = []
-    for row in sorted(rows.tolist(), key=lambda row: lengths[row]):
-        cost = -(-int(lengths[row]) // 8) * 8
-        if pieces and (len(pieces[-1]) + 1) * cost <= micro_tokens:
-            pieces[-1].append(row)
-        else:
-            pieces.append([row])
-    return pieces
+def halved(rows: list[int], lengths: np.ndarray, micro_tokens: int) -> list[list[int]]:
+    """The obvious way: what does not fit is cut in two, the first part a power of two, and each part looked at again."""
+    if len(rows) == 1 or len(rows) * (-(-max(lengths[row] for row in rows) // 8) * 8) <= micro_tokens:
+        return [rows]
+    half = max(2**power for power in range(10) if 2**power < len(rows))
+    return halved(rows[:half], lengths, micro_tokens) + halved(rows[half:], lengths, micro_tokens)
 
 
 @given(st.integers(1, 10_000))
@@ -69,7 +65,7 @@ def test_rows_of_a_batch_are_of_like_length():
 def test_cut_is_the_obvious_way_made_fast(lengths, micro_tokens):
     rows = np.arange(len(lengths))
     pieces = [piece.tolist() for piece in cut(rows, lengths, micro_tokens)]
-    assert pieces == cut_one_by_one(rows, lengths, micro_tokens)
+    assert pieces == halved(sorted(rows.tolist(), key=lambda row: lengths[row]), lengths, micro_tokens)
 
 
 @given(lengths_of_rows, st.integers(1, 600), seeds)
@@ -79,6 +75,18 @@ def test_cut_is_a_partition_and_every_piece_fits(lengths, micro_tokens, seed):
     assert sorted(np.concatenate(pieces).tolist()) == sorted(rows.tolist())
     for piece in pieces:
         assert len(piece) == 1 or len(piece) * padded(int(lengths[piece].max())) <= micro_tokens
+
+
+@given(st.lists(st.integers(1, 64), min_size=64, max_size=300).map(np.array), st.sampled_from([1, 2, 8, 32]), seeds)
+def test_an_epoch_meets_few_shapes(lengths, micro_batch, seed):
+    batches = [rows for rows in epoch_batches(lengths, 32, seed, 0) if len(rows) == 32]
+    pieces = [piece for rows in batches for piece in cut(rows, lengths, micro_batch * 64)]
+    assert {len(piece) for piece in pieces} <= {1, 2, 4, 8, 16, 32}
+    each = one_of_each_shape(pieces, lengths)
+    assert sorted({shape_of(piece, lengths) for piece in pieces}) == sorted(shape_of(piece, lengths) for piece in each)
+    assert [rows * length for rows, length in (shape_of(piece, lengths) for piece in each)] == sorted(
+        (rows * length for rows, length in (shape_of(piece, lengths) for piece in each)), reverse=True
+    )
 
 
 def test_cutting_nothing_gives_no_pieces():

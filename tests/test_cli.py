@@ -33,13 +33,11 @@ def proxtune_here(monkeypatch, capsys):
     def run_stage(name, job, listen=None):
         return stages._STAGES[name](job | {"others_bytes": 0}, listen or (lambda record: None))
 
-    from proxtune import learn
+    from proxtune import learn, session
 
     for name in ("set_allocator", "unload_cold_code"):  # they change the whole process for good
-        monkeypatch.setattr(learn, name, lambda *args: None)
-    monkeypatch.setattr(
-        learn, "find_out", lambda *args, **more: pytest.fail("not refused: the run went on to planning")
-    )
+        monkeypatch.setattr(session, name, lambda *args: None)
+    monkeypatch.setattr(learn, "survey_of", lambda session: pytest.fail("not refused: the run went on to planning"))
     monkeypatch.setattr(proxtune.run, "run_stage", run_stage)
 
     def run(*words: str) -> tuple[int, str, str]:

@@ -9,7 +9,7 @@ import pytest
 
 SCRIPT = """
 import json, sys
-from proxtune.memory.lean import bring_back_compiler, import_lean
+from proxtune.memory.lean import bring_back_compiler, import_lean, without_sharding
 import_lean()
 import_lean()
 import torch
@@ -27,6 +27,13 @@ output.loss.backward()
 optimizer.step()
 found["moved"] = not torch.equal(before, model.classifier.weight)
 found["heavy after a step"] = [name for name in heavy if name in sys.modules]
+import tempfile
+with tempfile.TemporaryDirectory() as folder, without_sharding():
+    model.save_pretrained(folder)
+    again = BertForSequenceClassification.from_pretrained(folder)
+found["loaded"] = torch.equal(again.bert.embeddings.word_embeddings.weight, model.bert.embeddings.word_embeddings.weight)
+found["heavy after loading"] = [name for name in heavy if name in sys.modules]
+found["drawn"] = float(torch.nn.init.normal_(torch.zeros(1000)).std()) > 0.5
 stand_in = sys.modules["torch._dynamo"]
 found["stand-in"] = type(stand_in).__name__
 found["compiling"] = torch._dynamo.is_compiling()
@@ -43,6 +50,8 @@ bring_back_compiler()
 import torch._dynamo
 bring_back_compiler()
 found["real"] = sys.modules["torch._dynamo"] is not stand_in and torch._dynamo is sys.modules["torch._dynamo"]
+from torch.fx.experimental import symbolic_shapes
+found["shapes"] = callable(symbolic_shapes.ShapeEnv) and symbolic_shapes.expect_true(True)
 from torch._subclasses.fake_tensor import FakeTensorMode
 with FakeTensorMode():
     found["fake"] = list((torch.ones(2, 3) @ torch.ones(3, 4)).shape)
@@ -70,6 +79,9 @@ def test_what_no_plan_uses_is_not_imported(lean):
 def test_a_training_step_works_and_imports_none_of_it(lean):
     assert lean["moved"]
     assert lean["heavy after a step"] == []
+    assert lean["loaded"]
+    assert lean["drawn"]
+    assert lean["heavy after loading"] == []
 
 
 def test_others_are_told_the_truth_afterwards(lean):
@@ -80,7 +92,7 @@ def test_others_are_told_the_truth_afterwards(lean):
 
 
 def test_the_stand_in_answers_what_the_decorators_ask(lean):
-    assert lean["stand-in"] == "_CompilerStandIn"
+    assert lean["stand-in"] == "_StandIn"
     assert lean["compiling"] is False
 
 
@@ -96,6 +108,7 @@ def test_asking_for_more_brings_in_the_real_compiler():
 def test_the_real_compiler_can_be_brought_back():
     found = run(SCRIPT, BRING_BACK)
     assert found["real"]
+    assert found["shapes"]
     assert found["fake"] == [2, 4]
 
 

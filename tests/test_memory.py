@@ -11,6 +11,7 @@ import pytest
 
 from proxtune.memory import measure
 from proxtune.memory.govern import Governor, is_refusal
+from proxtune.memory.meter import ProcessMeter
 
 
 def in_a_process_of_its_own(script: str) -> dict:
@@ -188,14 +189,14 @@ def test_without_groups_there_is_no_outer_limit(system):
 
 
 def test_without_a_budget_the_governor_holds_nothing():
-    governor = Governor(None)
+    governor = Governor(None, ProcessMeter())
     governor.hold()
     assert governor.room_bytes is None
     assert not governor.is_crowded()
 
 
 def test_the_governor_keeps_its_record():
-    governor = Governor(10**12, 5)
+    governor = Governor(10**12, ProcessMeter(), 5)
     entry = governor.record("micro-batch 8", "micro-batch 4", "refused", 3, 1.234)
     assert governor.step_downs == [entry]
     assert (entry["kind"], entry["at_step"], entry["seconds"]) == ("step_down", 3, 1.23)
@@ -209,7 +210,8 @@ def test_the_limit_refuses_what_is_over_it_with_an_error_that_can_be_caught():
 import json, torch
 from proxtune.memory import measure
 from proxtune.memory.govern import Governor, is_refusal
-governor = Governor(measure.resident_bytes() + 120_000_000)
+from proxtune.memory.meter import ProcessMeter
+governor = Governor(measure.resident_bytes() + 120_000_000, ProcessMeter())
 governor.hold()
 def refused(make):
     try: make()

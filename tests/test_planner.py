@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxtune.budget import Budget, parse_bytes
+from proxtune.cost import Survey, Trace, memory_of, trainable_parameters
 from proxtune.methods import METHODS
 from proxtune.plan import PHASES, plan_as_dict, plan_from_dict
-from proxtune.planner import Choice, Survey, Trace, candidates, choose, memory_of, rehearsed, trainable_parameters
+from proxtune.planner import Choice, candidates, choose, rehearsed
 from proxtune.recipe import Knobs
 
 MB = 1_000_000

@@ -52,7 +52,7 @@ def weights(model) -> np.ndarray:
 
 def go(model, plan: Plan, data: Encoded, keep_best=lambda: None, hold=lambda: None, interrupted=lambda: False, seed=0):
     """Run `train` to its end; returns its records and the governor."""
-    governor = Governor(None)
+    governor = Governor(None, ProcessMeter())
     training = Training(
         model=model, train=data, held=data, pad_id=model.config.pad_token_id, seed=seed,
         clock=Clock(time.monotonic(), None), ending_seconds=0.0, evaluations=3, governor=governor,

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from proxtune.batches import padded
 from proxtune.data import read_examples
 from proxtune.errors import PersonError
 from proxtune.examples import Examples
@@ -33,21 +32,19 @@ def apply(job: Record, emit: Callable[[Record], None]) -> Record:
     from proxtune.evaluate import logits_of, probabilities, score
     from proxtune.models import load_tokenizer
     from proxtune.scores import confusion
-    from proxtune.tasks.classify import encode, longest_allowed
+    from proxtune.task import length_allowed
+    from proxtune.tasks.classify import encode
 
     path = folder / "model"
     config = AutoConfig.from_pretrained(str(path))
     tokenizer = load_tokenizer(path)
     labels = [config.id2label[i] for i in range(config.num_labels)]
-    allowed = longest_allowed(tokenizer, config) // 8 * 8
-    if recipe.knobs.max_length is not None:
-        allowed = max(8, min(allowed, padded(recipe.knobs.max_length)))
-    data = encode(examples, labels, tokenizer, allowed)
+    data = encode(examples, labels, tokenizer, length_allowed(recipe, tokenizer, config))
     model = AutoModelForSequenceClassification.from_pretrained(
         str(path), use_safetensors=True, attn_implementation="eager"
     )
     meter = ProcessMeter()
-    Governor(recipe.budget.memory, job["others_bytes"]).hold()
+    Governor(recipe.budget.memory, meter, job["others_bytes"]).hold()
     tokens = _MICRO_TOKENS if recipe.budget.memory is None else max(256, _MICRO_TOKENS // 2)
     logits = logits_of(model, data, config.pad_token_id, "fp32", tokens, meter)
     peak = {"memory_bytes": meter.peak() + job["others_bytes"], "truncated_rows": data.truncated, "rows": len(data)}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from proxtune.durable import write_whole
+from proxtune.memory.lean import without_sharding
 
 _BEST = Path("snapshots") / "best.safetensors"
 
@@ -41,7 +42,8 @@ def save_model(model: Any, tokenizer: Any, folder: Path) -> int:
     target, temporary = folder / "model", folder / ".model.part"
     shutil.rmtree(temporary, ignore_errors=True)
     try:
-        model.save_pretrained(str(temporary), safe_serialization=True)
+        with without_sharding():
+            model.save_pretrained(str(temporary), safe_serialization=True)
         tokenizer.save_pretrained(str(temporary))
         temporary.rename(target)
     except BaseException:

@@ -6,15 +6,19 @@ nothing but the size of the bites.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from proxtune.tasks.classify import Encoded
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 _POOL = 16  # batches sorted by length together: little padding, order still random between pools
 _PAD_TO = 8  # lengths are rounded up to this, so that kernels see few different shapes
+_JUDGED_AT_A_TIME = 32  # rows; the usual batch, so that evaluation meets the shapes that training met
 
 
 def padded(length: int) -> int:
@@ -38,27 +42,48 @@ def epoch_batches(lengths: np.ndarray, batch: int, seed: int, epoch: int) -> lis
 
 
 def sorted_batches(lengths: np.ndarray, micro_tokens: int) -> Iterator[np.ndarray]:
-    """All rows once from short to long, each batch as large as `micro_tokens` padded tokens allow; for evaluation."""
-    yield from cut(np.argsort(lengths, kind="stable"), lengths, micro_tokens)
+    """All rows once from short to long, in pieces of at most 32 rows and `micro_tokens` padded tokens; for evaluation."""
+    order = np.argsort(lengths, kind="stable")
+    for begin in range(0, len(order), _JUDGED_AT_A_TIME):
+        yield from cut(order[begin : begin + _JUDGED_AT_A_TIME], lengths, micro_tokens)
 
 
 def cut(rows: np.ndarray, lengths: np.ndarray, micro_tokens: int) -> list[np.ndarray]:
-    """Cut a batch into micro-batches of at most `micro_tokens` padded tokens (at least one row each), short rows first."""
+    """Cut a batch into micro-batches of at most `micro_tokens` padded tokens (at least one row each), short rows first.
+
+    By halves, the first a power of two: a batch of 32 becomes 32, 16, 8, … rows and nothing between, so that an epoch
+    meets a dozen shapes instead of a hundred.
+    """
     ordered = rows[np.argsort(lengths[rows], kind="stable")]
     pieces: list[np.ndarray] = []
-    begin = 0
-    for end in range(1, len(ordered) + 1):
-        # rows are ascending in length, so the piece [begin, end) is padded to its last row
-        if end - begin > 1 and (end - begin) * padded(int(lengths[ordered[end - 1]])) > micro_tokens:
-            pieces.append(ordered[begin : end - 1])
-            begin = end - 1
-    if begin < len(ordered):
-        pieces.append(ordered[begin:])
+    waiting = [ordered] if len(ordered) else []
+    while waiting:
+        piece = waiting.pop()
+        if len(piece) == 1 or shape_of(piece, lengths)[0] * shape_of(piece, lengths)[1] <= micro_tokens:
+            pieces.append(piece)
+        else:
+            half = 1 << (len(piece) - 1).bit_length() - 1
+            waiting += [piece[half:], piece[:half]]
     return pieces
 
 
-def collate(data: Encoded, rows: np.ndarray, pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
+def shape_of(rows: np.ndarray, lengths: np.ndarray) -> tuple[int, int]:
+    """(rows, padded length) of a micro-batch."""
+    return len(rows), padded(int(lengths[rows].max()))
+
+
+def one_of_each_shape(pieces: Iterable[np.ndarray], lengths: np.ndarray) -> list[np.ndarray]:
+    """The first micro-batch of each shape, the largest first."""
+    found: dict[tuple[int, int], np.ndarray] = {}
+    for piece in pieces:
+        found.setdefault(shape_of(piece, lengths), piece)
+    return [found[shape] for shape in sorted(found, key=lambda shape: (-shape[0] * shape[1], shape))]
+
+
+def collate(data: Encoded, rows: np.ndarray, pad_id: int) -> tuple[Tensor, Tensor]:
     """Token ids and attention mask of `rows`, both (rows, padded length) int64, padded on the right."""
+    import torch
+
     length = padded(int(data.lengths[rows].max()))
     ids = np.full((len(rows), length), pad_id, dtype=np.int64)
     mask = np.zeros((len(rows), length), dtype=np.int64)

@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 
 from proxtune.batches import collate
+from proxtune.cost import Survey, trainable_parameters
 from proxtune.methods.method import Method
 from proxtune.models import classifier_config, load_classifier, load_tokenizer
 from proxtune.plan import Plan
-from proxtune.planner import Survey, trainable_parameters
 from proxtune.recipe import Knobs
 from proxtune.tasks.classify import Encoded, longest_allowed
 

@@ -117,6 +117,13 @@ def classifier_config(folder: Path, labels: list[str], tokenizer: Any, max_lengt
     return config
 
 
+def import_architecture(config: Any) -> None:
+    """Import the code of the model that `config` describes (a second), which transformers does at the first load."""
+    from transformers import AutoModelForSequenceClassification
+
+    _ = AutoModelForSequenceClassification._model_mapping[type(config)]
+
+
 def load_classifier(folder: Path, config: Any, seed: int) -> Any:
     """The pretrained weights in fp32 under a new, seeded classification head."""
     import torch
@@ -157,3 +164,22 @@ def blocks_of(model: Any) -> tuple[str, Any]:
     ]
     assert lists, "a transformer has a list of blocks"
     return max(lists, key=lambda item: len(item[1]))
+
+
+def can_checkpoint(model: Any) -> bool:
+    """Whether the model can recompute its activations."""
+    return bool(getattr(_plain(model), "supports_gradient_checkpointing", False))
+
+
+def enable_checkpointing(model: Any) -> bool:
+    """Recompute activations in the backward pass instead of keeping them; False where the model cannot."""
+    if not can_checkpoint(model):
+        return False
+    plain = _plain(model)
+    turn_on = getattr(plain, "activation_checkpointing_enable", None) or plain.gradient_checkpointing_enable
+    turn_on({"use_reentrant": False})
+    return True
+
+
+def _plain(model: Any) -> Any:
+    return model.get_base_model() if hasattr(model, "get_base_model") else model

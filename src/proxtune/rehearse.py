@@ -1,7 +1,9 @@
-"""The rehearsal: the worst batch and a few typical ones, run for real before the plan is final, changing nothing.
+"""The rehearsal: the worst micro-batch and some of each size, run for real before the plan is final, changing nothing.
 
 Tracing ranks; the rehearsal says what this machine will really hold and how long a step takes. It computes gradients and
-throws them away; optimizer state, which is exactly known, is added. What does not fit is found out here, before the first step.
+throws them away; optimizer state, which is exactly known, is added. What does not fit is found out here, before the first
+step. Kernels that are compiled for a shape (bf16 in oneDNN) are kept and add up: the growth over a few shapes is measured,
+that over the rest of an epoch's follows from it.
 """
 
 from __future__ import annotations
@@ -12,19 +14,19 @@ from typing import Any
 
 import numpy as np
 
-from proxtune.batches import epoch_batches, padded
+from proxtune.batches import cut, epoch_batches, one_of_each_shape, padded, sorted_batches
 from proxtune.budget import format_bytes
 from proxtune.evaluate import logits_of
-from proxtune.memory import measure
 from proxtune.memory.govern import Governor, is_refusal
 from proxtune.memory.meter import Meter, Phases
 from proxtune.methods import METHODS
 from proxtune.plan import Plan
-from proxtune.planner import KERNEL_BYTES
 from proxtune.tasks.classify import Encoded, take
 from proxtune.train import gradient_of, reason, warm_up
 
-_GROWTH = 1.02  # shapes that the rehearsal did not see
+_MOST_SHAPES = 5  # the kernels of others are taken to grow as those of these did
+_TIMED_BATCHES = 3
+_GROWTH = 1.02  # a heap that breaks up over many steps
 _GROWTH_BYTES = 6_000_000
 _OPTIMIZER_BYTES = {"adamw": 8, "adafactor": 0.2, "none": 0}
 
@@ -45,7 +47,7 @@ class Rehearsal:
 def rehearse(
     plan: Plan, model: Any, train: Encoded, held: Encoded, pad_id: int, seed: int, governor: Governor, phases: Phases
 ) -> Rehearsal:
-    """Run the worst and six typical batches of `plan` under the governor and say what they took."""
+    """Run the worst micro-batch of `plan` and smaller ones under the governor, and say what they took."""
     meter, others = phases.meter, phases.others_bytes
     phases.leave()
     standing = meter.now()
@@ -56,7 +58,7 @@ def rehearse(
             warm_up(model, train, plan, pad_id, phases)
         governor.hold()
         meter.reset()
-        per_token = _run_through(plan, model, train, pad_id, seed, meter)
+        per_token, to_come = _run_through(plan, model, train, pad_id, seed, meter)
     except (RuntimeError, MemoryError) as error:
         if not is_refusal(error):
             raise
@@ -66,14 +68,13 @@ def rehearse(
     model.zero_grad(set_to_none=True)
     meter.give_back()
     kernels = max(0, meter.now() - standing)
-    # bf16 kernels are compiled one for each shape, and a few batches meet few shapes
-    to_come = max(0, KERNEL_BYTES[plan.dtype] - kernels) if plan.dtype == "bf16" and gradients else 0
-    to_come += measure.unread_weights_bytes()
+    to_come += meter.to_come()
     if room is not None and _grown(peak) + to_come + state > room:
         return Rehearsal(refused=f"it would take {format_bytes(_grown(peak) + to_come + state + others)}")
     meter.reset()
-    few = np.argsort(held.lengths)[-max(1, min(len(held), plan.micro_batch)) :]
-    logits_of(model, take(held, few), pad_id, plan.dtype, plan.micro_batch * plan.max_length, meter)
+    limit = plan.micro_batch * plan.max_length
+    for rows in one_of_each_shape(sorted_batches(held.lengths, limit), held.lengths)[:2]:
+        logits_of(model, take(held, rows), pad_id, plan.dtype, limit, meter)
     judging = meter.peak()
     meter.give_back()
     predicted = {
@@ -91,23 +92,28 @@ def rehearse(
     return Rehearsal(predicted, terms, per_token)
 
 
-def _run_through(plan: Plan, model: Any, train: Encoded, pad_id: int, seed: int, meter: Meter) -> float:
-    """The worst micro-batch, then typical batches; returns the seconds for each padded token of the typical ones.
+def _run_through(plan: Plan, model: Any, train: Encoded, pad_id: int, seed: int, meter: Meter) -> tuple[float, int]:
+    """The worst micro-batch, some of each size, typical batches: seconds for each padded token of the last, and the bytes
+    that kernels for the shapes not met here will take.
 
-    Gradients of the last batch stay, as at the moment of an update.
+    Gradients stay, as at the moment of an update.
     """
     if not METHODS[plan.method].uses_gradients:
-        return _pass_through(plan, model, train, pad_id, meter)
+        return _pass_through(plan, model, train, pad_id, meter), 0
     gradient_of(model, train, _worst_rows(plan, train), plan, pad_id)
-    order = epoch_batches(train.lengths, plan.batch, seed, 0)[:6]
-    tokens, began = 0, time.perf_counter()
-    for number, rows in enumerate(order):
-        model.zero_grad(set_to_none=True)
-        if number == 1:  # the first warmed up the kernels of typical shapes
-            tokens, began = 0, time.perf_counter()
+    order = epoch_batches(train.lengths, plan.batch, seed, 0)
+    limit = plan.micro_batch * plan.max_length
+    each = one_of_each_shape((piece for rows in order for piece in cut(rows, train.lengths, limit)), train.lengths)
+    few, held = _spread(each), meter.now()
+    for rows in few:
         gradient_of(model, train, rows, plan, pad_id)
-        tokens += int(sum(padded(int(length)) for length in train.lengths[rows]))
-    return (time.perf_counter() - began) / max(1, tokens)
+    growth = max(0, meter.now() - held) // len(few)  # the largest came first: what is added since is kernels
+    tokens, began = 0, time.perf_counter()
+    for rows in order[:_TIMED_BATCHES]:
+        model.zero_grad(set_to_none=True)
+        gradient_of(model, train, rows, plan, pad_id)
+        tokens += len(rows) * padded(int(train.lengths[rows].max()))  # as `survey.padded_tokens` counts
+    return (time.perf_counter() - began) / max(1, tokens), growth * (len(each) - len(few))
 
 
 def _pass_through(plan: Plan, model: Any, train: Encoded, pad_id: int, meter: Meter) -> float:
@@ -119,6 +125,12 @@ def _pass_through(plan: Plan, model: Any, train: Encoded, pad_id: int, meter: Me
     logits_of(model, some, pad_id, plan.dtype, limit, meter)
     tokens = int(sum(padded(int(length)) for length in some.lengths))
     return (time.perf_counter() - began) / max(1, tokens)
+
+
+def _spread(pieces: list[np.ndarray]) -> list[np.ndarray]:
+    """At most five of them, from the largest to the smallest."""
+    chosen = np.unique(np.linspace(0, len(pieces) - 1, min(len(pieces), _MOST_SHAPES)).round().astype(int))
+    return [pieces[i] for i in chosen]
 
 
 def _grown(measured: int) -> int:

@@ -39,8 +39,8 @@ def run_stage(name: str, job: Record, listen: Callable[[Record], None] | None = 
     others = measure.resident_bytes() + _SUPERVISOR_GROWTH_BYTES
     command = [sys.executable, "-m", "proxtune.stages", name]
     environment = dict(os.environ)
-    # oneDNN keeps a compiled kernel for each shape it met; unbounded (1,024), that grew by 300 MB over a run
-    environment.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
+    # oneDNN keeps a compiled kernel for each shape it met: a dozen shapes of eighteen products each; its own 1,024 know no end
+    environment.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
     with subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
@@ -149,13 +149,18 @@ def main(name: str) -> int:
 
 def _learn(job: Record, emit: Callable[[Record], None]) -> Record:
     from proxtune.clock import Clock
-    from proxtune.learn import learn
     from proxtune.recipe import read_recipe
+    from proxtune.session import open_session
 
     folder = Path(job["folder"])
     recipe = read_recipe(folder / "recipe.toml")
     clock = Clock(job["started"], recipe.budget.time)
-    return learn(recipe, folder, clock, job["others_bytes"], emit, plan_only=job.get("plan_only", False))
+    session = open_session(
+        recipe, folder, clock, job["others_bytes"], emit
+    )  # a mistake is told before torch is imported
+    from proxtune.learn import learn
+
+    return learn(session, plan_only=job.get("plan_only", False))
 
 
 def _head(job: Record, emit: Callable[[Record], None]) -> Record:

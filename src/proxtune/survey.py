@@ -4,31 +4,28 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from proxtune.batches import cut, epoch_batches, padded
+from proxtune.cost import trace_key
 from proxtune.evaluate import logits_of
-from proxtune.memory.meter import Meter, ProcessMeter
-from proxtune.memory.trace import in_forked_child, trace_step
+from proxtune.memory.meter import Meter
+from proxtune.memory.trace import trace_step
 from proxtune.methods import METHODS
-from proxtune.models import blocks_of, load_classifier
+from proxtune.models import blocks_of, can_checkpoint, load_classifier
 from proxtune.plan import Plan
-from proxtune.planner import Trace, trace_key
-from proxtune.recipe import Recipe
+from proxtune.session import Session
 from proxtune.tasks.classify import Encoded, take
-from proxtune.train import can_checkpoint
 
 _NOMINAL_FLOPS_PER_SECOND = 5e10  # where nothing may be measured because nothing fits
 
 
-def bf16_pays() -> bool:
-    """Whether this processor multiplies bfloat16 in hardware; elsewhere it is emulated and slower than fp32."""
-    if torch.cuda.is_available():
+def bf16_pays(device: Any) -> bool:
+    """Whether this device multiplies bfloat16 in hardware; elsewhere it is emulated and slower than fp32."""
+    if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     supported = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     return bool(supported()) or bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
@@ -60,31 +57,20 @@ def model_facts(model: Any) -> dict[str, int]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Findings:
-    """What a forked child found out: the model's sizes, its traces, operations per second of a forward pass by dtype."""
-
-    facts: dict[str, int]
-    traces: dict[str, Trace]
-    flops_per_second: dict[str, float]
-
-
-def find_out(folder: Path, config: Any, data: Encoded, max_length: int, recipe: Recipe, gradients: bool) -> Findings:
+def find_out(session: Session, gradients: bool) -> dict[str, Any]:
     """Trace every structure (family, dtype, checkpointing) that a candidate may have and feel the machine's pulse.
 
     Without `gradients` only the forward pass is traced: enough to name the least plan when nothing else can fit.
+    Plain values: `facts` of the model, `traces` (see `Trace`), `flops_per_second` of a forward pass by dtype.
     """
-    found = in_forked_child(lambda: _find_out(folder, config, data, max_length, recipe, gradients))
-    return Findings(
-        found["facts"], {key: Trace(**value) for key, value in found["traces"].items()}, found["flops_per_second"]
-    )
+    recipe, task, device = session.recipe, session.task, session.device
+    config, max_length = task.config, task.max_length
 
+    def fresh() -> Any:
+        return load_classifier(session.source.folder, config, recipe.seed)
 
-def _find_out(
-    folder: Path, config: Any, data: Encoded, max_length: int, recipe: Recipe, gradients: bool
-) -> dict[str, Any]:
-    dtypes = [recipe.knobs.dtype] if recipe.knobs.dtype else ["bf16", "fp32"] if bf16_pays() else ["fp32"]
-    model = load_classifier(folder, config, recipe.seed).requires_grad_(False)
+    dtypes = [recipe.knobs.dtype] if recipe.knobs.dtype else ["bf16", "fp32"] if bf16_pays(device) else ["fp32"]
+    model = fresh().requires_grad_(False).to(device)
     facts = model_facts(model)
     traces: dict[str, dict[str, float]] = {}
     counted: dict[str, float] | None = None
@@ -93,10 +79,10 @@ def _find_out(
     assert counted is not None
     rates = nominal_rates(dtypes)
     if gradients:
-        rates = pulse(model, data, dtypes, counted["forward_flops"], config.pad_token_id, ProcessMeter())
+        rates = pulse(model, task.train, dtypes, counted["forward_flops"], task.pad_id, session.meter)
     families = {"auto": ["layers", "lora"], "lora": ["lora"], "probe": []}.get(recipe.method, ["layers"])
     for family in families if gradients else []:
-        model = _prepared(load_classifier(folder, config, recipe.seed), family, max_length)
+        model = _prepared(fresh(), family, max_length).to(device)
         counted = None
         for dtype in dtypes:
             counted = traces[trace_key(family, dtype, False)] = _trace(model, dtype, max_length, True, counted)
@@ -124,14 +110,14 @@ def _prepared(model: Any, family: str, max_length: int) -> Any:
 def _trace(model: Any, dtype: str, length: int, train: bool, counted: dict[str, float] | None) -> dict[str, float]:
     """A `Trace` as plain values, from steps of one and of three rows; operations are counted once a family."""
     model.train(train)
-    one = trace_step(model, 1, length, dtype, train, count_flops=False)
-    three = trace_step(model, 3, length, dtype, train, count_flops=counted is None)
+    one = trace_step(model, 1, length, dtype, train, count_flops=counted is None)
+    three = trace_step(model, 3, length, dtype, train, count_flops=False)
     each = max(1, math.ceil((three.live_bytes - one.live_bytes) / 2))
     return {
         "fixed_bytes": max(0, one.live_bytes - each),
         "row_bytes": each,
-        "forward_flops": counted["forward_flops"] if counted else three.forward_flops / (3 * length),
-        "flops": counted["flops"] if counted else three.flops / (3 * length),
+        "forward_flops": counted["forward_flops"] if counted else one.forward_flops / length,
+        "flops": counted["flops"] if counted else one.flops / length,
     }
 
 
@@ -146,12 +132,9 @@ def pulse(
     rates: dict[str, float] = {}
     for dtype in dtypes:
         logits_of(model, few, pad_id, dtype, tokens, meter)
-        times = []
-        for _ in range(3):
-            began = time.perf_counter()
-            logits_of(model, few, pad_id, dtype, tokens, meter)
-            times.append(time.perf_counter() - began)
-        rates[dtype] = forward_flops * tokens / sorted(times)[1]
+        began = time.perf_counter()
+        logits_of(model, few, pad_id, dtype, tokens, meter)
+        rates[dtype] = forward_flops * tokens / (time.perf_counter() - began)
     return rates
 
 

@@ -16,6 +16,7 @@ from proxtune.errors import Interrupted
 from proxtune.evaluate import logits_of, score
 from proxtune.memory.govern import Governor, is_refusal
 from proxtune.memory.meter import Phases
+from proxtune.models import enable_checkpointing
 from proxtune.plan import Plan
 from proxtune.tasks.classify import Encoded
 
@@ -234,22 +235,3 @@ def step_down(plan: Plan, model: Any) -> Plan | None:
     if not plan.checkpointing and enable_checkpointing(model):
         return replace(plan, checkpointing=True)
     return None
-
-
-def can_checkpoint(model: Any) -> bool:
-    """Whether the model can recompute its activations."""
-    return bool(getattr(_plain(model), "supports_gradient_checkpointing", False))
-
-
-def enable_checkpointing(model: Any) -> bool:
-    """Recompute activations in the backward pass instead of keeping them; False where the model cannot."""
-    if not can_checkpoint(model):
-        return False
-    plain = _plain(model)
-    turn_on = getattr(plain, "activation_checkpointing_enable", None) or plain.gradient_checkpointing_enable
-    turn_on({"use_reentrant": False})
-    return True
-
-
-def _plain(model: Any) -> Any:
-    return model.get_base_model() if hasattr(model, "get_base_model") else model

@@ -3,8 +3,9 @@
 Measured with torch 2.13 and transformers 5.23: a BERT classifier's imports take 451 MB, of which scipy (object-detection
 losses), torch's compiler with sympy (decorators that say "do not compile") and DTensor (sharding) are 120 MB and half
 of the start-up time. transformers works without scipy, scikit-learn and accelerate, and torch is built without
-`distributed` on some platforms: here they are told so. The compiler is replaced by a stand-in that answers the
-decorators and brings in the real one when anything else is asked of it.
+`distributed` on some platforms: here they are told so. The compiler and the module of symbolic shapes (which brings sympy,
+36 MB and a second, at the first model that is loaded) are replaced by stand-ins that answer what is asked all the time and
+bring in the real ones when anything else is asked of them.
 """
 
 from __future__ import annotations
@@ -20,20 +21,24 @@ from contextlib import contextmanager
 from typing import Any
 
 _ABSENT = frozenset({"scipy", "sklearn", "accelerate", "pandas", "torchvision", "PIL", "librosa", "datasets"})
+_COMPILER, _SHAPES = "torch._dynamo", "torch.fx.experimental.symbolic_shapes"
 
 
 def import_lean() -> None:
     """Import torch and transformers leanly into this process; a second call does nothing. Call before importing either."""
     if "transformers" in sys.modules:
         return
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # a process that forks (the tracer) must have no threads
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # threads and one arena of the heap do not go together
     os.environ.setdefault("HF_DEACTIVATE_ASYNC_LOAD", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     import torch
     import torch.distributed
 
-    if "torch._dynamo" not in sys.modules:
+    if _COMPILER not in sys.modules:
         _put_compiler_aside(torch)
+    if _SHAPES not in sys.modules:
+        _put_symbolic_shapes_aside()
+    _draw_nothing_on_meta(torch)
     with _told_absent(_ABSENT), _without(torch.distributed):
         import transformers
         from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
@@ -53,39 +58,95 @@ def import_peft() -> Any:
     return peft
 
 
+@contextmanager
+def without_sharding() -> Iterator[None]:
+    """DTensor cannot be imported in here: huggingface_hub asks for it (75 MB, two seconds) at each save and does without."""
+    name = "torch.distributed.tensor"
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+
+
 def bring_back_compiler() -> None:
-    """Replace the stand-in by torch's own compiler package, for code that needs it (the tracer's FakeTensorMode)."""
-    import torch
-
-    if isinstance(sys.modules.get("torch._dynamo"), _CompilerStandIn):
-        del sys.modules["torch._dynamo"]
-        if isinstance(torch.__dict__.get("_dynamo"), _CompilerStandIn):
-            del torch._dynamo
+    """Replace the stand-ins by torch's own modules, for code that needs them (FakeTensorMode, torch.compile)."""
+    for name in (_COMPILER, _SHAPES):
+        _bring_back(name)
 
 
-class _CompilerStandIn(types.ModuleType):
+class _StandIn(types.ModuleType):
+    """A module that answers what is asked of it all the time, and gives way to the real one for anything else."""
+
+    def __init__(self, name: str, answers: dict[str, Callable[..., Any]]) -> None:
+        super().__init__(name)
+        self.__dict__.update(answers)
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        bring_back_compiler()
-        return getattr(importlib.import_module("torch._dynamo"), name)
+        return getattr(_bring_back(self.__name__), name)
+
+
+def _bring_back(name: str) -> types.ModuleType:
+    if isinstance(sys.modules.get(name), _StandIn):
+        del sys.modules[name]
+        package, _, last = name.rpartition(".")
+        if isinstance(vars(sys.modules[package]).get(last), _StandIn):
+            delattr(sys.modules[package], last)
+    return importlib.import_module(name)
 
 
 def _put_compiler_aside(torch: Any) -> None:
-    stand_in = _CompilerStandIn("torch._dynamo")
-    stand_in.__path__ = [f"{torch.__path__[0]}/_dynamo"]  # its plain submodules stay importable
+    """The compiler's decorators, which say "do not compile": nothing is compiled here."""
+    compiler = _StandIn(
+        _COMPILER,
+        {
+            "graph_break": lambda *args, **kwargs: None,
+            "is_compiling": lambda: False,
+            "disable": lambda fn=None, recursive=True, **kwargs: fn if fn is not None else (lambda f: f),
+            **dict.fromkeys(
+                ("assume_constant_result", "allow_in_graph", "forbid_in_graph", "disallow_in_graph"), lambda fn: fn
+            ),
+        },
+    )
+    compiler.__path__ = [f"{torch.__path__[0]}/_dynamo"]  # its plain submodules stay importable
+    sys.modules[_COMPILER] = torch._dynamo = compiler
+
+
+def _put_symbolic_shapes_aside() -> None:
+    """Questions about shapes, which are plain numbers here: tensors without data (transformers builds models so) ask them."""
+
+    def plain(answer: Callable[..., Any], name: str) -> Callable[..., Any]:
+        def ask(*values: Any) -> Any:
+            if all(isinstance(value, (bool, int, tuple, list)) for value in values):
+                return answer(*values)
+            return getattr(_bring_back(_SHAPES), name)(*values)
+
+        return ask
+
+    said = ("expect_true", "guard_or_false", "guard_or_true", "guard_size_oblivious", "statically_known_true")
     answers: dict[str, Callable[..., Any]] = {
-        "graph_break": lambda *args, **kwargs: None,
-        "is_compiling": lambda: False,
-        "disable": lambda fn=None, recursive=True, **kwargs: fn if fn is not None else (lambda f: f),
-        **dict.fromkeys(
-            ("assume_constant_result", "allow_in_graph", "forbid_in_graph", "disallow_in_graph"), lambda fn: fn
-        ),
+        **dict.fromkeys(said, bool),
+        "sym_eq": lambda one, other: one == other,
+        "sym_or": lambda *values: any(values),
+        "sym_and": lambda *values: all(values),
+        "is_nested_int": lambda value: False,
     }
-    for name, answer in answers.items():
-        setattr(stand_in, name, answer)
-    sys.modules["torch._dynamo"] = stand_in
-    torch._dynamo = stand_in
+    sys.modules[_SHAPES] = _StandIn(_SHAPES, {name: plain(answer, name) for name, answer in answers.items()})
+
+
+def _draw_nothing_on_meta(torch: Any) -> None:
+    """Let the initialisation of a tensor without data be nothing; torch would think about its shape at length."""
+    draw = torch.nn.init._no_grad_normal_
+
+    def draw_if_real(tensor: Any, *args: Any, **kwargs: Any) -> Any:
+        return tensor if tensor.is_meta else draw(tensor, *args, **kwargs)
+
+    torch.nn.init._no_grad_normal_ = draw_if_real
 
 
 @contextmanager

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import resource
 from typing import Any, Protocol
 
 from proxtune.memory import measure
 from proxtune.memory.allocator import give_back
 
+_CODE_GROWTH_BYTES = 8_000_000  # library pages that later phases still touch; files, so RLIMIT_DATA does not see them
+
 
 class Meter(Protocol):
-    """Bytes held now, the most held since `reset`, and how to let go of what is free."""
+    """Bytes held now, the most held since `reset`, what is still to come, how to let go of what is free, and the limit."""
 
     def now(self) -> int: ...
     def peak(self) -> int: ...
     def reset(self) -> None: ...
     def give_back(self) -> None: ...
+    def to_come(self) -> int: ...
+    def limit(self, room_bytes: int | None) -> None: ...
 
 
 class ProcessMeter:
@@ -31,6 +36,26 @@ class ProcessMeter:
 
     def give_back(self) -> None:
         give_back()
+
+    def to_come(self) -> int:
+        """Mapped weights that were not read yet."""
+        return measure.unread_weights_bytes()
+
+    def limit(self, room_bytes: int | None) -> None:
+        """Let the system refuse what goes beyond `room_bytes` (RLIMIT_DATA); None lifts the limit. Linux only.
+
+        The limit is relative to what is reserved now, since imports reserve far more than they hold. Address space never
+        grows by less than what becomes resident, so from here on resident ≤ resident now + (data − data now) + file
+        pages still to come. The last are weights read for the first time: predicted, and watched by the governor.
+        """
+        data, (_, hard) = measure.data_bytes(), resource.getrlimit(resource.RLIMIT_DATA)
+        if data is None:
+            return
+        allowed = hard
+        if room_bytes is not None:
+            allowed = data + max(room_bytes - measure.resident_bytes() - _CODE_GROWTH_BYTES, 0)
+            allowed = allowed if hard == resource.RLIM_INFINITY else min(allowed, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (allowed, hard))
 
 
 class CudaMeter:
@@ -57,10 +82,14 @@ class CudaMeter:
     def give_back(self) -> None:
         self._cuda.empty_cache()
 
-    def hold(self, memory_bytes: int) -> None:
-        """Make the allocator refuse what goes beyond `memory_bytes`."""
-        share = max(0.0, (memory_bytes - self.context_bytes) / self.total_bytes)
-        self._cuda.set_per_process_memory_fraction(min(1.0, share), self._device)
+    def to_come(self) -> int:
+        """Nothing: a device has no mapped files."""
+        return 0
+
+    def limit(self, room_bytes: int | None) -> None:
+        """Make the allocator refuse what goes beyond `room_bytes`."""
+        share = 1.0 if room_bytes is None else (room_bytes - self.context_bytes) / self.total_bytes
+        self._cuda.set_per_process_memory_fraction(min(1.0, max(0.0, share)), self._device)
 
 
 class Phases:

@@ -78,11 +78,12 @@ def trace_step(model: Any, rows: int, length: int, dtype: str, train: bool, coun
         parameter.grad = None
 
     hooks = [p.register_post_accumulate_grad_hook(free) for p in model.parameters() if train and p.requires_grad]
-    ids = torch.ones(rows, length, dtype=torch.long)  # (rows, length)
-    labels = torch.zeros(rows, dtype=torch.long)
+    device = next(model.parameters()).device
+    ids = torch.ones(rows, length, dtype=torch.long, device=device)  # (rows, length)
+    labels = torch.zeros(rows, dtype=torch.long, device=device)
     watch, flops = LiveBytes(model), FlopCounterMode(display=False) if count_flops else None
     with watch, flops or contextlib.nullcontext():
-        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bf16"), torch.set_grad_enabled(train):
+        with torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bf16"), torch.set_grad_enabled(train):
             logits = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits  # (rows, classes)
         forward_flops = float(flops.get_total_flops()) if flops else 0.0
         if train:

@@ -1,0 +1,170 @@
+"""What a plan costs, by arithmetic, from what the survey found: bytes by phase, operations, seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from proxtune.methods import METHODS
+from proxtune.plan import Plan
+
+_ADAM_BYTES, _ADAFACTOR_BYTES = 8, 0.2  # optimizer state for each trained fp32 parameter
+# Before a rehearsal has measured them. Seen with MiniLM on two cores (docs/memory.md); a plan is settled by measurement.
+_SLACK = {"fast": 1.6, "tight": 1.05}  # footprint over live bytes for each allocator (memory/allocator.py)
+_ADAPTER_SLACK = 1.6  # more of it under lora: small tensors between large ones
+_KERNEL_BYTES = {"fp32": 125_000_000, "bf16": 240_000_000}  # code and scratch; bf16: oneDNN's kernels, one a shape
+_FORWARD_KERNEL_BYTES = {"fp32": 105_000_000, "bf16": 125_000_000}
+_JUDGING_BYTES = 60_000_000  # what a heap that has trained does not give back
+_ADAPTER_LIBRARY_BYTES = 22_000_000  # peft
+_TIGHT_SLOWDOWN = 1.6
+_BITE_SECONDS = 0.01  # for each block and micro-batch, whatever its size: dispatch and allocation
+_ADAPTER_BITES = 2.5  # lora dispatches three products where there was one
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Traced step of one structure at the longest length: live bytes are `fixed_bytes` + rows · `row_bytes`."""
+
+    fixed_bytes: int
+    row_bytes: int
+    forward_flops: float  # for each token
+    flops: float  # for each token, backward included
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What was found out before planning: the machine, the model, the data."""
+
+    supervisor_bytes: int
+    libraries_bytes: int  # this process before the model is loaded, tokenised data included
+    import_peak_bytes: int  # the most it held while importing and reading
+    weights_bytes: int
+    parameters: int
+    embedding_parameters: int
+    block_parameters: int  # in all blocks together
+    linear_parameters: int  # in the blocks' linear layers: what lora's adapters sit on, and what bf16 casts
+    width: int
+    blocks: int
+    rows: int
+    validation_rows: int
+    epoch_tokens: int  # padded
+    validation_tokens: int  # padded
+    max_length: int
+    traces: dict[str, Trace] = field(default_factory=dict)  # by "lora/bf16/ckpt" and the like
+    flops_per_second: dict[str, float] = field(default_factory=dict)  # of a forward pass, by dtype
+    seconds_so_far: float = 0.0
+
+
+def trace_key(family: str, dtype: str, checkpointing: bool) -> str:
+    """Name of a traced structure in a survey."""
+    return f"{family}/{dtype}{'/ckpt' if checkpointing else ''}"
+
+
+def family_of(method: str) -> str:
+    return {"probe": "forward", "lora": "lora"}.get(method, "layers")
+
+
+def trainable_parameters(plan: Plan, survey: Survey) -> int:
+    """How many parameters a plan trains (lora's from the mean width of its linear layers)."""
+    head = survey.parameters - survey.embedding_parameters - survey.block_parameters
+    if plan.method == "probe":
+        return 0
+    if plan.method == "lora":
+        per_rank = 1.5 * survey.linear_parameters / survey.width  # Σ (in + out) for the usual 4:1 feed-forward
+        return round(plan.rank * per_rank) + head
+    if plan.method == "layers":
+        return survey.block_parameters * plan.last_layers // survey.blocks + head
+    return survey.parameters
+
+
+def trace_of(plan: Plan, survey: Survey) -> Trace:
+    return survey.traces[trace_key(family_of(plan.method), plan.dtype, plan.checkpointing)]
+
+
+def live_bytes(plan: Plan, survey: Survey) -> int:
+    """Activations and casts alive at the worst moment of a step at the worst batch, gradients of weights not counted."""
+    trace = trace_of(plan, survey)
+    share = plan.last_layers / survey.blocks if plan.method == "layers" else 1.0
+    forward = survey.traces[trace_key("forward", plan.dtype, False)]
+    rows = trace.row_bytes * share + forward.row_bytes * (1 - share)
+    return round(trace.fixed_bytes + rows * plan.micro_batch)
+
+
+def memory_of(plan: Plan, survey: Survey) -> tuple[dict[str, int], dict[str, int]]:
+    """Predicted bytes of the process tree by phase, and the terms of the phase `train`."""
+    gradients = 4 * plan.trainable
+    state = {"adamw": _ADAM_BYTES, "adafactor": _ADAFACTOR_BYTES}.get(plan.optimizer, 0)
+    forward = survey.traces[trace_key("forward", plan.dtype, False)]
+    live = live_bytes(plan, survey)
+    if plan.method == "full":
+        live += 4 * survey.embedding_parameters  # the gradient of the embedding is made dense, then added
+    kernels = (_KERNEL_BYTES if gradients else _FORWARD_KERNEL_BYTES)[plan.dtype]
+    slack = _SLACK[plan.allocator] * (_ADAPTER_SLACK if plan.method == "lora" and plan.allocator == "fast" else 1.0)
+    terms = {
+        "supervisor": survey.supervisor_bytes,
+        "libraries": survey.libraries_bytes + (_ADAPTER_LIBRARY_BYTES if plan.method == "lora" else 0),
+        "weights": survey.weights_bytes + (4 * plan.trainable if plan.method == "lora" else 0),
+        "gradients": gradients,
+        "optimizer": round(state * plan.trainable),
+        "activations": live,
+        "kernels": kernels,
+        "slack": round((slack - 1) * live),
+    }
+    standing = sum(terms[name] for name in ("supervisor", "libraries", "weights", "optimizer", "kernels"))
+    evaluate = round(_SLACK[plan.allocator] * (forward.fixed_bytes + forward.row_bytes * plan.micro_batch))
+    load = terms["supervisor"] + max(survey.import_peak_bytes, terms["libraries"] + terms["weights"])
+    memory = {
+        "load": load,
+        "prepare": load,
+        "train": sum(terms.values()) if gradients else standing + evaluate,
+        "evaluate": standing + evaluate + (_JUDGING_BYTES if gradients else 0),
+        "save": standing + survey.weights_bytes // 4,
+    }
+    return memory, terms
+
+
+def flops_of(plan: Plan, survey: Survey) -> float:
+    """Floating-point operations of the whole run, evaluations included."""
+    forward = survey.traces[trace_key("forward", plan.dtype, False)].forward_flops
+    judging = evaluations(plan, survey) * survey.validation_tokens * forward
+    if not METHODS[plan.method].uses_gradients:
+        return survey.epoch_tokens * forward + judging
+    tokens = plan.steps * plan.batch / survey.rows * survey.epoch_tokens
+    return tokens * _flops_per_token(plan, survey) + judging
+
+
+def _flops_per_token(plan: Plan, survey: Survey) -> float:
+    trace = trace_of(plan, survey)
+    share = plan.last_layers / survey.blocks if plan.method == "layers" else 1.0
+    return trace.forward_flops + share * (trace.flops - trace.forward_flops)
+
+
+def seconds_per_step(plan: Plan, survey: Survey) -> float:
+    """Seconds for one effective batch of mean length."""
+    rate = survey.flops_per_second[plan.dtype]
+    trace = trace_of(plan, survey)
+    tokens = survey.epoch_tokens * plan.batch / survey.rows
+    forward = trace.forward_flops * tokens / rate
+    backward = (_flops_per_token(plan, survey) - trace.forward_flops) * tokens / rate
+    bites = max(1.0, tokens / (plan.micro_batch * plan.max_length))
+    update = plan.trainable * 2e-9
+    dispatch = _BITE_SECONDS * survey.blocks * bites * (_ADAPTER_BITES if plan.method == "lora" else 1.0)
+    slow = _TIGHT_SLOWDOWN if plan.allocator == "tight" else 1.0
+    return slow * (forward + backward + dispatch) + update
+
+
+def evaluations(plan: Plan, survey: Survey) -> int:
+    """How often the validation rows are judged: about twice an epoch, never fewer than twice when training."""
+    if not METHODS[plan.method].uses_gradients:
+        return 1
+    return max(2, min(12, round(2 * plan.steps * plan.batch / survey.rows))) + 1
+
+
+def seconds_of(plan: Plan, survey: Survey) -> float:
+    """Seconds from the person's command to the report on disk."""
+    forward = survey.traces[trace_key("forward", plan.dtype, False)].forward_flops
+    rate = survey.flops_per_second[plan.dtype]
+    judging = evaluations(plan, survey) * (survey.validation_tokens * forward / rate + 0.2)
+    ending = 4.0 + survey.weights_bytes / 2e8
+    if not METHODS[plan.method].uses_gradients:
+        return survey.seconds_so_far + 8.0 + survey.epoch_tokens * forward / rate + judging + ending
+    return survey.seconds_so_far + plan.steps * seconds_per_step(plan, survey) + judging + ending

@@ -1,0 +1,54 @@
+"""The end of a learning process: judge the final model on the held rows, save it, and say what it got wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from proxtune.artifact import save_model
+from proxtune.evaluate import logits_of, probabilities, score
+from proxtune.examples import Examples
+from proxtune.plan import Plan
+from proxtune.scores import confusion
+from proxtune.session import Record, Session
+from proxtune.task import describe_data
+
+_MISTAKES_SHOWN = 25
+
+
+def judge_and_save(session: Session, plan: Plan, model: Any) -> Record:
+    """Logits in fp32, as those who load the model will see them; then `model/`. Under the governor, like training."""
+    task, phases = session.task, session.phases
+    session.announce("evaluate")
+    phases.enter("evaluate")
+    session.governor.hold()
+    logits = logits_of(model, task.held, task.pad_id, "fp32", plan.micro_batch * plan.max_length, phases.meter)
+    session.announce("save")
+    phases.enter("save")
+    session.governor.release()  # writing maps the file beside the weights: pages that can be let go
+    artifact_bytes = save_model(model, task.tokenizer, session.folder)
+    phases.leave()
+    chosen = logits.argmax(axis=1)
+    return {
+        "metrics": score(logits, task.held.labels),
+        "confusion": confusion(task.held.labels.tolist(), chosen.tolist(), len(task.labels)),
+        "mistakes": _mistakes(task.split.validation, task.labels, logits, task.held.labels),
+        "artifact_bytes": artifact_bytes,
+        "memory_bytes": phases.memory_bytes,
+        "data": describe_data(task),
+    }
+
+
+def _mistakes(held: Examples, labels: list[str], logits: np.ndarray, truth: np.ndarray) -> list[Record]:
+    chances = probabilities(logits)
+    chosen = chances.argmax(axis=1)
+    wrong = np.flatnonzero(chosen != truth)
+    wrong = wrong[np.argsort(-chances[wrong, chosen[wrong]])][:_MISTAKES_SHOWN]
+    return [
+        {
+            "text": held.texts[i][:500], "label": labels[truth[i]], "predicted": labels[chosen[i]],
+            "confidence": round(float(chances[i, chosen[i]]), 4), "line": held.lines[i],
+        }
+        for i in wrong
+    ]  # fmt: skip

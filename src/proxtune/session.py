@@ -1,0 +1,81 @@
+"""A session: what all steps of one learning process share, from the imports to the governor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from proxtune.clock import Clock
+from proxtune.memory.allocator import set_allocator, unload_cold_code
+from proxtune.memory.govern import Governor
+from proxtune.memory.lean import import_lean
+from proxtune.memory.meter import CudaMeter, Meter, Phases, ProcessMeter
+from proxtune.methods import METHODS
+from proxtune.models import ModelSource, enable_checkpointing, find_model, import_architecture, load_classifier
+from proxtune.plan import Plan
+from proxtune.recipe import Recipe
+from proxtune.rows import read_split_of
+from proxtune.task import Task, describe_data, read_task
+
+Record = dict[str, Any]
+Emit = Callable[[Record], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The recipe and its folder, the task, the device, and what keeps time and memory."""
+
+    recipe: Recipe
+    folder: Path
+    source: ModelSource
+    task: Task
+    device: Any  # torch.device
+    clock: Clock
+    governor: Governor
+    phases: Phases
+    emit: Emit
+
+    @property
+    def meter(self) -> Meter:
+        """The memory that the budget counts."""
+        return self.phases.meter
+
+    def announce(self, phase: str) -> None:
+        """Tell whoever listens what begins now."""
+        self.emit({"kind": "phase", "phase": phase, "seconds": self.clock.elapsed})
+
+
+def open_session(recipe: Recipe, folder: Path, clock: Clock, others_bytes: int, emit: Emit) -> Session:
+    """Read the data, then import torch and tokenise. Raises PersonError when the data or the model do not do."""
+    emit({"kind": "phase", "phase": "read", "seconds": clock.elapsed})
+    source, split = find_model(recipe.model), read_split_of(recipe)  # before torch: a mistake is told at once
+    import_lean()
+    import torch
+
+    unload_cold_code()
+    set_allocator("fast")
+    on_cuda = recipe.device == "cuda" or (recipe.device == "auto" and torch.cuda.is_available())
+    device = torch.device("cuda" if on_cuda else "cpu")
+    meter: Meter = CudaMeter(device) if on_cuda else ProcessMeter()
+    others = 0 if on_cuda else others_bytes  # the supervisor holds nothing on a device
+    phases = Phases(meter, others)
+    phases.memory_bytes["load"] = meter.peak() + others
+    task = read_task(recipe, split, source.folder)
+    import_architecture(task.config)  # here, once, and not in each forked child
+    emit({"kind": "data", **describe_data(task)})
+    meter.give_back()  # what tokenising left behind
+    unload_cold_code()
+    governor = Governor(recipe.budget.memory, meter, others)
+    return Session(recipe, folder, source, task, device, clock, governor, phases, emit)
+
+
+def prepared(plan: Plan, session: Session) -> Any:
+    """The pretrained model with the plan's method and knobs applied, on the session's device."""
+    set_allocator(plan.allocator)
+    plain = load_classifier(session.source.folder, session.task.config, session.recipe.seed)
+    model = METHODS[plan.method].prepare(plain, plan)
+    if plan.checkpointing:
+        enable_checkpointing(model)
+    return model.to(session.device)

@@ -1,0 +1,180 @@
+"""Settle the plan: survey, let the planner choose, and rehearse its choices until one fits for real."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from proxtune.artifact import weight_bytes
+from proxtune.cost import Survey, Trace
+from proxtune.errors import PersonError
+from proxtune.memory.allocator import unload_cold_code
+from proxtune.memory.trace import in_forked_child
+from proxtune.methods import METHODS
+from proxtune.plan import Infeasible, Plan, Refused, plan_as_dict, plan_from_dict
+from proxtune.planner import DEFAULT_EPOCHS, Choice, none_fits, rehearsed
+from proxtune.recipe import DEFAULT_BATCH
+from proxtune.rehearse import rehearse
+from proxtune.session import Record, Session, prepared
+from proxtune.survey import find_out, padded_tokens
+from proxtune.train import bite
+
+ENDING_SECONDS = 13.0  # baselines, report and the processes that make them
+_MOST_REHEARSALS = 8
+
+
+def survey_of(session: Session) -> Survey:
+    """What the planner needs to know; little of it when the model alone passes the memory budget."""
+    recipe, task, meter, others = session.recipe, session.task, session.meter, session.phases.others_bytes
+    meter.give_back()
+    unload_cold_code()
+    libraries, memory = meter.now(), recipe.budget.memory
+    on_disk = weight_bytes(session.source.folder)
+    hopeless = memory is not None and others + max(libraries + on_disk, meter.peak()) > memory
+    found = apart(session, lambda: find_out(session, gradients=not hopeless))
+    facts = found["facts"]
+    return Survey(
+        **facts,
+        supervisor_bytes=others,
+        libraries_bytes=libraries,
+        import_peak_bytes=meter.peak(),
+        weights_bytes=4 * facts["parameters"],
+        rows=len(task.train),
+        validation_rows=len(task.held),
+        epoch_tokens=padded_tokens(task.train.lengths, recipe.knobs.batch or DEFAULT_BATCH, recipe.seed),
+        validation_tokens=padded_tokens(task.held.lengths, DEFAULT_BATCH, recipe.seed),
+        max_length=task.max_length,
+        traces={key: Trace(**value) for key, value in found["traces"].items()},
+        flops_per_second=found["flops_per_second"],
+        seconds_so_far=session.clock.elapsed + ENDING_SECONDS,
+    )
+
+
+def apart(session: Session, work: Callable[[], Record]) -> Record:
+    """What `work` finds out, leaving this process as it was: in a forked child, but on CUDA, which does not survive a fork."""
+    if session.device.type == "cpu":
+        return in_forked_child(work)
+    found = work()
+    session.meter.give_back()
+    return found
+
+
+def settle(choice: Choice, survey: Survey, session: Session) -> Plan | Choice:
+    """The best plan that fits for real, with measured costs; the choice with every candidate refused when none does.
+
+    Candidates are rehearsed best first, each in smaller and smaller micro-batches.
+    """
+    governor, clock = session.governor, session.clock
+    forced = session.recipe.knobs.micro_batch is not None
+    rehearsals = 0
+    refused: list[Refused] = []
+    for candidate in choice.fitting:
+        plan: Plan | None = candidate
+        changes: list[tuple[str, str, str, float]] = []
+        while plan is not None and (rehearsals < _MOST_REHEARSALS or forced):
+            found = apart(session, lambda plan=plan: _rehearse(plan, session))  # type: ignore[misc]
+            rehearsals += 1
+            session.emit(
+                {
+                    "kind": "rehearsal", "plan": plan.name, "allocator": plan.allocator, "refused": found["refused"],
+                    "seconds": clock.elapsed,
+                }
+            )  # fmt: skip
+            if not found["refused"]:
+                for change in changes:
+                    governor.record(*change[:3], 0, change[3])
+                return _with_measured_costs(found, survey, session)
+            refused.append(Refused(_needing(plan, found), f"rehearsed: {found['refused']}"))
+            smaller = plan.with_micro_batch(plan.micro_batch // 2) if plan.micro_batch > 1 else None
+            if smaller is not None:
+                changes.append((bite(plan), bite(smaller), found["refused"], clock.elapsed))
+            plan = smaller
+    return none_fits(choice, refused, session.recipe.budget)
+
+
+def _needing(plan: Plan, found: Record) -> Plan:
+    """The plan with what its rehearsal showed that it needs, where it came so far as to show it."""
+    if not found["memory_bytes"].get("train"):
+        return plan
+    return replace(plan, cost=replace(plan.cost, memory_bytes=plan.cost.memory_bytes | found["memory_bytes"]))
+
+
+def _with_measured_costs(found: Record, survey: Survey, session: Session) -> Plan:
+    terms = {
+        "supervisor": survey.supervisor_bytes, "libraries": survey.libraries_bytes,
+        "weights": survey.weights_bytes, **found["terms"],
+    }  # fmt: skip
+    plan = plan_from_dict(found["plan"])
+    elapsed = session.clock.elapsed
+    measured = {
+        "memory_bytes": found["memory_bytes"],
+        "terms": terms,
+        "seconds_per_token": found["seconds_per_token"],
+        "seconds_so_far": elapsed + ENDING_SECONDS,
+        "epochs": session.recipe.knobs.epochs or DEFAULT_EPOCHS,
+    }
+    settled = rehearsed(plan, survey, session.recipe.budget, measured)
+    if METHODS[plan.method].uses_gradients and settled.steps < 1:
+        raise PersonError(
+            f"--time is too short: {elapsed:.0f} s went into planning and nothing is left to learn; give more"
+        )
+    return settled
+
+
+def _rehearse(plan: Plan, session: Session) -> Record:
+    """Load, prepare and rehearse; what was measured, as plain values."""
+    phases, task = session.phases, session.task
+    phases.enter("load")
+    model = prepared(plan, session)
+    phases.leave()
+    plan = replace(plan, trainable=sum(p.numel() for p in model.parameters() if p.requires_grad))
+    found = rehearse(plan, model, task.train, task.held, task.pad_id, session.recipe.seed, session.governor, phases)
+    return {
+        "plan": plan_as_dict(plan), "memory_bytes": {"load": phases.memory_bytes["load"], **found.memory_bytes},
+        "terms": found.terms, "seconds_per_token": found.seconds_per_token, "refused": found.refused,
+    }  # fmt: skip
+
+
+def ending_seconds(survey: Survey) -> float:
+    """Seconds to keep free after the last step: judging and saving the best, baselines, report."""
+    return ENDING_SECONDS + 2.5e-4 * survey.rows + survey.weights_bytes / 2e8
+
+
+def promised(plan: Plan) -> Record:
+    """What a result says of the costs that were predicted."""
+    return {
+        "memory_bytes": plan.cost.memory_bytes, "seconds": plan.cost.seconds, "flops": plan.cost.flops,
+        "terms": plan.cost.terms,
+    }  # fmt: skip
+
+
+def plan_table(plan: Plan, choice: Choice) -> Record:
+    """The chosen plan and every candidate's fate, best first."""
+    rows: list[Record] = [
+        {"plan": plan_as_dict(plan), "status": "chosen", "reason": "the best expected result that fits"}
+    ]
+    rows += [
+        {"plan": plan_as_dict(p), "status": "fits", "reason": "fits, but less is expected of it"}
+        for p in choice.fitting[1:]
+    ]
+    rows += _refusals(choice)
+    return {"chosen": plan_as_dict(plan), "table": rows}
+
+
+def refusal(choice: Choice) -> Record:
+    """What the person is told when nothing fits: the nearest plan, the shortfall, and why each candidate was refused."""
+    infeasible: Infeasible | None = choice.infeasible
+    assert infeasible is not None
+    return {
+        "status": "infeasible",
+        "message": infeasible.message,
+        "shortfall_bytes": infeasible.shortfall_bytes,
+        "shortfall_seconds": infeasible.shortfall_seconds,
+        "nearest": plan_as_dict(infeasible.nearest),
+        "table": _refusals(choice),
+    }
+
+
+def _refusals(choice: Choice) -> list[dict[str, Any]]:
+    return [{"plan": plan_as_dict(r.plan), "status": "refused", "reason": r.reason} for r in choice.refused]
