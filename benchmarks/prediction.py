@@ -39,7 +39,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             seen = proxtune(
                 "train", str(movies_path("train")), "--out", str(Path(folder) / "run"), "--memory", str(BUDGET_BYTES),
-                "--method", method, "--micro-batch", str(micro_batch), "--dtype", dtype, "--epochs", "0.25", *more,
+                "--method", method, "--micro-batch", str(micro_batch), "--dtype", dtype, "--epochs", "0.15", *more,
             )  # fmt: skip
         name = " ".join([method, dtype, str(micro_batch), *more])
         if seen.status != 0:

@@ -46,6 +46,12 @@ def test_an_epoch_is_the_same_each_time_it_is_asked_for(lengths, batch, seed, ep
     assert [rows.tolist() for rows in first] == [rows.tolist() for rows in again]
 
 
+@given(lengths_of_rows, batch_sizes, seeds)
+def test_the_longest_row_comes_in_the_second_batch(lengths, batch, seed):
+    batches = epoch_batches(lengths, batch, seed, 0)
+    assert lengths[batches[min(1, len(batches) - 1)]].max() == lengths.max()
+
+
 def test_another_seed_or_epoch_is_another_order():
     lengths = np.arange(1, 101)
     orders = {

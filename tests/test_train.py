@@ -55,7 +55,7 @@ def go(model, plan: Plan, data: Encoded, keep_best=lambda: None, hold=lambda: No
     governor = Governor(None, ProcessMeter())
     training = Training(
         model=model, train=data, held=data, pad_id=model.config.pad_token_id, seed=seed,
-        clock=Clock(time.monotonic(), None), ending_seconds=0.0, evaluations=3, governor=governor,
+        clock=Clock(time.monotonic(), None), ending_seconds=0.0, evaluations=3, most_steps=plan.steps, governor=governor,
         phases=Phases(ProcessMeter(), 0), keep_best=keep_best, hold=hold, interrupted=interrupted,
     )  # fmt: skip
     return list(train(plan, training)), governor

@@ -29,7 +29,8 @@ def padded(length: int) -> int:
 def epoch_batches(lengths: np.ndarray, batch: int, seed: int, epoch: int) -> list[np.ndarray]:
     """All rows once, in batches of `batch` rows of like length, shuffled by (seed, epoch).
 
-    The last batch of the epoch may be smaller. Returns arrays of row numbers, each (≤ batch,).
+    The last batch of the epoch may be smaller. The second batch of the first epoch is the one with the longest row, so
+    that what does not fit shows at once. Returns arrays of row numbers, each (≤ batch,).
     """
     random = np.random.default_rng([seed, epoch])
     order = random.permutation(len(lengths))
@@ -38,7 +39,11 @@ def epoch_batches(lengths: np.ndarray, batch: int, seed: int, epoch: int) -> lis
         pool = order[begin : begin + batch * _POOL]
         pool = pool[np.argsort(lengths[pool], kind="stable")]
         batches += [pool[i : i + batch] for i in range(0, len(pool), batch)]
-    return [batches[i] for i in random.permutation(len(batches))]
+    shuffled = [batches[i] for i in random.permutation(len(batches))]
+    if epoch == 0 and len(shuffled) > 1:
+        longest = max(range(len(shuffled)), key=lambda i: lengths[shuffled[i]].max())
+        shuffled[1], shuffled[longest] = shuffled[longest], shuffled[1]
+    return shuffled
 
 
 def sorted_batches(lengths: np.ndarray, micro_tokens: int) -> Iterator[np.ndarray]:

@@ -11,8 +11,8 @@ _ADAM_BYTES, _ADAFACTOR_BYTES = 8, 0.2  # optimizer state for each trained fp32 
 # Before a rehearsal has measured them. Seen with MiniLM on two cores (docs/memory.md); a plan is settled by measurement.
 _SLACK = {"fast": 1.6, "tight": 1.05}  # footprint over live bytes for each allocator (memory/allocator.py)
 _ADAPTER_SLACK = 1.6  # more of it under lora: small tensors between large ones
-_KERNEL_BYTES = {"fp32": 125_000_000, "bf16": 240_000_000}  # code and scratch; bf16: oneDNN's kernels, one a shape
-_FORWARD_KERNEL_BYTES = {"fp32": 105_000_000, "bf16": 125_000_000}
+_KERNEL_BYTES = {"fp32": 75_000_000, "bf16": 185_000_000}  # code and scratch; bf16: oneDNN's kernels, one a shape
+_FORWARD_KERNEL_BYTES = {"fp32": 60_000_000, "bf16": 100_000_000}
 _JUDGING_BYTES = 60_000_000  # what a heap that has trained does not give back
 _ADAPTER_LIBRARY_BYTES = 22_000_000  # peft
 _TIGHT_SLOWDOWN = 1.6

@@ -16,7 +16,7 @@ from proxtune.memory.govern import is_refusal
 from proxtune.memory.lean import without_sharding
 from proxtune.methods import METHODS
 from proxtune.plan import Plan, plan_as_dict
-from proxtune.planner import choose
+from proxtune.planner import choose, steps_of
 from proxtune.session import Record, Session, prepared
 from proxtune.settle import ending_seconds, plan_table, promised, refusal, settle, survey_of
 from proxtune.train import Training, train
@@ -67,10 +67,11 @@ def _train(session: Session, plan: Plan, survey: Survey, model: Any) -> Record:
     session.announce("train")
     session.phases.enter("train")
     task, governor, stop = session.task, session.governor, _Stop()
+    most_steps = max(plan.steps, steps_of(plan, survey, session.recipe.knobs.epochs))
     training = Training(
         model, task.train, task.held, task.pad_id, session.recipe.seed, session.clock, ending_seconds(survey),
-        evaluations(plan, survey), governor, session.phases, lambda: keep_best(model, session.folder), governor.hold,
-        stop.asked,
+        evaluations(plan, survey), most_steps, governor, session.phases, lambda: keep_best(model, session.folder),
+        governor.hold, stop.asked,
     )  # fmt: skip
     last: Record = {}
     status = "done"

@@ -156,11 +156,16 @@ def _costed(plan: Plan, survey: Survey, budget: Budget) -> Plan:
     return replace(plan, expected=expected, cost=Cost(memory, seconds_of(plan, survey), flops_of(plan, survey), terms))
 
 
+def steps_of(plan: Plan, survey: Survey, epochs: float | None) -> int:
+    """Steps in `epochs` passes over the rows, the most that pay where it is None."""
+    return max(1, round((epochs or DEFAULT_EPOCHS) * math.ceil(survey.rows / plan.batch)))
+
+
 def _with_steps(plan: Plan, survey: Survey, budget: Budget) -> Plan:
     if not METHODS[plan.method].uses_gradients:
         return replace(plan, steps=0, epochs=1.0)
     steps_per_epoch = math.ceil(survey.rows / plan.batch)
-    steps = max(1, round(plan.epochs * steps_per_epoch))
+    steps = steps_of(plan, survey, plan.epochs)
     if budget.time is not None:
         fixed = seconds_of(replace(plan, steps=0), survey)
         spare = budget.time * _TIME_SHARE - fixed

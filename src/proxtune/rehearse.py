@@ -1,9 +1,9 @@
-"""The rehearsal: the worst micro-batch and some of each size, run for real before the plan is final, changing nothing.
+"""The rehearsal: a few real steps, the largest micro-batch among them, before the plan is final.
 
-Tracing ranks; the rehearsal says what this machine will really hold and how long a step takes. It computes gradients and
-throws them away; optimizer state, which is exactly known, is added. What does not fit is found out here, before the first
-step. Kernels that are compiled for a shape (bf16 in oneDNN) are kept and add up: the growth over a few shapes is measured,
-that over the rest of an epoch's follows from it.
+Tracing ranks; the rehearsal says what this machine will really hold and how long a step takes. It trains for a few steps
+on a copy of the model that is thrown away, as the run itself will: a batch, then the one with the longest row, then other
+shapes. What does not fit is found out here, before the first step that counts. Kernels that are compiled for a shape (bf16
+in oneDNN) are kept and add up: the growth over a few shapes is measured, that over the rest of an epoch's follows from it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 
 from proxtune.batches import cut, epoch_batches, one_of_each_shape, padded, sorted_batches
 from proxtune.budget import format_bytes
@@ -22,20 +23,19 @@ from proxtune.memory.meter import Meter, Phases
 from proxtune.methods import METHODS
 from proxtune.plan import Plan
 from proxtune.tasks.classify import Encoded, take
-from proxtune.train import gradient_of, reason, warm_up
+from proxtune.train import gradient_of, make_optimizer, reason, update, warm_up
 
 _MOST_SHAPES = 5  # the kernels of others are taken to grow as those of these did
 _TIMED_BATCHES = 3
-_GROWTH = 1.02  # a heap that breaks up over many steps
+_GROWTH = 1.01  # a heap that breaks up over many steps
 _GROWTH_BYTES = 6_000_000
-_OPTIMIZER_BYTES = {"adamw": 8, "adafactor": 0.2, "none": 0}
 
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
     """What was measured: bytes of the tree by phase, terms of `train`, seconds for each padded token of a training step.
 
-    `refused` says why the plan does not fit after all; the other parts are then empty.
+    `refused` says why the plan does not fit after all; the other parts may then be empty.
     """
 
     memory_bytes: dict[str, int] = field(default_factory=dict)
@@ -45,81 +45,115 @@ class Rehearsal:
 
 
 def rehearse(
-    plan: Plan, model: Any, train: Encoded, held: Encoded, pad_id: int, seed: int, governor: Governor, phases: Phases
+    plan: Plan,
+    model: Any,
+    train: Encoded,
+    held: Encoded,
+    pad_id: int,
+    seed: int,
+    governor: Governor,
+    phases: Phases,
+    libraries_bytes: int,
 ) -> Rehearsal:
-    """Run the worst micro-batch of `plan` and smaller ones under the governor, and say what they took."""
+    """Run a few steps of `plan` and a judgement under the governor, and say what they took. The model is spoiled.
+
+    `libraries_bytes` is what the process held before it loaded the model.
+    """
     meter, others = phases.meter, phases.others_bytes
     phases.leave()
     standing = meter.now()
-    state = round(_OPTIMIZER_BYTES[plan.optimizer] * plan.trainable)
-    room = governor.room_bytes
+    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    limit = plan.micro_batch * plan.max_length
     try:
         if METHODS[plan.method].uses_gradients:
             warm_up(model, train, plan, pad_id, phases)
+            optimizer = make_optimizer(model, plan)
+        else:
+            optimizer = None
+        read_embeddings(model, train, held)
         governor.hold()
         meter.reset()
-        per_token, to_come = _run_through(plan, model, train, pad_id, seed, meter)
+        if optimizer is None:
+            per_token, to_come = _pass_through(plan, model, train, pad_id, meter), 0
+        else:
+            per_token, to_come = _run_through(plan, model, optimizer, train, pad_id, seed, meter)
+        peak = meter.peak()
+        meter.give_back()
+        meter.reset()
+        for rows in _spread(one_of_each_shape(sorted_batches(held.lengths, limit), held.lengths))[::-1]:
+            logits_of(model, take(held, rows), pad_id, plan.dtype, limit, meter)
+        judging = meter.peak()
     except (RuntimeError, MemoryError) as error:
         if not is_refusal(error):
             raise
         return Rehearsal(refused=reason(error))
-    peak = meter.peak()
-    gradients = sum(p.grad.numel() * p.grad.element_size() for p in model.parameters() if p.grad is not None)
-    model.zero_grad(set_to_none=True)
+    gradients = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad) if optimizer else 0
+    state = _state_bytes(optimizer)
+    del optimizer
     meter.give_back()
-    kernels = max(0, meter.now() - standing)
-    to_come += meter.to_come()
-    if room is not None and _grown(peak) + to_come + state > room:
-        return Rehearsal(refused=f"it would take {format_bytes(_grown(peak) + to_come + state + others)}")
-    meter.reset()
-    limit = plan.micro_batch * plan.max_length
-    for rows in one_of_each_shape(sorted_batches(held.lengths, limit), held.lengths)[:2]:
-        logits_of(model, take(held, rows), pad_id, plan.dtype, limit, meter)
-    judging = meter.peak()
-    meter.give_back()
-    predicted = {
+    at_rest = meter.now()
+    kernels = max(0, at_rest - libraries_bytes - weights)
+    memory = {
         "prepare": standing + others,
-        "train": _grown(peak) + to_come + state + others,
-        "evaluate": _grown(judging) + to_come + state + others,
-        "save": _grown(judging) + to_come + others,  # the optimizer is gone by then
+        "train": _grown(peak) + to_come + others,
+        "evaluate": _grown(judging) + to_come + others,
+        "save": at_rest + to_come + others,
     }
     terms = {
         "gradients": gradients,
         "optimizer": state,
         "kernels": kernels,
-        "activations": max(0, peak - standing - kernels - gradients),
+        "activations": max(0, peak - at_rest - gradients - state),
     }
-    return Rehearsal(predicted, terms, per_token)
+    needs, room = max(memory.values()), governor.memory_bytes
+    refused = f"it would take {format_bytes(needs)}" if room is not None and needs > room else ""
+    return Rehearsal(memory, terms, per_token, refused)
 
 
-def _run_through(plan: Plan, model: Any, train: Encoded, pad_id: int, seed: int, meter: Meter) -> tuple[float, int]:
-    """The worst micro-batch, some of each size, typical batches: seconds for each padded token of the last, and the bytes
-    that kernels for the shapes not met here will take.
+def read_embeddings(model: Any, *rows: Encoded) -> None:
+    """Touch the embeddings that these rows use, all where they learn: weights are mapped, and come in as they are read."""
+    weight = model.get_input_embeddings().weight  # (vocabulary, width)
+    used = torch.from_numpy(np.unique(np.concatenate([data.ids for data in rows])))
+    if weight.requires_grad:
+        used = torch.arange(len(weight))
+    with torch.no_grad():
+        for few in used.to(weight.device).split(1024):
+            weight[few].sum()
 
-    Gradients stay, as at the moment of an update.
+
+def _run_through(
+    plan: Plan, model: Any, optimizer: Any, train: Encoded, pad_id: int, seed: int, meter: Meter
+) -> tuple[float, int]:
+    """The first two batches, some micro-batches of each size, typical batches: seconds for each padded token of the last,
+    and the bytes that kernels for the shapes not met here will take.
     """
-    if not METHODS[plan.method].uses_gradients:
-        return _pass_through(plan, model, train, pad_id, meter), 0
-    gradient_of(model, train, _worst_rows(plan, train), plan, pad_id)
     order = epoch_batches(train.lengths, plan.batch, seed, 0)
     limit = plan.micro_batch * plan.max_length
     each = one_of_each_shape((piece for rows in order for piece in cut(rows, train.lengths, limit)), train.lengths)
-    few, held = _spread(each), meter.now()
-    for rows in few:
+    for rows in order[:2]:  # the second has the longest row
         gradient_of(model, train, rows, plan, pad_id)
-    growth = max(0, meter.now() - held) // len(few)  # the largest came first: what is added since is kernels
+        update(model, optimizer)
+    largest, *others = _spread(each)
+    gradient_of(model, train, largest, plan, pad_id)
+    held = meter.now()
+    for rows in others:
+        gradient_of(model, train, rows, plan, pad_id)
+    growth = max(0, meter.now() - held) // max(
+        1, len(others)
+    )  # smaller ones need nothing more but kernels of their own
     tokens, began = 0, time.perf_counter()
-    for rows in order[:_TIMED_BATCHES]:
-        model.zero_grad(set_to_none=True)
+    for rows in order[2 : 2 + _TIMED_BATCHES] or order:
         gradient_of(model, train, rows, plan, pad_id)
+        update(model, optimizer)
         tokens += len(rows) * padded(int(train.lengths[rows].max()))  # as `survey.padded_tokens` counts
-    return (time.perf_counter() - began) / max(1, tokens), growth * (len(each) - len(few))
+    return (time.perf_counter() - began) / max(1, tokens), growth * (len(each) - 1 - len(others))
 
 
 def _pass_through(plan: Plan, model: Any, train: Encoded, pad_id: int, meter: Meter) -> float:
-    """The same for a method that only looks: the longest micro-batch, then some three hundred rows; seconds for each token."""
+    """The same for a method that only looks: a micro-batch of each size from short to long, then three hundred rows."""
     limit = plan.micro_batch * plan.max_length
-    logits_of(model, take(train, _worst_rows(plan, train)), pad_id, plan.dtype, limit, meter)
+    for rows in reversed(one_of_each_shape(sorted_batches(train.lengths, limit), train.lengths)):
+        logits_of(model, take(train, rows), pad_id, plan.dtype, limit, meter)
     some = take(train, np.arange(0, len(train), max(1, len(train) // 300)))
     began = time.perf_counter()
     logits_of(model, some, pad_id, plan.dtype, limit, meter)
@@ -133,11 +167,15 @@ def _spread(pieces: list[np.ndarray]) -> list[np.ndarray]:
     return [pieces[i] for i in chosen]
 
 
+def _state_bytes(optimizer: Any) -> int:
+    """Bytes of an optimizer's tensors."""
+    if optimizer is None:
+        return 0
+    held = [
+        tensor for state in optimizer.state.values() for tensor in state.values() if isinstance(tensor, torch.Tensor)
+    ]
+    return sum(tensor.numel() * tensor.element_size() for tensor in held)
+
+
 def _grown(measured: int) -> int:
     return round(measured * _GROWTH) + _GROWTH_BYTES
-
-
-def _worst_rows(plan: Plan, data: Encoded) -> np.ndarray:
-    """Rows that make the largest micro-batch this data can: the longest row, as often as a bite takes it."""
-    longest = int(np.argmax(data.lengths))
-    return np.full(plan.micro_batch, longest)

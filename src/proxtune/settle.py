@@ -125,11 +125,14 @@ def _with_measured_costs(found: Record, survey: Survey, session: Session) -> Pla
 def _rehearse(plan: Plan, session: Session) -> Record:
     """Load, prepare and rehearse; what was measured, as plain values."""
     phases, task = session.phases, session.task
+    libraries = session.meter.now()
     phases.enter("load")
     model = prepared(plan, session)
     phases.leave()
     plan = replace(plan, trainable=sum(p.numel() for p in model.parameters() if p.requires_grad))
-    found = rehearse(plan, model, task.train, task.held, task.pad_id, session.recipe.seed, session.governor, phases)
+    found = rehearse(
+        plan, model, task.train, task.held, task.pad_id, session.recipe.seed, session.governor, phases, libraries
+    )
     return {
         "plan": plan_as_dict(plan), "memory_bytes": {"load": phases.memory_bytes["load"], **found.memory_bytes},
         "terms": found.terms, "seconds_per_token": found.seconds_per_token, "refused": found.refused,

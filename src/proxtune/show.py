@@ -83,7 +83,8 @@ class Progress:
             )
         elif kind == "schedule":
             _console.print(
-                f"{record['seconds']:6.1f} s  slower than planned: {record['from']} → {record['to']} steps",
+                f"{record['seconds']:6.1f} s  {'slower' if record['to'] < record['from'] else 'faster'} than planned: "
+                f"{record['from']} → {record['to']} steps",
                 markup=False,
             )
         elif kind == "step" and _console.is_terminal:

@@ -23,6 +23,8 @@ from proxtune.tasks.classify import Encoded
 _WARM_UP = 0.06  # of the steps
 _CLIP_NORM = 1.0
 _LEAST_GAIN = 1e-9
+_LOOK_AGAIN = 25  # steps between looks at whether there is time for more
+_SURE = 0.95  # of what seems possible is promised anew
 Record = dict[str, Any]
 
 
@@ -38,6 +40,7 @@ class Training:
     clock: Clock
     ending_seconds: float  # kept free for the last evaluation, saving and the report
     evaluations: int
+    most_steps: int  # where the time allows more than was planned
     governor: Governor
     phases: Phases
     keep_best: Callable[[], None]  # writes the trainable weights, durably
@@ -83,6 +86,13 @@ def make_optimizer(model: Any, plan: Plan) -> Any:
     return torch.optim.AdamW(groups, lr=plan.learning_rate, fused=True)
 
 
+def update(model: Any, optimizer: Any) -> None:
+    """One step of the optimizer on the gradient that is there, its norm clipped; the gradient is gone afterwards."""
+    torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.grad is not None], _CLIP_NORM, foreach=False)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
 def schedule(step: int, steps: int) -> float:
     """Share of the learning rate at `step` of `steps`: linear up for 6 %, then linear down to zero."""
     warm = max(1, round(_WARM_UP * steps))
@@ -90,7 +100,7 @@ def schedule(step: int, steps: int) -> float:
 
 
 def train(plan: Plan, training: Training) -> Iterator[Record]:
-    """Train for `plan.steps` steps, fewer when the clock says so; yields records of kind step, validation, step_down.
+    """Train for `plan.steps` steps, fewer or more when the clock says so; yields records of kind step, validation, step_down.
 
     Raises Interrupted after the best point so far is safe, and MemoryError when no step-down is left and nothing was
     learned yet.
@@ -126,9 +136,7 @@ def train(plan: Plan, training: Training) -> Iterator[Record]:
             yield governor.record(plan.name, "the best weights so far", "no smaller step is left", step, clock.elapsed)
             return
         yield from changes
-        torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.grad is not None], _CLIP_NORM, foreach=False)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        update(model, optimizer)
         step, seen = step + 1, seen + len(rows)
         step_seconds.append(clock.elapsed - began)
         yield {
@@ -179,7 +187,7 @@ def _judge(plan: Plan, training: Training) -> dict[str, float]:
 
 
 def _steps_in_time(step: int, steps: int, step_seconds: float, judging_seconds: float, training: Training) -> int:
-    """`steps`, or as many as still fit: the schedule then ends earlier, and the learning rate with it."""
+    """`steps`, or as many as fit the time that is left: the schedule ends earlier or later, and the learning rate with it."""
     limit = training.clock.limit_seconds
     if limit is None or (step < 20 and training.clock.left > limit / 2):  # the first steps are slow, and say little
         return steps
@@ -187,6 +195,9 @@ def _steps_in_time(step: int, steps: int, step_seconds: float, judging_seconds: 
     judgings = max(1.0, (1 - done) * (training.evaluations - 1) + 0.5)
     spare = training.clock.left - training.ending_seconds - judgings * judging_seconds
     possible = step + max(0, int(spare / max(step_seconds, 1e-6)))
+    longer = min(training.most_steps, step + int(_SURE * (possible - step)))
+    if longer > steps and done < 0.8 and step % _LOOK_AGAIN == 0:
+        return longer
     # a small overrun is noise until the end is near
     return steps if possible >= steps or (possible > 0.97 * steps and done < 0.9) else max(step, possible)
 

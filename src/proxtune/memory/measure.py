@@ -47,22 +47,6 @@ def data_bytes() -> int | None:
     return _status("VmData:")
 
 
-def unread_weights_bytes() -> int:
-    """Bytes of mapped weight files that this process has not touched yet: rows of an embedding come in as texts use them."""
-    unread, is_weights = 0, False
-    try:
-        with open("/proc/self/smaps", encoding="utf-8", errors="replace") as maps:
-            for line in maps:
-                key, _, rest = line.partition(" ")
-                if not key.endswith(":"):
-                    is_weights = line.rstrip().endswith(".safetensors")
-                elif is_weights and key in ("Size:", "Rss:"):
-                    unread += (1 if key == "Size:" else -1) * int(rest.split()[0]) * 1024
-    except (OSError, ValueError):
-        return 0
-    return max(0, unread)
-
-
 def tree_bytes(pid: int) -> int:
     """Bytes of RAM that a process and all its descendants hold now; a page that several share counts once."""
     children: dict[int, list[int]] = {}

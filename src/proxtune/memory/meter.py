@@ -12,13 +12,12 @@ _CODE_GROWTH_BYTES = 8_000_000  # library pages that later phases still touch; f
 
 
 class Meter(Protocol):
-    """Bytes held now, the most held since `reset`, what is still to come, how to let go of what is free, and the limit."""
+    """Bytes held now, the most held since `reset`, how to let go of what is free, and the limit."""
 
     def now(self) -> int: ...
     def peak(self) -> int: ...
     def reset(self) -> None: ...
     def give_back(self) -> None: ...
-    def to_come(self) -> int: ...
     def limit(self, room_bytes: int | None) -> None: ...
 
 
@@ -36,10 +35,6 @@ class ProcessMeter:
 
     def give_back(self) -> None:
         give_back()
-
-    def to_come(self) -> int:
-        """Mapped weights that were not read yet."""
-        return measure.unread_weights_bytes()
 
     def limit(self, room_bytes: int | None) -> None:
         """Let the system refuse what goes beyond `room_bytes` (RLIMIT_DATA); None lifts the limit. Linux only.
@@ -81,10 +76,6 @@ class CudaMeter:
 
     def give_back(self) -> None:
         self._cuda.empty_cache()
-
-    def to_come(self) -> int:
-        """Nothing: a device has no mapped files."""
-        return 0
 
     def limit(self, room_bytes: int | None) -> None:
         """Make the allocator refuse what goes beyond `room_bytes`."""
