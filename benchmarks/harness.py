@@ -18,25 +18,33 @@ from proxtune.memory.measure import tree_bytes
 from proxtune.run import versions
 
 HERE = Path(__file__).parent
-_SAMPLE_SECONDS = 0.05
+_SAMPLE_SECONDS = 0.5  # a look at a process of a gigabyte takes 10 ms, and its threads wait for one another
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What one run of a command showed: its JSON, and the tree's peak and time as seen from outside."""
+    """What one run of a command showed: its JSON, and the tree's peak and time as seen from outside.
+
+    Inside a control group also the kernel's own count: its peak, and the major page faults (a group that thrashes has
+    hundreds of thousands).
+    """
 
     status: int
     result: dict[str, Any]
     peak_bytes: int
     seconds: float
     words: str
+    group_peak_bytes: int | None = None
+    major_faults: int | None = None
 
 
-def proxtune(*words: str) -> Seen:
-    """Run `proxtune WORDS --json`, sampling the resident memory of the whole process tree."""
+def proxtune(*words: str, group: Group | None = None) -> Seen:
+    """Run `proxtune WORDS --json`, sampling the resident memory of the whole process tree; inside `group` if given."""
     began = time.monotonic()
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        process = subprocess.Popen([sys.executable, "-m", "proxtune", *words, "--json"], stdout=out, stderr=err)
+        command = [sys.executable, "-m", "proxtune", *words, "--json"]
+        enter = None if group is None else group.enter
+        process = subprocess.Popen(command, stdout=out, stderr=err, preexec_fn=enter)
         peak = 0
         while process.poll() is None:
             peak = max(peak, tree_bytes(process.pid))
@@ -45,7 +53,43 @@ def proxtune(*words: str) -> Seen:
         out.seek(0)
         err.seek(0)
         lines, said = out.read().splitlines(), err.read()
-    return Seen(process.returncode, json.loads(lines[-1]) if lines else {}, peak, seconds, said)
+    result = json.loads(lines[-1]) if lines else {}
+    counted = (None, None) if group is None else (group.peak_bytes(), group.major_faults())
+    return Seen(process.returncode, result, peak, seconds, said, *counted)
+
+
+class Group:
+    """A memory control group (version 1, or 2) with a hard limit, made for one run. State: its folder. Needs root."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        first = Path("/sys/fs/cgroup/memory")
+        self._first = first.is_dir()
+        self._folder = (first if self._first else Path("/sys/fs/cgroup")) / f"proxtune-bench-{os.getpid()}"
+        self._folder.mkdir()
+        name = "memory.limit_in_bytes" if self._first else "memory.max"
+        (self._folder / name).write_text(str(limit_bytes))
+
+    def __enter__(self) -> Group:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        time.sleep(0.5)  # the last process must be out of it
+        self._folder.rmdir()
+
+    def enter(self) -> None:
+        """Put the calling process into the group, and so its children."""
+        (self._folder / "cgroup.procs").write_text(str(os.getpid()))
+
+    def peak_bytes(self) -> int:
+        """The most that was charged to the group, page cache included."""
+        return int((self._folder / ("memory.max_usage_in_bytes" if self._first else "memory.peak")).read_text())
+
+    def major_faults(self) -> int:
+        """Pages that had to be read from disk again or for the first time."""
+        for line in (self._folder / "memory.stat").read_text().splitlines():
+            if line.split()[0] == "pgmajfault":
+                return int(line.split()[1])
+        return 0
 
 
 def write_record(name: str, title: str, body: str, headline: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ Each plan is a short run (a fraction of an epoch) of the command line on the bun
 from __future__ import annotations
 
 import statistics
+import sys
 import tempfile
 from pathlib import Path
 
@@ -17,13 +18,11 @@ BUDGET_BYTES = 1_600_000_000
 PLANS = [
     ("lora", 8, "fp32", ()),
     ("lora", 32, "fp32", ()),
-    ("lora", 8, "bf16", ()),
     ("lora", 32, "bf16", ()),
     ("lora", 32, "fp32", ("--checkpointing",)),
     ("layers", 4, "fp32", ()),
     ("layers", 16, "fp32", ()),
     ("layers", 16, "bf16", ()),
-    ("layers", 32, "bf16", ("--last-layers", "2")),
     ("layers", 16, "fp32", ("--last-layers", "3", "--checkpointing")),
     ("full", 8, "fp32", ()),
     ("full", 32, "bf16", ()),
@@ -35,13 +34,15 @@ PLANS = [
 
 def main() -> None:
     rows, errors, over = [], [], 0
+    # one batch of an epoch's second place has the longest row: a tenth of an epoch meets the worst
     for method, micro_batch, dtype, more in PLANS:
         with tempfile.TemporaryDirectory() as folder:
             seen = proxtune(
                 "train", str(movies_path("train")), "--out", str(Path(folder) / "run"), "--memory", str(BUDGET_BYTES),
-                "--method", method, "--micro-batch", str(micro_batch), "--dtype", dtype, "--epochs", "0.15", *more,
+                "--method", method, "--micro-batch", str(micro_batch), "--dtype", dtype, "--epochs", "0.1", *more,
             )  # fmt: skip
         name = " ".join([method, dtype, str(micro_batch), *more])
+        sys.stderr.write(f"{name}: exit {seen.status}, {seen.seconds:.0f} s\n")
         if seen.status != 0:
             rows.append([name, f"exit {seen.status}: {seen.result.get('message', '')[:80]}", "", "", ""])
             over += 1

@@ -92,6 +92,14 @@ def test_data_that_do_not_do_are_refused_with_a_line_that_says_how(proxtune_here
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_a_mistake_is_told_before_torch_is_imported(proxtune_here, tiny_model, tmp_path, monkeypatch):
+    from proxtune import session
+
+    monkeypatch.setattr(session, "import_lean", lambda: pytest.fail("imported first"))
+    code, _, err = proxtune_here("plan", str(tmp_path / "none.csv"), "--model", str(tiny_model))
+    assert_refused(code, err, "none.csv", "no such file")
+
+
 BAD_WORDS = {
     "unknown unit": (["--memory", "7parsecs"], ["--memory", "unknown unit", "700MB"]),
     "no memory": (["--memory", "0"], ["--memory", "more than zero"]),

@@ -11,7 +11,7 @@ from proxtune.budget import Budget, parse_bytes
 from proxtune.cost import Survey, Trace, memory_of, trainable_parameters
 from proxtune.methods import METHODS
 from proxtune.plan import PHASES, plan_as_dict, plan_from_dict
-from proxtune.planner import Choice, candidates, choose, rehearsed
+from proxtune.planner import Choice, candidates, choose, none_fits, rehearsed
 from proxtune.recipe import Knobs
 
 MB = 1_000_000
@@ -197,3 +197,15 @@ def test_a_plan_survives_the_way_through_json():
     assert plan is not None
     assert plan_from_dict(plan_as_dict(plan)) == plan
     assert plan_as_dict(plan)["name"] == plan.name
+
+
+def test_when_no_rehearsal_passes_every_candidate_is_refused_and_the_last_need_is_named():
+    choice = plan_for(memory=1_000_000_000)
+    tried = replace(choice.fitting[0], cost=replace(choice.fitting[0].cost, memory_bytes={"train": 1_100_000_000}))
+    found = none_fits(choice, [Refused(tried, "rehearsed: it would take 1.10 GB")], Budget(memory=1_000_000_000))
+    assert found.plan is None
+    assert found.fitting == []
+    assert len(found.refused) == len(choice.fitting) + len(choice.refused)
+    assert found.infeasible.shortfall_bytes == 100_000_000
+    for word in ("1.00 GB", tried.name, "1.10 GB"):
+        assert word in found.infeasible.message

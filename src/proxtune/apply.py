@@ -13,7 +13,8 @@ from proxtune.memory.allocator import set_allocator, unload_cold_code
 from proxtune.memory.govern import Governor
 from proxtune.memory.lean import import_lean
 from proxtune.memory.meter import ProcessMeter
-from proxtune.recipe import read_recipe
+from proxtune.recipe import Recipe, read_recipe
+from proxtune.rows import read_asked
 
 Record = dict[str, Any]
 _MICRO_TOKENS = 2048
@@ -23,7 +24,7 @@ def apply(job: Record, emit: Callable[[Record], None]) -> Record:
     """Predict `job["texts"]`, or the rows of `job["file"]`; with `job["evaluate"]` score them against their labels."""
     folder = Path(job["folder"])
     recipe = read_recipe(folder / "recipe.toml")
-    examples = _examples(job, recipe.text_column, recipe.label_column)
+    examples = _examples(job, recipe)
     import_lean()
     unload_cold_code()
     set_allocator("fast")
@@ -64,18 +65,13 @@ def apply(job: Record, emit: Callable[[Record], None]) -> Record:
     return {"labels": labels, **peak}
 
 
-def _examples(job: Record, text_column: str | None, label_column: str | None) -> Examples:
+def _examples(job: Record, recipe: Recipe) -> Examples:
+    if job.get("evaluate"):
+        return read_asked(recipe, job["file"])
     if job.get("file") is None:
         texts = list(job["texts"])
         return Examples(texts, [], "the command line", list(range(1, len(texts) + 1)), "text", None)
-    found = read_examples(
-        job["file"],
-        text_column=text_column,
-        label_column=label_column if job.get("evaluate") else None,
-        need_labels=bool(job.get("evaluate")),
-    )
-    if job.get("evaluate"):
-        return found
+    found = read_examples(job["file"], text_column=recipe.text_column, label_column=None, need_labels=False)
     if len(found) == 0:
         raise PersonError(f"{job['file']} has no rows; give a file with texts")
     return Examples(found.texts, [], found.source, found.lines, found.text_column, None)

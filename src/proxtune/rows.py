@@ -16,3 +16,10 @@ def read_split_of(recipe: Recipe) -> Split:
     else:
         held = read_split(recipe.data, "validation", text_column=recipe.text_column, label_column=recipe.label_column)
     return split_examples(examples, held, recipe.seed)
+
+
+def read_asked(recipe: Recipe, file: str) -> Examples:
+    """The labelled rows that a trained model is to be judged by: a file's, or a folder's own test split."""
+    text, label = recipe.text_column, recipe.label_column
+    held = read_split(file, "test", text_column=text, label_column=label)
+    return read_examples(file, text_column=text, label_column=label) if held is None else held

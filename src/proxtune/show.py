@@ -141,5 +141,7 @@ def show_evaluation(found: Record, name: str) -> None:
     for baseline, scores in found.get("baselines", {}).items():
         if "accuracy" in scores:
             _console.print(f"  {baseline}: accuracy {scores['accuracy']:.4f}", markup=False)
+    if found.get("note"):
+        _console.print(f"  {found['note']}", markup=False)
     if found.get("truncated_rows"):
         _console.print(f"  {found['truncated_rows']} texts were longer than the model takes and were cut", markup=False)

@@ -172,9 +172,8 @@ def _head(job: Record, emit: Callable[[Record], None]) -> Record:
 
 def _baselines(job: Record, emit: Callable[[Record], None]) -> Record:
     from proxtune.baselines import baseline_scores_on, run_baselines
-    from proxtune.data import read_examples
     from proxtune.recipe import read_recipe
-    from proxtune.rows import read_split_of
+    from proxtune.rows import read_asked, read_split_of
     from proxtune.tasks.labels import sorted_labels
 
     recipe = read_recipe(Path(job["folder"]) / "recipe.toml")
@@ -183,8 +182,7 @@ def _baselines(job: Record, emit: Callable[[Record], None]) -> Record:
     if job.get("file") is None:
         scores = run_baselines(split, labels, recipe.seed)
     else:
-        asked = read_examples(job["file"], text_column=recipe.text_column, label_column=recipe.label_column)
-        scores = baseline_scores_on(split.train, asked, labels)
+        scores = baseline_scores_on(split.train, read_asked(recipe, job["file"]), labels)
     return {"baselines": scores, "peak_bytes": measure.peak_bytes() + job["others_bytes"]}
 
 

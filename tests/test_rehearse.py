@@ -1,0 +1,113 @@
+"""The rehearsal: real steps on a copy, their memory by phase, and a refusal where the room is too small."""
+
+import time
+
+import numpy as np
+import pytest
+
+from proxtune.batches import epoch_batches
+from proxtune.clock import Clock
+from proxtune.memory.govern import Governor
+from proxtune.memory.meter import Phases, ProcessMeter
+from proxtune.methods import METHODS
+from proxtune.models import classifier_config, load_classifier, load_tokenizer
+from proxtune.plan import PHASES, Plan
+from proxtune.rehearse import read_embeddings, rehearse
+from proxtune.tasks.classify import Encoded
+from proxtune.train import Training, train
+
+PLAN = Plan("full", "fp32", 8, 4, 32, False, "adamw", 1e-3, 1.0, 6, 0)
+
+
+class CountingMeter:
+    """Bytes as the test says: held from the beginning, and one more at each look, so that order can be seen."""
+
+    def __init__(self, peak: int) -> None:
+        self._peak, self.looks = peak, 0
+
+    def now(self) -> int:
+        self.looks += 1
+        return 1_000_000
+
+    def peak(self) -> int:
+        return self._peak
+
+    def reset(self) -> None: ...
+    def give_back(self) -> None: ...
+    def limit(self, room_bytes: int | None) -> None: ...
+
+
+@pytest.fixture
+def rows() -> Encoded:
+    random = np.random.default_rng(0)
+    lengths = random.integers(3, 33, 48)
+    ids = random.integers(10, 90, int(lengths.sum())).astype(np.int32)
+    return Encoded(ids, np.concatenate([[0], np.cumsum(lengths)]), np.arange(48) % 2, 0)
+
+
+def rehearsal_of(folder, plan, rows, memory=None, meter=None):
+    config = classifier_config(folder, ["a", "b"], load_tokenizer(folder), plan.max_length)
+    model = METHODS[plan.method].prepare(load_classifier(folder, config, 0), plan)
+    meter = meter or ProcessMeter()
+    return rehearse(
+        plan, model, rows, rows, config.pad_token_id, 0, Governor(memory, meter), Phases(meter, 0), meter.now()
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["full", "layers", "lora", "probe"])
+def test_every_phase_of_every_method_is_measured(tiny_model, rows, method):
+    optimizer = "adamw" if METHODS[method].uses_gradients else "none"
+    plan = Plan(method, "fp32", 8, 4, 32, False, optimizer, 1e-3, 1.0, 6, 0, rank=4, last_layers=1)
+    found = rehearsal_of(tiny_model, plan, rows)
+    assert found.refused == ""
+    assert set(found.memory_bytes) == set(PHASES) - {"load"}
+    assert all(count > 0 for count in found.memory_bytes.values())
+    assert found.seconds_per_token > 0
+
+
+def test_optimizer_and_gradients_are_those_of_the_weights_that_learn(tiny_model, rows):
+    found = rehearsal_of(tiny_model, PLAN, rows)
+    model = load_classifier(tiny_model, classifier_config(tiny_model, ["a", "b"], load_tokenizer(tiny_model), 32), 0)
+    weights = sum(p.numel() for p in model.parameters())
+    assert found.terms["gradients"] == 4 * weights
+    assert found.terms["optimizer"] == pytest.approx(8 * weights, rel=0.01)  # and a step counter for each tensor
+
+
+def test_a_plan_over_the_budget_is_refused_with_what_it_would_take(tiny_model, rows):
+    meter = CountingMeter(peak=900_000_000)
+    assert rehearsal_of(tiny_model, PLAN, rows, memory=1_000_000_000, meter=meter).refused == ""
+    found = rehearsal_of(tiny_model, PLAN, rows, memory=900_000_000, meter=meter)
+    assert found.refused.startswith("it would take 9")
+    assert found.memory_bytes["train"] > 900_000_000
+
+
+def test_only_the_embeddings_that_are_used_are_read_where_they_do_not_learn(tiny_model, rows, monkeypatch):
+    import torch
+
+    model = load_classifier(tiny_model, classifier_config(tiny_model, ["a", "b"], load_tokenizer(tiny_model), 32), 0)
+    read: list[int] = []
+    pick = torch.Tensor.__getitem__
+    monkeypatch.setattr(torch.Tensor, "__getitem__", lambda self, few: read.extend(few.tolist()) or pick(self, few))
+    read_embeddings(model.requires_grad_(False), rows)
+    assert sorted(read) == sorted(set(rows.ids.tolist()))
+    read.clear()
+    read_embeddings(model.requires_grad_(True), rows)
+    assert sorted(read) == list(range(model.config.vocab_size))
+
+
+def test_the_schedule_grows_when_there_is_time_for_more(tiny_model, rows):
+    config = classifier_config(tiny_model, ["a", "b"], load_tokenizer(tiny_model), 32)
+    model = METHODS["full"].prepare(load_classifier(tiny_model, config, 0), PLAN)
+    training = Training(
+        model=model, train=rows, held=rows, pad_id=config.pad_token_id, seed=0, clock=Clock(time.monotonic(), 3600.0),
+        ending_seconds=0.0, evaluations=2, most_steps=60, governor=Governor(None, ProcessMeter()),
+        phases=Phases(ProcessMeter(), 0), keep_best=lambda: None, hold=lambda: None, interrupted=lambda: False,
+    )  # fmt: skip
+    plan = Plan("full", "fp32", 8, 8, 32, False, "adamw", 1e-3, 1.0, 40, 0)
+    records = list(train(plan, training))
+    assert [(r["from"], r["to"]) for r in records if r["kind"] == "schedule"] == [(40, 60)]
+    assert sum(r["kind"] == "step" for r in records) == 60
+
+
+def test_the_longest_row_is_met_in_the_second_batch(rows):
+    assert int(np.argmax(rows.lengths)) in epoch_batches(rows.lengths, 8, 0, 0)[1]
