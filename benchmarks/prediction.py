@@ -1,6 +1,7 @@
 """make bench-prediction: predicted against measured peak, by phase, over plans of every method, micro-batch and dtype.
 
-Each plan is a short run (a fraction of an epoch) of the command line on the bundled movie reviews. An error is
+Each plan is a short run (a tenth of an epoch, whose second batch has the longest row) of the command line on the bundled
+movie reviews. An error is
 (predicted − measured) / measured; a negative one is a promise that was too low.
 """
 
@@ -34,7 +35,6 @@ PLANS = [
 
 def main() -> None:
     rows, errors, over = [], [], 0
-    # one batch of an epoch's second place has the longest row: a tenth of an epoch meets the worst
     for method, micro_batch, dtype, more in PLANS:
         with tempfile.TemporaryDirectory() as folder:
             seen = proxtune(

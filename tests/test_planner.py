@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from proxtune.budget import Budget, parse_bytes
 from proxtune.cost import Survey, Trace, memory_of, trainable_parameters
 from proxtune.methods import METHODS
-from proxtune.plan import PHASES, plan_as_dict, plan_from_dict
+from proxtune.plan import PHASES, Refused, plan_as_dict, plan_from_dict
 from proxtune.planner import Choice, candidates, choose, none_fits, rehearsed
 from proxtune.recipe import Knobs
 

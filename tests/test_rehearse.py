@@ -13,6 +13,7 @@ from proxtune.methods import METHODS
 from proxtune.models import classifier_config, load_classifier, load_tokenizer
 from proxtune.plan import PHASES, Plan
 from proxtune.rehearse import read_embeddings, rehearse
+from proxtune.settle import smaller_plan
 from proxtune.tasks.classify import Encoded
 from proxtune.train import Training, train
 
@@ -107,6 +108,22 @@ def test_the_schedule_grows_when_there_is_time_for_more(tiny_model, rows):
     records = list(train(plan, training))
     assert [(r["from"], r["to"]) for r in records if r["kind"] == "schedule"] == [(40, 60)]
     assert sum(r["kind"] == "step" for r in records) == 60
+
+
+@pytest.mark.parametrize(
+    ("activations", "needs", "smaller"),
+    [(0, 0, 16), (320, 1000, 16), (320, 1100, 16), (320, 1200, 8), (320, 1305, 1), (320, 1400, None)],
+)
+def test_a_refused_plan_goes_down_as_far_as_its_activations_say(activations, needs, smaller):
+    plan = Plan("full", "fp32", 32, 32, 32, False, "adamw", 1e-3, 1.0, 6, 0)
+    found = {"terms": {"activations": activations}, "memory_bytes": {"train": needs}}
+    got = smaller_plan(plan, found, 1000)
+    assert (None if got is None else got.micro_batch) == smaller
+
+
+def test_one_row_cannot_be_halved():
+    plan = Plan("full", "fp32", 32, 1, 32, False, "adamw", 1e-3, 1.0, 6, 0)
+    assert smaller_plan(plan, {"terms": {}, "memory_bytes": {"load": 1}}, 1000) is None
 
 
 def test_the_longest_row_is_met_in_the_second_batch(rows):

@@ -86,11 +86,26 @@ def settle(choice: Choice, survey: Survey, session: Session) -> Plan | Choice:
                     governor.record(*change[:3], 0, change[3])
                 return _with_measured_costs(found, survey, session)
             refused.append(Refused(_needing(plan, found), f"rehearsed: {found['refused']}"))
-            smaller = plan.with_micro_batch(plan.micro_batch // 2) if plan.micro_batch > 1 else None
+            smaller = smaller_plan(plan, found, session.recipe.budget.memory)
             if smaller is not None:
                 changes.append((bite(plan), bite(smaller), found["refused"], clock.elapsed))
             plan = smaller
     return none_fits(choice, refused, session.recipe.budget)
+
+
+def smaller_plan(plan: Plan, found: Record, memory_bytes: int | None) -> Plan | None:
+    """The plan in half the micro-batch, or in less where the rehearsal came so far as to say how much its activations take.
+
+    None when there is nothing to halve, or when a single row would be too much still.
+    """
+    activations, needs = found["terms"].get("activations", 0), max(found["memory_bytes"].values())
+    excess = needs - memory_bytes if memory_bytes is not None and activations else 0
+    micro_batch = plan.micro_batch // 2
+    while micro_batch > 1 and activations * (1 - micro_batch / plan.micro_batch) < excess:
+        micro_batch //= 2
+    if micro_batch < 1 or activations * (1 - micro_batch / plan.micro_batch) < excess:
+        return None
+    return plan.with_micro_batch(micro_batch)
 
 
 def _needing(plan: Plan, found: Record) -> Plan:
