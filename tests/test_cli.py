@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -270,6 +271,32 @@ def test_evaluate_adds_its_figures_to_the_result(finished, tiny_reviews):
     assert {"majority", "tfidf"} <= found["baselines"].keys()
     kept = json.loads((folder / "result.json").read_text())["evaluations"]
     assert kept[tiny_reviews.name] == found
+
+
+@pytest.mark.slow
+def test_evaluate_does_without_baselines_when_the_rows_they_learn_from_are_gone(finished, tiny_reviews, tmp_path):
+    folder, _ = finished
+    moved = tmp_path / "run"
+    shutil.copytree(folder, moved)
+    recipe = (moved / "recipe.toml").read_text(encoding="utf-8")
+    (moved / "recipe.toml").write_text(
+        "".join(
+            f'data = "{tmp_path / "gone.csv"}"\n' if line.startswith("data = ") else line
+            for line in recipe.splitlines(keepends=True)
+        ),
+        encoding="utf-8",
+    )
+    # a folder is judged by its own test split, not by the rows that are there to learn from
+    (tmp_path / "data").mkdir()
+    rows = tiny_reviews.read_text(encoding="utf-8").splitlines(keepends=True)
+    (tmp_path / "data" / "train.csv").write_text("".join(rows), encoding="utf-8")
+    (tmp_path / "data" / "test.csv").write_text("".join(rows[:31]), encoding="utf-8")
+    done = proxtune_in_a_process("evaluate", str(moved), str(tmp_path / "data"), "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["rows"] == 30
+    assert found["baselines"] == {}
+    assert "gone.csv" in found["note"]
 
 
 @pytest.mark.slow

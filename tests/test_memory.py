@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -189,6 +190,29 @@ def test_the_governor_keeps_its_record():
     assert governor.step_downs == [entry]
     assert (entry["kind"], entry["at_step"], entry["seconds"]) == ("step_down", 3, 1.23)
     assert governor.room_bytes == 10**12 - 5
+
+
+@pytest.mark.parametrize(
+    ("spare", "now", "renewed"),
+    [(None, 0, False), (40_000_000, 0, False), (10_000_000, 100_000_000, True), (10_000_000, 960_000_000, False)],
+)
+def test_the_limit_is_set_anew_when_address_space_runs_out_before_memory_does(spare, now, renewed):
+    class Stated(ProcessMeter):
+        limits: ClassVar[list[int | None]] = []
+
+        def now(self) -> int:
+            return now
+
+        def spare(self) -> int | None:
+            return spare
+
+        def limit(self, room_bytes: int | None) -> None:
+            self.limits.append(room_bytes)
+
+    meter = Stated()
+    meter.limits.clear()
+    assert Governor(1_000_000_000, meter).renew() is renewed
+    assert meter.limits == ([1_000_000_000] if renewed else [])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's own")

@@ -18,15 +18,13 @@ _MISTAKES_SHOWN = 25
 
 
 def judge_and_save(session: Session, plan: Plan, model: Any) -> Record:
-    """Logits in fp32, as those who load the model will see them; then `model/`. Under the governor, like training."""
+    """Logits in fp32, as those who load the model will see them; then `model/`."""
     task, phases = session.task, session.phases
     session.announce("evaluate")
     phases.enter("evaluate")
-    session.governor.hold()
     logits = logits_of(model, task.held, task.pad_id, "fp32", plan.micro_batch * plan.max_length, phases.meter)
     session.announce("save")
     phases.enter("save")
-    session.governor.release()  # writing maps the file beside the weights: pages that can be let go
     artifact_bytes = save_model(model, task.tokenizer, session.folder)
     phases.leave()
     chosen = logits.argmax(axis=1)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from proxtune.batches import cut, epoch_batches, one_of_each_shape, padded, sorted_batches
+from proxtune.batches import cut, epoch_batches, one_of_each_shape, padded, shape_of, sorted_batches
 from proxtune.budget import format_bytes
 from proxtune.evaluate import logits_of
 from proxtune.memory.govern import Governor, is_refusal
@@ -27,7 +27,7 @@ from proxtune.train import gradient_of, make_optimizer, reason, update, warm_up
 
 _MOST_SHAPES = 5  # the kernels of others are taken to grow as those of these did
 _TIMED_BATCHES = 3
-_GROWTH = 1.01  # a heap that breaks up over many steps
+_GROWTH = 1.02  # a heap that breaks up over many steps
 _GROWTH_BYTES = 6_000_000
 
 
@@ -128,25 +128,38 @@ def _run_through(
     and the bytes that kernels for the shapes not met here will take.
     """
     order = epoch_batches(train.lengths, plan.batch, seed, 0)
-    limit = plan.micro_batch * plan.max_length
-    each = one_of_each_shape((piece for rows in order for piece in cut(rows, train.lengths, limit)), train.lengths)
-    for rows in order[:2]:  # the second has the longest row
+
+    def pieces_of(batches: list[np.ndarray]) -> list[np.ndarray]:
+        limit = plan.micro_batch * plan.max_length
+        return one_of_each_shape(
+            (piece for rows in batches for piece in cut(rows, train.lengths, limit)), train.lengths
+        )
+
+    def shapes_of(pieces: list[np.ndarray]) -> set[tuple[int, int]]:
+        return {shape_of(rows, train.lengths) for rows in pieces}
+
+    first, timed = order[:2], order[2 : 2 + _TIMED_BATCHES] or order
+    largest, *others = _spread(pieces_of(order))
+    for rows in first:  # the second has the longest row
         gradient_of(model, train, rows, plan, pad_id)
         update(model, optimizer)
-    largest, *others = _spread(each)
     gradient_of(model, train, largest, plan, pad_id)
+    meter.give_back()
     held = meter.now()
     for rows in others:
         gradient_of(model, train, rows, plan, pad_id)
-    growth = max(0, meter.now() - held) // max(
-        1, len(others)
-    )  # smaller ones need nothing more but kernels of their own
+    meter.give_back()
+    # smaller micro-batches leave nothing behind but the kernels of their shapes
+    new = shapes_of(others) - shapes_of(pieces_of(first))
+    growth = max(0, meter.now() - held) // max(1, len(new))
     tokens, began = 0, time.perf_counter()
-    for rows in order[2 : 2 + _TIMED_BATCHES] or order:
+    for rows in timed:
         gradient_of(model, train, rows, plan, pad_id)
         update(model, optimizer)
         tokens += len(rows) * padded(int(train.lengths[rows].max()))  # as `survey.padded_tokens` counts
-    return (time.perf_counter() - began) / max(1, tokens), growth * (len(each) - 1 - len(others))
+    per_token = (time.perf_counter() - began) / max(1, tokens)
+    met = shapes_of([largest, *others, *pieces_of(first), *pieces_of(timed)])
+    return per_token, growth * len(shapes_of(pieces_of(order)) - met)
 
 
 def _pass_through(plan: Plan, model: Any, train: Encoded, pad_id: int, meter: Meter) -> float:

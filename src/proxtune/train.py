@@ -206,6 +206,7 @@ def _governed_gradient(plan: Plan, training: Training, rows: np.ndarray, step: i
     """`gradient_of` under the governor: the same batch again in smaller bites when memory is refused or nearly so."""
     changes: list[Record] = []
     governor, meter = training.governor, training.phases.meter
+    governor.renew()
     if governor.is_crowded():
         meter.give_back()
         if governor.is_crowded() and plan.micro_batch > 1:
@@ -221,6 +222,8 @@ def _governed_gradient(plan: Plan, training: Training, rows: np.ndarray, step: i
                 raise
             why = reason(error)
         training.model.zero_grad(set_to_none=True)
+        if governor.renew():  # address space was refused, not memory: the same again
+            continue
         meter.give_back()
         smaller = step_down(plan, training.model)
         if smaller is None:

@@ -18,6 +18,7 @@ _REFUSALS = (
     "bad_alloc",
     "failed to allocate",
 )
+_NEAR_BYTES = 32_000_000  # of address space; a step's new kernels take less
 
 
 def is_refusal(error: BaseException) -> bool:
@@ -53,6 +54,21 @@ class Governor:
         """Lift the limit, for work whose memory another limit guards."""
         if self.room_bytes is not None:
             self.meter.limit(None)
+
+    def renew(self) -> bool:
+        """Set the limit anew where reserved address space, and not what is held, has come near it; whether that was so.
+
+        A heap has holes, and compiled kernels reserve more than they fill. Near the limit oneDNN falls back in silence on
+        kernels many times slower, so this must come before a refusal.
+        """
+        room, spare = self.room_bytes, self.meter.spare()
+        if room is None or spare is None:
+            return False
+        free = room - self.meter.now()
+        if spare >= _NEAR_BYTES or free < 2 * _NEAR_BYTES:
+            return False
+        self.hold()
+        return True
 
     def is_crowded(self) -> bool:
         """Whether the process is within 1.5 % of its room: time to give back, and to take a smaller bite."""

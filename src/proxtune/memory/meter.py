@@ -19,6 +19,7 @@ class Meter(Protocol):
     def reset(self) -> None: ...
     def give_back(self) -> None: ...
     def limit(self, room_bytes: int | None) -> None: ...
+    def spare(self) -> int | None: ...
 
 
 class ProcessMeter:
@@ -52,6 +53,11 @@ class ProcessMeter:
             allowed = allowed if hard == resource.RLIM_INFINITY else min(allowed, hard)
         resource.setrlimit(resource.RLIMIT_DATA, (allowed, hard))
 
+    def spare(self) -> int | None:
+        """Bytes that may be reserved before the limit refuses; None without a limit."""
+        data, (allowed, _) = measure.data_bytes(), resource.getrlimit(resource.RLIMIT_DATA)
+        return None if data is None or allowed == resource.RLIM_INFINITY else allowed - data
+
 
 class CudaMeter:
     """What torch has reserved on the device, with the context that the driver keeps for us. Not yet run on a GPU."""
@@ -81,6 +87,10 @@ class CudaMeter:
         """Make the allocator refuse what goes beyond `room_bytes`."""
         share = 1.0 if room_bytes is None else (room_bytes - self.context_bytes) / self.total_bytes
         self._cuda.set_per_process_memory_fraction(min(1.0, max(0.0, share)), self._device)
+
+    def spare(self) -> int | None:
+        """Nothing is reserved on a device that is not counted."""
+        return None
 
 
 class Phases:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import json
 import os
 import signal
@@ -100,6 +101,8 @@ def in_forked_child(work: Callable[[], Any]) -> Any:
     Raises RuntimeError with the child's own words when it fails.
     """
     read_end, write_end = os.pipe()
+    gc.collect()
+    gc.freeze()  # the child's collector must not write to the pages that both share
     pid = os.fork()
     if pid == 0:
         status = 1
@@ -116,6 +119,7 @@ def in_forked_child(work: Callable[[], Any]) -> Any:
                 json.dump(answer, pipe)
         finally:
             os._exit(status)  # no atexit handlers of the parent's run here
+    gc.unfreeze()
     os.close(write_end)
     with os.fdopen(read_end, encoding="utf-8") as pipe:
         text = pipe.read()

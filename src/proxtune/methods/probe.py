@@ -34,13 +34,14 @@ def features(model: Any, batches: Iterable[tuple[np.ndarray, Any, Any]], rows: i
     out = np.empty((rows, head.in_features), dtype=np.float32)
     model.eval()
     try:
-        with torch.no_grad(), torch.autocast(head.weight.device.type, torch.bfloat16, enabled=amp):
+        with torch.inference_mode(), torch.autocast(head.weight.device.type, torch.bfloat16, enabled=amp):
             for numbers, ids, mask in batches:
                 model(input_ids=ids, attention_mask=mask)
                 found = seen.pop().float()  # (rows, width), or (rows, length, width) for decoders
                 if found.dim() == 3:
                     found = found[torch.arange(len(found)), mask.sum(1) - 1]
                 out[numbers] = found.cpu().numpy()
+                del found  # a small tensor that stays would keep the heap around it apart
     finally:
         hook.remove()
     return out
