@@ -8,6 +8,7 @@ from typing import Any
 
 from proxtune.durable import write_whole
 from proxtune.memory.lean import without_sharding
+from proxtune.models import weight_bytes
 
 _BEST = Path("snapshots") / "best.safetensors"
 
@@ -50,8 +51,3 @@ def save_model(model: Any, tokenizer: Any, folder: Path) -> int:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     return weight_bytes(target)
-
-
-def weight_bytes(model_folder: Path) -> int:
-    """Bytes of the weight files in a model folder."""
-    return sum(file.stat().st_size for file in model_folder.glob("*.safetensors"))

@@ -79,6 +79,11 @@ def _checked(source: ModelSource) -> ModelSource:
     return source
 
 
+def weight_bytes(model_folder: Path) -> int:
+    """Bytes of the weight files in a model folder."""
+    return sum(file.stat().st_size for file in model_folder.glob("*.safetensors"))
+
+
 def load_tokenizer(folder: Path) -> Any:
     """The model's own tokenizer."""
     from transformers import AutoTokenizer

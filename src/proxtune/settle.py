@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from proxtune.artifact import weight_bytes
 from proxtune.cost import Survey, Trace
 from proxtune.errors import PersonError
 from proxtune.memory.allocator import unload_cold_code
 from proxtune.memory.trace import in_forked_child
 from proxtune.methods import METHODS
+from proxtune.models import weight_bytes
 from proxtune.plan import Infeasible, Plan, Refused, plan_as_dict, plan_from_dict
 from proxtune.planner import DEFAULT_EPOCHS, Choice, none_fits, rehearsed
 from proxtune.recipe import DEFAULT_BATCH
