@@ -1,8 +1,8 @@
-"""The example programs, run as they are on a small part of the sample."""
+"""The example programs, run in processes of their own (a budget counts the process that asks) on a part of the sample."""
 
-import importlib.util
+import subprocess
+import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -10,32 +10,33 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 pytestmark = pytest.mark.slow
 
 
-def example(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def run_example(name: str, change: str, *arguments: str) -> str:
+    """What `main(*arguments)` of an example prints, after `change` was made to its module."""
+    script = (
+        "import importlib.util, pathlib, sys\n"
+        f"spec = importlib.util.spec_from_file_location({name!r}, {str(EXAMPLES / name)!r} + '.py')\n"
+        "example = importlib.util.module_from_spec(spec)\n"
+        "spec.loader.exec_module(example)\n"
+        f"{change}\n"
+        "example.main(*sys.argv[1:2], *([sys.argv[2:]] if len(sys.argv) > 2 else []))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
-def test_a_run_is_tuned_and_used_with_transformers_alone(tiny_reviews, tmp_path, capsys, monkeypatch):
-    tune = example("tune_reviews")
-    monkeypatch.setattr(tune, "movies_path", lambda part: tiny_reviews)
-    tune.main(str(tmp_path / "run"))
-    said = capsys.readouterr().out
+def test_a_run_is_tuned_and_used_with_transformers_alone(tiny_reviews, tmp_path):
+    change = f"example.movies_path = lambda part: pathlib.Path({str(tiny_reviews)!r})"
+    said = run_example("tune_reviews", change, str(tmp_path / "run"))
     for words in ("plan: ", "test accuracy: ", "TF-IDF and logistic regression: ", "label of a new text: "):
         assert words in said
     label = said.rsplit("label of a new text: ", 1)[1].strip()
-    example("plain_transformers").main(str(tmp_path / "run"), ["a dull, lifeless film"])
-    assert capsys.readouterr().out.startswith(f"{label}\t")
+    said = run_example("plain_transformers", "", str(tmp_path / "run"), "a dull, lifeless film")
+    assert said.startswith(f"{label}\t")
 
 
-def test_the_classifier_stands_in_a_pipeline(tmp_path, capsys, monkeypatch):
-    pipeline = example("sklearn_pipeline")
-    monkeypatch.setattr(pipeline, "ROWS", 90)
-    pipeline.main(str(tmp_path / "run"))
-    said = capsys.readouterr().out
+def test_the_classifier_stands_in_a_pipeline(tmp_path):
+    said = run_example("sklearn_pipeline", "example.ROWS = 90", str(tmp_path / "run"))
     assert "TextClassifier: accuracy " in said
     assert "TF-IDF: accuracy " in said
     assert (tmp_path / "run" / "report.html").is_file()

@@ -151,7 +151,7 @@ def train(plan: Plan, training: Training) -> Iterator[Record]:
         }
         mean_seconds = float(np.mean(step_seconds[-50:]))
         fitting = _steps_in_time(step, steps, mean_seconds, judging_seconds, training)
-        if fitting < steps:
+        if fitting != steps:
             yield {"kind": "schedule", "step": step, "seconds": round(clock.elapsed, 2), "from": steps, "to": fitting}
             steps = fitting
         interval = max(1, steps // max(1, training.evaluations - 1))
