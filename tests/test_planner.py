@@ -209,3 +209,8 @@ def test_when_no_rehearsal_passes_every_candidate_is_refused_and_the_last_need_i
     assert found.infeasible.shortfall_bytes == 100_000_000
     for word in ("1.00 GB", tried.name, "1.10 GB"):
         assert word in found.infeasible.message
+
+
+def test_a_person_who_asks_for_few_steps_gets_them():
+    choice = plan_for(knobs=Knobs(epochs=0.1), method="full")
+    assert choice.plan.steps == 12  # a tenth of 125

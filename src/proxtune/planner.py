@@ -117,7 +117,7 @@ def fit(plan: Plan, survey: Survey, budget: Budget, knobs: Knobs) -> Plan | Refu
             if budget.memory is None or tried.cost.peak_bytes <= budget.memory:
                 if knobs.micro_batch:  # as the person wants it; the governor answers for what does not fit
                     tried = _costed(replace(tried, micro_batch=plan.micro_batch), survey, budget)
-                return _on_time(tried, survey, budget)
+                return _on_time(tried, survey, budget, knobs)
     least = _costed(replace(plan, micro_batch=1, allocator="tight"), survey, budget)
     assert budget.memory is not None
     return Refused(
@@ -132,8 +132,9 @@ def _halvings(batch: int) -> list[int]:
     return sizes
 
 
-def _on_time(plan: Plan, survey: Survey, budget: Budget) -> Plan | Refused:
-    least = _LEAST_STEPS if METHODS[plan.method].uses_gradients else 0
+def _on_time(plan: Plan, survey: Survey, budget: Budget, knobs: Knobs) -> Plan | Refused:
+    asked = steps_of(plan, survey, knobs.epochs)  # a person who asks for few steps gets them
+    least = min(_LEAST_STEPS, asked) if METHODS[plan.method].uses_gradients else 0
     if plan.steps < least and plan.steps < math.ceil(survey.rows / plan.batch):
         have = "the budget" if budget.time is None else f"--time {format_seconds(budget.time)}"
         return Refused(plan, f"{have} leaves {plan.steps} steps, too few to learn from")
