@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from proxtune.memory.measure import tree_bytes
-from proxtune.run import versions
+from proxtune.result import versions
 
 HERE = Path(__file__).parent
 _SAMPLE_SECONDS = 0.5  # a look at a process of a gigabyte takes 10 ms, and its threads wait for one another

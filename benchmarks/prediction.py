@@ -1,8 +1,7 @@
 """make bench-prediction: predicted against measured peak, by phase, over plans of every method, micro-batch and dtype.
 
 Each plan is a short run (a tenth of an epoch, whose second batch has the longest row) of the command line on the bundled
-movie reviews. An error is
-(predicted − measured) / measured; a negative one is a promise that was too low.
+movie reviews. An error is (predicted − measured) / measured; a negative one is a promise that was too low.
 """
 
 from __future__ import annotations

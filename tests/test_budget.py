@@ -119,7 +119,7 @@ def test_a_budget_is_a_value() -> None:
     assert hash(Budget(memory=10**9, time=600)) == hash(budget)
     assert replace(budget, time="1h") == Budget(memory="1GB", time=3600)
     with pytest.raises(FrozenInstanceError):
-        budget.memory = 1  # type: ignore[misc]
+        budget.memory = 1
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from proxtune.examples import Examples
 def read(folder: Path, content: str, name: str = "a.csv", **options: object) -> Examples:
     path = folder / name
     path.write_text(content, encoding="utf-8")
-    return read_examples(str(path), **options)  # type: ignore[arg-type]
+    return read_examples(str(path), **options)
 
 
 def fails(folder: Path, content: str, name: str = "a.csv", **options: object) -> str:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import ClassVar
 
 import pytest
 from hypothesis import given, settings
@@ -26,7 +27,7 @@ FEW = settings(max_examples=60, deadline=None)
 
 def fails(source: Path | str, **options: object) -> str:
     with pytest.raises(PersonError) as caught:
-        read_examples(str(source), **options)  # type: ignore[arg-type]
+        read_examples(str(source), **options)
     message = str(caught.value)
     assert "\n" not in message
     return message
@@ -339,7 +340,7 @@ def fake_datasets(monkeypatch: pytest.MonkeyPatch) -> None:
 
     class Dataset(dict[str, list[object]]):
         column_names = ("text", "label")
-        features = {"text": SimpleNamespace(), "label": ClassLabel()}  # noqa: RUF012
+        features: ClassVar = {"text": SimpleNamespace(), "label": ClassLabel()}
 
     def load_dataset(name: str, split: str) -> Dataset:
         if name == "someone/gone":

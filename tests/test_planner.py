@@ -8,27 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxtune.budget import Budget, parse_bytes
-from proxtune.cost import Survey, Trace, memory_of, trainable_parameters
+from proxtune.cost import memory_of, trainable_parameters
 from proxtune.methods import METHODS
 from proxtune.plan import PHASES, Refused, plan_as_dict, plan_from_dict
 from proxtune.planner import Choice, candidates, choose, none_fits, rehearsed
 from proxtune.recipe import Knobs
+from surveyed import MB, SURVEY
 
-MB = 1_000_000
-# A model of MiniLM's size and 4,000 rows, on a machine of 50 GFLOP a second.
-SURVEY = Survey(
-    supervisor_bytes=50 * MB, libraries_bytes=280 * MB, import_peak_bytes=320 * MB, weights_bytes=91 * MB,
-    parameters=22_700_000, embedding_parameters=11_900_000, block_parameters=10_600_000, linear_parameters=10_600_000,
-    width=384, blocks=6, rows=4000, validation_rows=400, epoch_tokens=160_000, validation_tokens=16_000, max_length=64,
-    traces={
-        "forward/fp32": Trace(1 * MB, 1 * MB, 25e6, 25e6),
-        "layers/fp32": Trace(2 * MB, 8 * MB, 25e6, 75e6),
-        "layers/fp32/ckpt": Trace(2 * MB, 2 * MB, 25e6, 100e6),
-        "lora/fp32": Trace(2 * MB, 9 * MB, 26e6, 60e6),
-        "lora/fp32/ckpt": Trace(2 * MB, 2 * MB, 26e6, 85e6),
-    },
-    flops_per_second={"fp32": 5e10}, seconds_so_far=20.0,
-)  # fmt: skip
 memories, times = st.integers(300 * MB, 3000 * MB), st.floats(20, 4000)
 
 
@@ -199,16 +185,40 @@ def test_a_plan_survives_the_way_through_json():
     assert plan_as_dict(plan)["name"] == plan.name
 
 
-def test_when_no_rehearsal_passes_every_candidate_is_refused_and_the_last_need_is_named():
-    choice = plan_for(memory=1_000_000_000)
-    tried = replace(choice.fitting[0], cost=replace(choice.fitting[0].cost, memory_bytes={"train": 1_100_000_000}))
-    found = none_fits(choice, [Refused(tried, "rehearsed: it would take 1.10 GB")], Budget(memory=1_000_000_000))
+def test_when_no_rehearsal_passes_every_candidate_is_refused_and_the_least_need_is_named():
+    budget = Budget(memory="1GB")
+    choice = plan_for(memory=budget.memory)
+    tried, *untried = choice.fitting
+    needing = replace(tried, cost=replace(tried.cost, memory_bytes={"train": 1_100_000_000}))
+    found = none_fits(
+        replace(choice, fitting=untried), [Refused(needing, "rehearsed: it would take 1.10 GB")], budget
+    )  # fmt: skip
     assert found.plan is None
     assert found.fitting == []
     assert len(found.refused) == len(choice.fitting) + len(choice.refused)
     assert found.infeasible.shortfall_bytes == 100_000_000
-    for word in ("1.00 GB", tried.name, "1.10 GB"):
+    for word in ("1.00 GB", tried.name, "1.10GB"):
         assert word in found.infeasible.message
+
+
+@pytest.mark.parametrize(("memory", "said"), [("1GB", "--memory 1.00 GB"), (None, "this machine")])
+def test_where_no_rehearsal_said_what_it_needs_the_last_one_is_named(memory, said):
+    budget = Budget(memory=memory)
+    choice = plan_for(memory=budget.memory)
+    last = Refused(choice.fitting[0], "rehearsed: out of memory")
+    found = none_fits(Choice(None, None, [], []), [last], budget).infeasible
+    assert said in found.message
+    assert last.plan.name in found.message
+    assert last.reason in found.message
+
+
+def test_a_rehearsal_alone_does_not_change_what_is_expected_of_a_plan():
+    for plan in plan_for().fitting:
+        measured = {
+            "memory_bytes": plan.cost.memory_bytes, "terms": {}, "seconds_per_token": 1e-6, "seconds_so_far": 30.0,
+            "epochs": 4.0,
+        }  # fmt: skip
+        assert rehearsed(plan, SURVEY, Budget(), measured).expected == plan.expected
 
 
 def test_a_person_who_asks_for_few_steps_gets_them():

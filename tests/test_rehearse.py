@@ -1,6 +1,7 @@
 """The rehearsal: real steps on a copy, their memory by phase, and a refusal where the room is too small."""
 
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from proxtune.memory.meter import Phases, ProcessMeter
 from proxtune.methods import METHODS
 from proxtune.models import classifier_config, load_classifier, load_tokenizer
 from proxtune.plan import PHASES, Plan
+from proxtune.recipe import Recipe
 from proxtune.rehearse import read_embeddings, rehearse
+from proxtune.session import Session
 from proxtune.settle import smaller_plan
 from proxtune.tasks.classify import Encoded
 from proxtune.train import Training, train
@@ -20,14 +23,13 @@ from proxtune.train import Training, train
 PLAN = Plan("full", "fp32", 8, 4, 32, False, "adamw", 1e-3, 1.0, 6, 0)
 
 
-class CountingMeter:
-    """Bytes as the test says: held from the beginning, and one more at each look, so that order can be seen."""
+class StatedMeter:
+    """A peak as the test says."""
 
     def __init__(self, peak: int) -> None:
-        self._peak, self.looks = peak, 0
+        self._peak = peak
 
     def now(self) -> int:
-        self.looks += 1
         return 1_000_000
 
     def peak(self) -> int:
@@ -53,9 +55,12 @@ def rehearsal_of(folder, plan, rows, memory=None, meter=None):
     config = classifier_config(folder, ["a", "b"], load_tokenizer(folder), plan.max_length)
     model = METHODS[plan.method].prepare(load_classifier(folder, config, 0), plan)
     meter = meter or ProcessMeter()
-    return rehearse(
-        plan, model, rows, rows, config.pad_token_id, 0, Governor(memory, meter), Phases(meter, 0), meter.now()
+    task = SimpleNamespace(train=rows, held=rows, pad_id=config.pad_token_id)
+    session = Session(
+        recipe=Recipe(data="", out="", seed=0), folder=folder, source=None, task=task, device=None,
+        clock=Clock(time.monotonic(), None), governor=Governor(memory, meter), phases=Phases(meter, 0), emit=print,
     )  # fmt: skip
+    return rehearse(plan, model, session, meter.now())
 
 
 @pytest.mark.parametrize("method", ["full", "layers", "lora", "probe"])
@@ -78,7 +83,7 @@ def test_optimizer_and_gradients_are_those_of_the_weights_that_learn(tiny_model,
 
 
 def test_a_plan_over_the_budget_is_refused_with_what_it_would_take(tiny_model, rows):
-    meter = CountingMeter(peak=900_000_000)
+    meter = StatedMeter(peak=900_000_000)
     assert rehearsal_of(tiny_model, PLAN, rows, memory=1_000_000_000, meter=meter).refused == ""
     found = rehearsal_of(tiny_model, PLAN, rows, memory=900_000_000, meter=meter)
     assert found.refused.startswith("it would take 9")
@@ -105,7 +110,7 @@ def test_the_schedule_grows_when_there_is_time_for_more(tiny_model, rows):
     training = Training(
         model=model, train=rows, held=rows, pad_id=config.pad_token_id, seed=0, clock=Clock(time.monotonic(), 3600.0),
         ending_seconds=0.0, evaluations=2, most_steps=60, governor=Governor(None, ProcessMeter()),
-        phases=Phases(ProcessMeter(), 0), keep_best=lambda: None, hold=lambda: None, interrupted=lambda: False,
+        phases=Phases(ProcessMeter(), 0), keep_best=lambda: None, interrupted=lambda: False,
     )  # fmt: skip
     plan = Plan("full", "fp32", 8, 8, 32, False, "adamw", 1e-3, 1.0, 40, 0)
     records = list(train(plan, training))

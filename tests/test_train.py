@@ -1,7 +1,8 @@
 """Training: the same gradient however a batch is cut, smaller bites when memory is refused, the best point kept."""
 
 import time
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -50,13 +51,25 @@ def weights(model) -> np.ndarray:
     return np.concatenate([p.detach().flatten().numpy() for p in model.parameters()])
 
 
-def go(model, plan: Plan, data: Encoded, keep_best=lambda: None, hold=lambda: None, interrupted=lambda: False, seed=0):
+@dataclass
+class Held(Governor):
+    """A governor that does as the test says when it is to hold."""
+
+    on_hold: Callable[[], None] = lambda: None
+
+    def hold(self) -> None:
+        self.on_hold()
+
+
+def go(
+    model, plan: Plan, data: Encoded, keep_best=lambda: None, on_hold=lambda: None, interrupted=lambda: False, seed=0
+):
     """Run `train` to its end; returns its records and the governor."""
-    governor = Governor(None, ProcessMeter())
+    governor = Held(None, ProcessMeter(), on_hold=on_hold)
     training = Training(
         model=model, train=data, held=data, pad_id=model.config.pad_token_id, seed=seed,
         clock=Clock(time.monotonic(), None), ending_seconds=0.0, evaluations=3, most_steps=plan.steps, governor=governor,
-        phases=Phases(ProcessMeter(), 0), keep_best=keep_best, hold=hold, interrupted=interrupted,
+        phases=Phases(ProcessMeter(), 0), keep_best=keep_best, interrupted=interrupted,
     )  # fmt: skip
     return list(train(plan, training)), governor
 
@@ -154,7 +167,7 @@ def test_steps_go_down_by_halves_then_to_checkpointing_then_not_at_all(tiny_fold
 def test_a_refusal_ends_with_the_weights_of_a_run_begun_smaller(tiny_model, error):
     data = even_words()
     refused, smaller = a_model(tiny_model), a_model(tiny_model)
-    records, governor = go(refused, PLAN, data, hold=lambda: refuse_more_than(refused, 2 * 32, error))
+    records, governor = go(refused, PLAN, data, on_hold=lambda: refuse_more_than(refused, 2 * 32, error))
     go(smaller, replace(PLAN, micro_batch=2), data)
     downs = [record for record in records if record["kind"] == "step_down"]
     assert [(down["from"], down["to"]) for down in downs] == [
@@ -170,7 +183,7 @@ def test_an_error_that_is_no_refusal_is_not_swallowed(tiny_model):
     model = a_model(tiny_model)
     error = RuntimeError("shapes cannot be multiplied")
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
-        go(model, PLAN, even_words(), hold=lambda: refuse_more_than(model, 0, error))
+        go(model, PLAN, even_words(), on_hold=lambda: refuse_more_than(model, 0, error))
 
 
 def test_when_not_even_one_row_fits_memory_is_the_error(tiny_model):

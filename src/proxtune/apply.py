@@ -30,7 +30,7 @@ def apply(job: Record, emit: Callable[[Record], None]) -> Record:
     set_allocator("fast")
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
-    from proxtune.evaluate import logits_of, probabilities, score
+    from proxtune.evaluate import first_look, logits_of, probabilities, score
     from proxtune.models import load_tokenizer
     from proxtune.scores import confusion
     from proxtune.task import length_allowed
@@ -45,9 +45,12 @@ def apply(job: Record, emit: Callable[[Record], None]) -> Record:
         str(path), use_safetensors=True, attn_implementation="eager"
     )
     meter = ProcessMeter()
-    Governor(recipe.budget.memory, meter, job["others_bytes"]).hold()
+    governor = Governor(recipe.budget.memory, meter, job["others_bytes"])
+    if len(data):
+        first_look(model, data, config.pad_token_id, "fp32", governor)
+    governor.hold()
     tokens = _MICRO_TOKENS if recipe.budget.memory is None else max(256, _MICRO_TOKENS // 2)
-    logits = logits_of(model, data, config.pad_token_id, "fp32", tokens, meter)
+    logits = logits_of(model, data, config.pad_token_id, "fp32", tokens, governor)
     peak = {"memory_bytes": meter.peak() + job["others_bytes"], "truncated_rows": data.truncated, "rows": len(data)}
     if job.get("evaluate"):
         chosen = logits.argmax(axis=1).tolist()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 from proxtune.errors import PersonError
 
@@ -77,7 +78,7 @@ def format_seconds(seconds: float) -> str:
     return f"{hours} h {minutes} min"
 
 
-_PARSERS = {
+_PARSERS: dict[str, Callable[[Any, str], float]] = {
     "memory": parse_bytes,
     "size": parse_bytes,
     "trainable": parse_count,
@@ -111,7 +112,7 @@ class Budget:
     ) -> None:
         given = {"memory": memory, "size": size, "trainable": trainable, "time": time, "compute": compute}
         for name, value in given.items():
-            object.__setattr__(self, name, None if value is None else _PARSERS[name](value, name))  # type: ignore[arg-type]
+            object.__setattr__(self, name, None if value is None else _PARSERS[name](value, name))
 
     def with_memory(self, memory: int) -> Budget:
         """The same budget with another memory."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from proxtune.run import Run
 
 # What a pickled estimator leaves behind: a run needs these to go on training, not to answer.
-_LEFT_BEHIND = ("snapshots", "journal.bin")
+_LEFT_BEHIND = ("snapshots",)
 
 
 class TextClassifier(ClassifierMixin, BaseEstimator):
@@ -119,7 +119,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         return tags
 
     def _tune(self, data: Path, out: Path) -> Run:
-        from proxtune.run import tune  # brings torch: not before it is needed
+        from proxtune.run import tune  # here: an estimator that is only configured or cloned runs nothing
 
         try:
             return tune(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from proxtune.artifact import save_model
-from proxtune.evaluate import logits_of, probabilities, score
+from proxtune.evaluate import logits_at_last, probabilities, score
 from proxtune.examples import Examples
 from proxtune.plan import Plan
 from proxtune.scores import confusion
@@ -19,10 +19,12 @@ _MISTAKES_SHOWN = 25
 
 def judge_and_save(session: Session, plan: Plan, model: Any) -> Record:
     """Logits in fp32, as those who load the model will see them; then `model/`."""
-    task, phases = session.task, session.phases
+    task, phases, governor = session.task, session.phases, session.governor
     session.announce("evaluate")
     phases.enter("evaluate")
-    logits = logits_of(model, task.held, task.pad_id, "fp32", plan.micro_batch * plan.max_length, phases.meter)
+    governor.hold()
+    logits = logits_at_last(model, task.held, task.pad_id, "fp32", plan.micro_batch * plan.max_length, governor)
+    governor.release()  # a file cannot be written in smaller bites
     session.announce("save")
     phases.enter("save")
     artifact_bytes = save_model(model, task.tokenizer, session.folder)

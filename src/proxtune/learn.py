@@ -34,15 +34,15 @@ def learn(session: Session, plan_only: bool = False) -> Record:
     session.announce("plan")
     survey = survey_of(session)
     choice = choose(survey, recipe.budget, recipe.knobs, recipe.method)
-    if choice.plan is None:
+    if choice.plan is not None:
+        choice = settle(choice, survey, session)
+    plan = choice.plan
+    if plan is None:
         return refusal(choice)
-    plan = settle(choice, survey, session)
-    if not isinstance(plan, Plan):
-        return refusal(plan)
-    session.emit({"kind": "plan", **plan_table(plan, choice)})
+    session.emit({"kind": "plan", **plan_table(choice)})
     if plan_only:
-        return {"status": "planned", **plan_table(plan, choice), "predicted": promised(plan)}
-    write_json(folder / "plan.json", plan_table(plan, choice))
+        return {"status": "planned", **plan_table(choice), "predicted": promised(plan)}
+    write_json(folder / "plan.json", plan_table(choice))
 
     session.meter.give_back()
     unload_cold_code()  # as in the rehearsal, whose process began without these pages
@@ -71,7 +71,7 @@ def _train(session: Session, plan: Plan, survey: Survey, model: Any) -> Record:
     training = Training(
         model, task.train, task.held, task.pad_id, session.recipe.seed, session.clock, ending_seconds(survey),
         evaluations(plan, survey), most_steps, governor, session.phases, lambda: keep_best(model, session.folder),
-        governor.hold, stop.asked,
+        stop.asked,
     )  # fmt: skip
     last: Record = {}
     status = "done"

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from proxtune.batches import collate, sorted_batches
 from proxtune.durable import write_json
+from proxtune.evaluate import first_look, passes
 from proxtune.judge import judge_and_save
 from proxtune.memory.allocator import set_allocator
 from proxtune.methods.probe import features, install_head
@@ -30,24 +29,23 @@ def save_features(session: Session, plan: Plan, model: Any, promised: Record) ->
     """First half: features to disk, for the process that fits the head."""
     task, phases, folder = session.task, session.phases, session.folder
     phases.enter("train")
+    first_look(model, task.train, task.pad_id, plan.dtype, session.governor)
     session.governor.hold()
     tokens = plan.micro_batch * plan.max_length
 
-    def batches(data: Encoded) -> Iterator[tuple[np.ndarray, Any, Any]]:
-        for rows in sorted_batches(data.lengths, tokens):
-            ids, mask = collate(data, rows, task.pad_id)
-            yield rows, ids.to(session.device), mask.to(session.device)
+    def features_of(data: Encoded) -> np.ndarray:
+        return features(model, passes(model, data, task.pad_id, plan.dtype, tokens, session.governor), len(data))
 
     arrays = {
-        "train": features(model, batches(task.train), len(task.train), plan.dtype == "bf16"),
+        "train": features_of(task.train),
         "labels": task.train.labels,
-        "held": features(model, batches(task.held), len(task.held), plan.dtype == "bf16"),
+        "held": features_of(task.held),
         "held_labels": task.held.labels,
         "classes": np.asarray(len(task.labels)),
         "has_bias": np.asarray(head_of(model)[1].bias is not None),
     }
     session.governor.release()
-    np.savez(folder / "features.npz", **arrays)  # type: ignore[arg-type]
+    np.savez(folder / "features.npz", allow_pickle=False, **arrays)
     phases.leave()
     settled = {**promised, "memory_bytes": phases.memory_bytes}
     write_json(folder / _SETTLED, settled)

@@ -25,9 +25,8 @@ from proxtune.recipe import DEFAULT_BATCH, Knobs
 
 DEFAULT_EPOCHS = 4.0  # the most passes over the data that pay; less when the time is short
 _LEAST_STEPS = 20
-_LONG = (
-    192  # tokens; in shorter rows activations are small beside the rest and recomputing them was seen to save nothing
-)
+_LONG = 192  # tokens; in shorter rows recomputing the activations was seen to save nothing
+_ADAFACTOR_LOSS = 0.004  # of expected quality, beside AdamW
 _TIME_SHARE = 0.93  # the rest is for a machine that slows down
 
 
@@ -148,13 +147,16 @@ def _on_time(plan: Plan, survey: Survey, budget: Budget, knobs: Knobs) -> Plan |
 def _costed(plan: Plan, survey: Survey, budget: Budget) -> Plan:
     """Fill in steps, expectation and predicted cost."""
     plan = _with_steps(plan, survey, budget)
-    method = METHODS[plan.method]
-    passes = plan.steps * plan.batch / survey.rows
-    expected = method.prior(plan, survey.blocks).expected(passes)
-    if plan.optimizer == "adafactor":
-        expected -= 0.004
     memory, terms = memory_of(plan, survey)
-    return replace(plan, expected=expected, cost=Cost(memory, seconds_of(plan, survey), flops_of(plan, survey), terms))
+    cost = Cost(memory, seconds_of(plan, survey), flops_of(plan, survey), terms)
+    return replace(plan, expected=_expected(plan, survey), cost=cost)
+
+
+def _expected(plan: Plan, survey: Survey) -> float:
+    """The quality that a plan's method is known for after as many passes, on a scale where the best reaches 1."""
+    passes = plan.steps * plan.batch / survey.rows
+    known = METHODS[plan.method].prior(plan, survey.blocks).expected(passes)
+    return known - (_ADAFACTOR_LOSS if plan.optimizer == "adafactor" else 0.0)
 
 
 def steps_of(plan: Plan, survey: Survey, epochs: float | None) -> int:
@@ -179,21 +181,21 @@ def _with_steps(plan: Plan, survey: Survey, budget: Budget) -> Plan:
 
 
 def none_fits(choice: Choice, rehearsed_and_refused: list[Refused], budget: Budget) -> Choice:
-    """The choice when no candidate passed its rehearsal: all of them refused, the nearest named."""
-    seen = {(entry.plan.name, entry.plan.allocator) for entry in rehearsed_and_refused}
-    unseen = [
-        Refused(plan, "not rehearsed: the better ones did not fit")
-        for plan in choice.fitting
-        if (plan.name, plan.allocator) not in seen
-    ]
-    last = rehearsed_and_refused[-1]
-    message = (
-        f"nothing fits --memory {format_bytes(budget.memory or 0)} once rehearsed; the nearest is {last.plan.name} "
-        f"({last.reason}): give a little more --memory"
-    )
-    lacking = max(0, last.plan.cost.peak_bytes - (budget.memory or 0))
-    nearest = Infeasible(last.plan, lacking, 0.0, message)
-    return Choice(None, nearest, [], rehearsed_and_refused + unseen + choice.refused)
+    """The choice when no candidate passed its rehearsal: all of them refused, `choice.fitting` untried, the nearest named."""
+    untried = [Refused(plan, "not rehearsed: the better ones did not fit") for plan in choice.fitting]
+    beyond = [entry for entry in rehearsed_and_refused + choice.refused if entry.plan.cost.peak_bytes > _room(budget)]
+    if beyond:
+        nearest = _nearest(beyond, budget)
+    else:  # no rehearsal came so far as to say what would do
+        last = rehearsed_and_refused[-1]
+        given = "this machine" if budget.memory is None else f"--memory {format_bytes(budget.memory)}"
+        message = f"nothing fits {given} once rehearsed; the last that was tried is {last.plan.name} ({last.reason})"
+        nearest = Infeasible(last.plan, 0, 0.0, message)
+    return Choice(None, nearest, [], rehearsed_and_refused + untried + choice.refused)
+
+
+def _room(budget: Budget) -> float:
+    return math.inf if budget.memory is None else budget.memory
 
 
 def _nearest(refused: list[Refused], budget: Budget) -> Infeasible:
@@ -233,5 +235,4 @@ def rehearsed(plan: Plan, survey: Survey, budget: Budget, measured: dict[str, An
     # update and overheads do not scale with the rate: settle the steps against the measured seconds directly
     stepped = _with_steps(wanted, seen, budget)
     cost = Cost(measured["memory_bytes"], seconds_of(stepped, seen), flops_of(stepped, seen), measured["terms"])
-    passes = stepped.steps * plan.batch / survey.rows
-    return replace(stepped, cost=cost, expected=METHODS[plan.method].prior(plan, survey.blocks).expected(passes))
+    return replace(stepped, cost=cost, expected=_expected(stepped, survey))

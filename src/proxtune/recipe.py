@@ -8,9 +8,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from proxtune.budget import Budget
+from proxtune.errors import PersonError
 
 DEFAULT_MODEL = "minilm"
 DEFAULT_BATCH = 32
+TASKS = ("classify",)
+METHOD_NAMES = ("auto", "probe", "lora", "layers", "full")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,29 @@ class Recipe:
             for key, value in raw.items()
             if value is not None
         }
+
+
+def check(recipe: Recipe) -> None:
+    """Raises PersonError for a name or a number that no run can do anything with."""
+    if recipe.task is not None and recipe.task not in TASKS:
+        raise PersonError(f"task {recipe.task!r} is not here yet; this version does: {', '.join(TASKS)}")
+    if recipe.method not in METHOD_NAMES:
+        raise PersonError(f"unknown method {recipe.method!r}; choose one of {', '.join(METHOD_NAMES)}")
+    if recipe.device not in ("auto", "cpu", "cuda"):
+        raise PersonError(f"unknown device {recipe.device!r}; choose auto, cpu or cuda")
+    knobs = recipe.knobs
+    for name in ("micro_batch", "batch", "max_length", "rank", "last_layers", "epochs", "learning_rate"):
+        value = getattr(knobs, name)
+        if value is not None and value <= 0:
+            raise PersonError(f"--{name.replace('_', '-')} {value} must be more than zero")
+    if knobs.dtype not in (None, "fp32", "bf16"):
+        raise PersonError(f"unknown dtype {knobs.dtype!r}; choose fp32 or bf16")
+    if knobs.optimizer not in (None, "adamw", "adafactor"):
+        raise PersonError(f"unknown optimizer {knobs.optimizer!r}; choose adamw or adafactor")
+    if knobs.micro_batch is not None and knobs.batch is not None and knobs.micro_batch > knobs.batch:
+        raise PersonError(
+            f"--micro-batch {knobs.micro_batch} is more than --batch {knobs.batch}; a micro-batch is a part of a batch"
+        )
 
 
 def write_recipe(recipe: Recipe, path: Path) -> None:

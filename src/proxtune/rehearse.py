@@ -17,16 +17,17 @@ import torch
 
 from proxtune.batches import cut, epoch_batches, one_of_each_shape, padded, shape_of, sorted_batches
 from proxtune.budget import format_bytes
-from proxtune.evaluate import logits_of
+from proxtune.evaluate import first_look, logits_of
 from proxtune.memory.govern import Governor, is_refusal
-from proxtune.memory.meter import Meter, Phases
+from proxtune.memory.meter import Meter
 from proxtune.methods import METHODS
 from proxtune.plan import Plan
+from proxtune.session import Session
 from proxtune.tasks.classify import Encoded, take
 from proxtune.train import gradient_of, make_optimizer, reason, update, warm_up
 
 _MOST_SHAPES = 5  # the kernels of others are taken to grow as those of these did
-_TIMED_BATCHES = 3
+_TIMED_BATCHES = 2
 _GROWTH = 1.02  # a heap that breaks up over many steps
 _GROWTH_BYTES = 6_000_000
 
@@ -44,22 +45,13 @@ class Rehearsal:
     refused: str = ""
 
 
-def rehearse(
-    plan: Plan,
-    model: Any,
-    train: Encoded,
-    held: Encoded,
-    pad_id: int,
-    seed: int,
-    governor: Governor,
-    phases: Phases,
-    libraries_bytes: int,
-) -> Rehearsal:
+def rehearse(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> Rehearsal:
     """Run a few steps of `plan` and a judgement under the governor, and say what they took. The model is spoiled.
 
     `libraries_bytes` is what the process held before it loaded the model.
     """
-    meter, others = phases.meter, phases.others_bytes
+    task, governor, phases, meter = session.task, session.governor, session.phases, session.meter
+    train, held, pad_id, others = task.train, task.held, task.pad_id, phases.others_bytes
     phases.leave()
     standing = meter.now()
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
@@ -69,19 +61,20 @@ def rehearse(
             warm_up(model, train, plan, pad_id, phases)
             optimizer = make_optimizer(model, plan)
         else:
+            first_look(model, train, pad_id, plan.dtype, governor)
             optimizer = None
         read_embeddings(model, train, held)
         governor.hold()
         meter.reset()
         if optimizer is None:
-            per_token, to_come = _pass_through(plan, model, train, pad_id, meter), 0
+            per_token, to_come = _pass_through(plan, model, train, pad_id, governor), 0
         else:
-            per_token, to_come = _run_through(plan, model, optimizer, train, pad_id, seed, meter)
+            per_token, to_come = _run_through(plan, model, optimizer, train, pad_id, session.recipe.seed, meter)
         peak = meter.peak()
         meter.give_back()
         meter.reset()
         for rows in _spread(one_of_each_shape(sorted_batches(held.lengths, limit), held.lengths))[::-1]:
-            logits_of(model, take(held, rows), pad_id, plan.dtype, limit, meter)
+            logits_of(model, take(held, rows), pad_id, plan.dtype, limit, governor)
         judging = meter.peak()
     except (RuntimeError, MemoryError) as error:
         if not is_refusal(error):
@@ -143,7 +136,8 @@ def _run_through(
     for rows in first:  # the second has the longest row
         gradient_of(model, train, rows, plan, pad_id)
         update(model, optimizer)
-    gradient_of(model, train, largest, plan, pad_id)
+    if shape_of(largest, train.lengths) not in shapes_of(pieces_of(first)):
+        gradient_of(model, train, largest, plan, pad_id)
     meter.give_back()
     held = meter.now()
     for rows in others:
@@ -162,14 +156,14 @@ def _run_through(
     return per_token, growth * len(shapes_of(pieces_of(order)) - met)
 
 
-def _pass_through(plan: Plan, model: Any, train: Encoded, pad_id: int, meter: Meter) -> float:
+def _pass_through(plan: Plan, model: Any, train: Encoded, pad_id: int, governor: Governor) -> float:
     """The same for a method that only looks: a micro-batch of each size from short to long, then three hundred rows."""
     limit = plan.micro_batch * plan.max_length
     for rows in reversed(one_of_each_shape(sorted_batches(train.lengths, limit), train.lengths)):
-        logits_of(model, take(train, rows), pad_id, plan.dtype, limit, meter)
+        logits_of(model, take(train, rows), pad_id, plan.dtype, limit, governor)
     some = take(train, np.arange(0, len(train), max(1, len(train) // 300)))
     began = time.perf_counter()
-    logits_of(model, some, pad_id, plan.dtype, limit, meter)
+    logits_of(model, some, pad_id, plan.dtype, limit, governor)
     tokens = int(sum(padded(int(length)) for length in some.lengths))
     return (time.perf_counter() - began) / max(1, tokens)
 

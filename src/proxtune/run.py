@@ -8,12 +8,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import platform
 import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +19,12 @@ from proxtune.budget import Budget
 from proxtune.durable import write_json
 from proxtune.errors import Interrupted, PersonError
 from proxtune.memory.measure import outer_limit_bytes
-from proxtune.recipe import DEFAULT_MODEL, Knobs, Recipe, write_recipe
+from proxtune.recipe import DEFAULT_MODEL, Knobs, Recipe, check, write_recipe
+from proxtune.result import read_result, result_of, run_with_model
 from proxtune.stages import StageFailed, run_stage
 
 Record = dict[str, Any]
 Listen = Callable[[Record], None]
-TASKS = ("classify",)
-METHOD_NAMES = ("auto", "probe", "lora", "layers", "full")
 _LEARN_TRIES = 3
 
 
@@ -129,7 +126,7 @@ def _carry_out(recipe: Recipe, folder: Path, started: float, journal: Journal) -
     learned = _learn(recipe, folder, started, journal)
     journal.say({"kind": "phase", "phase": "baselines", "seconds": time.monotonic() - started})
     compared = run_stage("baselines", {"folder": str(folder)})
-    result = result_of(recipe, learned, compared, time.monotonic() - started, folder)
+    result = result_of(recipe, learned, compared, time.monotonic() - started)
     write_json(folder / "result.json", result)
     journal.say({"kind": "phase", "phase": "report", "seconds": time.monotonic() - started})
     run_stage("report", {"folder": str(folder)})
@@ -156,25 +153,7 @@ def plan(recipe: Recipe, listen: Listen | None = None) -> Record:
 
 def checked(recipe: Recipe) -> Recipe:
     """The recipe with its names checked and its memory no larger than the limit set around this process."""
-    if recipe.task is not None and recipe.task not in TASKS:
-        raise PersonError(f"task {recipe.task!r} is not here yet; this version does: {', '.join(TASKS)}")
-    if recipe.method not in METHOD_NAMES:
-        raise PersonError(f"unknown method {recipe.method!r}; choose one of {', '.join(METHOD_NAMES)}")
-    if recipe.device not in ("auto", "cpu", "cuda"):
-        raise PersonError(f"unknown device {recipe.device!r}; choose auto, cpu or cuda")
-    knobs = recipe.knobs
-    for name in ("micro_batch", "batch", "max_length", "rank", "last_layers", "epochs", "learning_rate"):
-        value = getattr(knobs, name)
-        if value is not None and value <= 0:
-            raise PersonError(f"--{name.replace('_', '-')} {value} must be more than zero")
-    if knobs.dtype not in (None, "fp32", "bf16"):
-        raise PersonError(f"unknown dtype {knobs.dtype!r}; choose fp32 or bf16")
-    if knobs.optimizer not in (None, "adamw", "adafactor"):
-        raise PersonError(f"unknown optimizer {knobs.optimizer!r}; choose adamw or adafactor")
-    if knobs.micro_batch is not None and knobs.batch is not None and knobs.micro_batch > knobs.batch:
-        raise PersonError(
-            f"--micro-batch {knobs.micro_batch} is more than --batch {knobs.batch}; a micro-batch is a part of a batch"
-        )
+    check(recipe)
     outer = outer_limit_bytes()
     if outer is not None and (recipe.budget.memory is None or recipe.budget.memory > outer):
         budget = recipe.budget.with_memory(outer)
@@ -261,93 +240,9 @@ def _learn(recipe: Recipe, folder: Path, started: float, journal: Journal) -> Re
     return learned
 
 
-def result_of(recipe: Recipe, learned: Record, compared: Record, seconds: float, folder: Path) -> Record:
-    """What `result.json` holds."""
-    memory = dict(learned["memory_bytes"])
-    baselines = compared["baselines"]
-    accuracy = learned["metrics"]["accuracy"]
-    best_baseline = max(score["accuracy"] for score in baselines.values() if "accuracy" in score)
-    beats = accuracy > best_baseline
-    return {
-        "status": learned["status"],
-        "task": recipe.task,
-        "model": recipe.model,
-        "model_source": learned["model_source"],
-        "method": learned["plan"]["method"],
-        "plan": learned["plan"],
-        "budget": recipe.budget.as_dict(),
-        "predicted": learned["predicted"],
-        "measured": {
-            "memory_bytes": memory,
-            "seconds": round(seconds, 2),
-            "flops": learned["flops"],
-            "baselines_bytes": compared["peak_bytes"],
-        },
-        "artifact_bytes": learned["artifact_bytes"],
-        "metrics": learned["metrics"],
-        "baselines": baselines,
-        "beats_baselines": beats,
-        "verdict": verdict(accuracy, best_baseline),
-        "steps": learned["steps"],
-        "examples_seen": learned["examples_seen"],
-        "step_downs": learned["step_downs"],
-        "seed": recipe.seed,
-        "versions": versions(),
-        "data": learned["data"],
-        "confusion": learned["confusion"],
-        "mistakes": learned["mistakes"],
-        "evaluations": {},
-    }
-
-
-def verdict(accuracy: float, baseline: float) -> str:
-    """One sentence on whether the language model earned its keep."""
-    if accuracy > baseline:
-        lead = 100 * (accuracy - baseline)
-        return f"The language model is right on {accuracy:.1%} of the validation rows, {lead:.1f} points above the best baseline."
-    return (
-        f"The language model does not beat the baselines: {accuracy:.1%} against {baseline:.1%}. "
-        "Use the baseline, or give more memory, time or data."
-    )
-
-
-def versions() -> Record:
-    """Versions of what a result depends on."""
-    names = ("proxtune", "torch", "transformers", "peft", "scikit-learn", "numpy")
-    found: Record = {"python": platform.python_version(), "machine": platform.machine()}
-    for name in names:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = None
-    return found
-
-
-def read_result(folder: str | Path) -> Record:
-    """`result.json` of a run folder. Raises PersonError when there is none."""
-    path = Path(folder) / "result.json"
-    try:
-        result: Record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise PersonError(
-            f"{folder} is not a finished run (no result.json); give the folder that `proxtune train --out` made"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise PersonError(f"{path} cannot be read: {error}") from error
-    return result
-
-
-def _need_model(folder: str | Path) -> Path:
-    read_result(folder)
-    place = Path(folder).resolve()
-    if not (place / "model").is_dir():
-        raise PersonError(f"{folder} has no model/ folder; train again")
-    return place
-
-
 def predictions(folder: str | Path, *, texts: Sequence[str] = (), file: str | None = None) -> list[Record]:
     """For each text (or row of `file`): text, label and probabilities, in order."""
-    place = _need_model(folder)
+    place = run_with_model(folder)
     rows: list[Record] = []
     job = {"folder": str(place), "texts": list(texts), "file": None if file is None else _absolute(file)}
     run_stage("apply", job, lambda record: rows.append(record) if record.get("kind") == "prediction" else None)
@@ -356,7 +251,7 @@ def predictions(folder: str | Path, *, texts: Sequence[str] = (), file: str | No
 
 def evaluate(folder: str | Path, data: str) -> Record:
     """Metrics on the rows of `data`, with the baselines' beside them; kept in the run's result and report."""
-    place = _need_model(folder)
+    place = run_with_model(folder)
     found = run_stage("apply", {"folder": str(place), "file": _absolute(data), "evaluate": True})
     try:
         found["baselines"] = run_stage("baselines", {"folder": str(place), "file": _absolute(data)})["baselines"]

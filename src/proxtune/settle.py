@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from proxtune.cost import Survey, Trace
@@ -21,7 +22,7 @@ from proxtune.survey import find_out, padded_tokens
 from proxtune.train import bite
 
 ENDING_SECONDS = 13.0  # baselines, report and the processes that make them
-_MOST_REHEARSALS = 8
+_MANY_REHEARSALS = 7  # refused; then only what needs least is tried
 
 
 def survey_of(session: Session) -> Survey:
@@ -60,21 +61,24 @@ def apart(session: Session, work: Callable[[], Record]) -> Record:
     return found
 
 
-def settle(choice: Choice, survey: Survey, session: Session) -> Plan | Choice:
-    """The best plan that fits for real, with measured costs; the choice with every candidate refused when none does.
+def settle(choice: Choice, survey: Survey, session: Session) -> Choice:
+    """The choice with the best plan that fits for real, its costs measured; without a plan when none does.
 
-    Candidates are rehearsed best first, each in smaller and smaller micro-batches.
+    Candidates are rehearsed best first, each in smaller and smaller micro-batches. When that has gone on for long, the one
+    that needs least is the last to be tried.
     """
     governor, clock = session.governor, session.clock
-    forced = session.recipe.knobs.micro_batch is not None
-    rehearsals = 0
     refused: list[Refused] = []
-    for candidate in choice.fitting:
+    untried = list(choice.fitting)
+    last = False
+    while untried and not last:
+        last = len(refused) >= _MANY_REHEARSALS
+        candidate = min(untried, key=lambda plan: plan.cost.peak_bytes) if last else untried[0]
+        untried.remove(candidate)
         plan: Plan | None = candidate
         changes: list[tuple[str, str, str, float]] = []
-        while plan is not None and (rehearsals < _MOST_REHEARSALS or forced):
-            found = apart(session, lambda plan=plan: _rehearse(plan, session))  # type: ignore[misc]
-            rehearsals += 1
+        while plan is not None:
+            found = apart(session, partial(_rehearse, plan, session))
             session.emit(
                 {
                     "kind": "rehearsal", "plan": plan.name, "allocator": plan.allocator, "refused": found["refused"],
@@ -84,13 +88,14 @@ def settle(choice: Choice, survey: Survey, session: Session) -> Plan | Choice:
             if not found["refused"]:
                 for change in changes:
                     governor.record(*change[:3], 0, change[3])
-                return _with_measured_costs(found, survey, session)
+                settled = _with_measured_costs(found, survey, session)
+                return Choice(settled, None, [settled, *untried], refused + choice.refused)
             refused.append(Refused(_needing(plan, found), f"rehearsed: {found['refused']}"))
             smaller = smaller_plan(plan, found, session.recipe.budget.memory)
             if smaller is not None:
                 changes.append((bite(plan), bite(smaller), found["refused"], clock.elapsed))
             plan = smaller
-    return none_fits(choice, refused, session.recipe.budget)
+    return none_fits(replace(choice, fitting=untried), refused, session.recipe.budget)
 
 
 def smaller_plan(plan: Plan, found: Record, memory_bytes: int | None) -> Plan | None:
@@ -139,15 +144,13 @@ def _with_measured_costs(found: Record, survey: Survey, session: Session) -> Pla
 
 def _rehearse(plan: Plan, session: Session) -> Record:
     """Load, prepare and rehearse; what was measured, as plain values."""
-    phases, task = session.phases, session.task
+    phases = session.phases
     libraries = session.meter.now()
     phases.enter("load")
     model = prepared(plan, session)
     phases.leave()
     plan = replace(plan, trainable=sum(p.numel() for p in model.parameters() if p.requires_grad))
-    found = rehearse(
-        plan, model, task.train, task.held, task.pad_id, session.recipe.seed, session.governor, phases, libraries
-    )
+    found = rehearse(plan, model, session, libraries)
     return {
         "plan": plan_as_dict(plan), "memory_bytes": {"load": phases.memory_bytes["load"], **found.memory_bytes},
         "terms": found.terms, "seconds_per_token": found.seconds_per_token, "refused": found.refused,
@@ -167,17 +170,17 @@ def promised(plan: Plan) -> Record:
     }  # fmt: skip
 
 
-def plan_table(plan: Plan, choice: Choice) -> Record:
+def plan_table(choice: Choice) -> Record:
     """The chosen plan and every candidate's fate, best first."""
-    rows: list[Record] = [
-        {"plan": plan_as_dict(plan), "status": "chosen", "reason": "the best expected result that fits"}
-    ]
+    assert choice.plan is not None
+    plan = plan_as_dict(choice.plan)
+    rows: list[Record] = [{"plan": plan, "status": "chosen", "reason": "the best expected result that fits"}]
     rows += [
         {"plan": plan_as_dict(p), "status": "fits", "reason": "fits, but less is expected of it"}
         for p in choice.fitting[1:]
     ]
     rows += _refusals(choice)
-    return {"chosen": plan_as_dict(plan), "table": rows}
+    return {"chosen": plan, "table": rows}
 
 
 def refusal(choice: Choice) -> Record:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import json
 import os
 import signal
@@ -25,6 +26,7 @@ from proxtune.memory import measure
 Record = dict[str, Any]
 _SUPERVISOR_GROWTH_BYTES = 3_000_000  # what this process may still take while a stage runs
 _LAST_WORDS = 4000
+_STATUS = {"done": 0, "person": 2, "interrupted": 130}  # by outcome; a fault is 1
 
 
 class StageFailed(Exception):
@@ -144,7 +146,7 @@ def main(name: str) -> int:
         end = {"outcome": "fault", "message": traceback.format_exc()}
     with contextlib.suppress(BrokenPipeError):
         emit({"kind": "end", **end})
-    return {"done": 0, "person": 2, "interrupted": 130}.get(end["outcome"], 1)
+    return _STATUS.get(end["outcome"], 1)
 
 
 def _learn(job: Record, emit: Callable[[Record], None]) -> Record:
@@ -155,11 +157,12 @@ def _learn(job: Record, emit: Callable[[Record], None]) -> Record:
     folder = Path(job["folder"])
     recipe = read_recipe(folder / "recipe.toml")
     clock = Clock(job["started"], recipe.budget.time)
-    session = open_session(
-        recipe, folder, clock, job["others_bytes"], emit
-    )  # a mistake is told before torch is imported
+    gc.disable()  # imports make a million objects and no garbage; looking through them again and again is a second
+    session = open_session(recipe, folder, clock, job["others_bytes"], emit)  # before torch: a mistake is told at once
     from proxtune.learn import learn
 
+    gc.freeze()
+    gc.enable()
     return learn(session, plan_only=job.get("plan_only", False))
 
 
@@ -211,4 +214,6 @@ _STAGES: dict[str, Callable[[Record, Callable[[Record], None]], Record]] = {
 }
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    status = main(sys.argv[1])
+    sys.stderr.flush()
+    os._exit(status)  # everything is on disk: taking torch apart object by object is a second of the person's time

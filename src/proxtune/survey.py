@@ -12,7 +12,7 @@ import torch
 from proxtune.batches import cut, epoch_batches, padded
 from proxtune.cost import trace_key
 from proxtune.evaluate import logits_of
-from proxtune.memory.meter import Meter
+from proxtune.memory.govern import Governor
 from proxtune.memory.trace import trace_step
 from proxtune.methods import METHODS
 from proxtune.models import blocks_of, can_checkpoint, load_classifier
@@ -77,9 +77,9 @@ def find_out(session: Session, gradients: bool) -> dict[str, Any]:
     for dtype in dtypes:
         counted = traces[trace_key("forward", dtype, False)] = _trace(model, dtype, max_length, False, counted)
     assert counted is not None
-    rates = nominal_rates(dtypes)
+    rates = dict.fromkeys(dtypes, _NOMINAL_FLOPS_PER_SECOND)
     if gradients:
-        rates = pulse(model, task.train, dtypes, counted["forward_flops"], task.pad_id, session.meter)
+        rates = pulse(model, task.train, dtypes, counted["forward_flops"], task.pad_id, session.governor)
     families = {"auto": ["layers", "lora"], "lora": ["lora"], "probe": []}.get(recipe.method, ["layers"])
     for family in families if gradients else []:
         model = _prepared(fresh(), family, max_length).to(device)
@@ -122,7 +122,7 @@ def _trace(model: Any, dtype: str, length: int, train: bool, counted: dict[str, 
 
 
 def pulse(
-    model: Any, data: Encoded, dtypes: list[str], forward_flops: float, pad_id: int, meter: Meter
+    model: Any, data: Encoded, dtypes: list[str], forward_flops: float, pad_id: int, governor: Governor
 ) -> dict[str, float]:
     """Operations per second of a forward pass by dtype, on one batch of 32 rows of median length, kernels warm."""
     order = np.argsort(data.lengths, kind="stable")
@@ -131,13 +131,8 @@ def pulse(
     tokens = len(few) * padded(int(few.lengths.max()))
     rates: dict[str, float] = {}
     for dtype in dtypes:
-        logits_of(model, few, pad_id, dtype, tokens, meter)
+        logits_of(model, few, pad_id, dtype, tokens, governor)
         began = time.perf_counter()
-        logits_of(model, few, pad_id, dtype, tokens, meter)
+        logits_of(model, few, pad_id, dtype, tokens, governor)
         rates[dtype] = forward_flops * tokens / (time.perf_counter() - began)
     return rates
-
-
-def nominal_rates(dtypes: list[str]) -> dict[str, float]:
-    """Stand-in rates for a survey that must not load the model."""
-    return dict.fromkeys(dtypes, _NOMINAL_FLOPS_PER_SECOND)

@@ -13,7 +13,7 @@ import torch
 from proxtune.batches import collate, cut, epoch_batches
 from proxtune.clock import Clock
 from proxtune.errors import Interrupted
-from proxtune.evaluate import logits_of, score
+from proxtune.evaluate import logits_at_last, score
 from proxtune.memory.govern import Governor, is_refusal
 from proxtune.memory.meter import Phases
 from proxtune.models import enable_checkpointing
@@ -44,7 +44,6 @@ class Training:
     governor: Governor
     phases: Phases
     keep_best: Callable[[], None]  # writes the trainable weights, durably
-    hold: Callable[[], None]  # sets the system's limit, once the kernels are in
     interrupted: Callable[[], bool]
 
 
@@ -107,7 +106,7 @@ def train(plan: Plan, training: Training) -> Iterator[Record]:
     """
     model, clock, governor = training.model, training.clock, training.governor
     warm_up(model, training.train, plan, training.pad_id, training.phases)
-    training.hold()
+    governor.hold()
     optimizer = make_optimizer(model, plan)
     base_rates = [group["lr"] for group in optimizer.param_groups]
     batch_count = math.ceil(len(training.train) / plan.batch)
@@ -175,13 +174,13 @@ def train(plan: Plan, training: Training) -> Iterator[Record]:
 
 def _judge(plan: Plan, training: Training) -> dict[str, float]:
     training.phases.enter("evaluate")
-    logits = logits_of(
+    logits = logits_at_last(
         training.model,
         training.held,
         training.pad_id,
         plan.dtype,
         plan.micro_batch * plan.max_length,
-        training.phases.meter,
+        training.governor,
     )
     return score(logits, training.held.labels)
 

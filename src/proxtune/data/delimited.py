@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from itertools import chain
 from pathlib import Path
+from typing import Literal
 
 from proxtune.data.table import Table, empty_file, text_lines
 from proxtune.errors import PersonError
@@ -20,7 +21,7 @@ def _header(path: Path, fields: list[str]) -> list[str]:
     return names
 
 
-def _delimited(path: Path, delimiter: str, quoting: int = csv.QUOTE_MINIMAL) -> Table:
+def _delimited(path: Path, delimiter: str, quoting: Literal[0, 3] = csv.QUOTE_MINIMAL) -> Table:
     lines = text_lines(path)
     opening: list[str] = []  # blank lines before the header, then the header's first line
     for line in lines:
@@ -36,7 +37,7 @@ def _delimited(path: Path, delimiter: str, quoting: int = csv.QUOTE_MINIMAL) -> 
             delimiter = other
             notes.append(f"columns are parted by {'semicolons' if other == ';' else 'tabs'}, not commas")
     # Strict: a quote left open must not swallow the rest of the file in silence.
-    reader = csv.reader(chain(opening, lines), delimiter=delimiter, quoting=quoting, strict=True)  # type: ignore[arg-type]
+    reader = csv.reader(chain(opening, lines), delimiter=delimiter, quoting=quoting, strict=True)
     names: list[str] = []
     cells: list[list[object]] = []
     starts: list[int] = []

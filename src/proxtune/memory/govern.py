@@ -39,6 +39,7 @@ class Governor:
     meter: Meter
     reserved_bytes: int = 0
     step_downs: list[dict[str, object]] = field(default_factory=list)
+    _most_bytes: int = 0  # held at any time since the limit was set
 
     @property
     def room_bytes(self) -> int | None:
@@ -48,6 +49,7 @@ class Governor:
     def hold(self) -> None:
         """From now on an allocation beyond the room is refused. Call it when the kernels' code is in memory."""
         if self.room_bytes is not None:
+            self._most_bytes = 0
             self.meter.limit(self.room_bytes)
 
     def release(self) -> None:
@@ -59,15 +61,16 @@ class Governor:
         """Set the limit anew where reserved address space, and not what is held, has come near it; whether that was so.
 
         A heap has holes, and compiled kernels reserve more than they fill. Near the limit oneDNN falls back in silence on
-        kernels many times slower, so this must come before a refusal.
+        kernels many times slower, so this must come before a refusal. What counts is the most that was held and not what
+        is held now: the holes of a heap fill again without a word to the system.
         """
         room, spare = self.room_bytes, self.meter.spare()
         if room is None or spare is None:
             return False
-        free = room - self.meter.now()
-        if spare >= _NEAR_BYTES or free < 2 * _NEAR_BYTES:
+        self._most_bytes = max(self._most_bytes, self.meter.peak())
+        if spare >= _NEAR_BYTES or room - self._most_bytes - spare < _NEAR_BYTES:
             return False
-        self.hold()
+        self.meter.limit(room - (self._most_bytes - self.meter.now()))
         return True
 
     def is_crowded(self) -> bool:

@@ -65,17 +65,11 @@ def without_sharding() -> Iterator[None]:
     if name in sys.modules:
         yield
         return
-    sys.modules[name] = None  # type: ignore[assignment]
+    sys.modules[name] = None  # type: ignore[assignment]  # the import system's own word for "not to be had"
     try:
         yield
     finally:
         del sys.modules[name]
-
-
-def bring_back_compiler() -> None:
-    """Replace the stand-ins by torch's own modules, for code that needs them (FakeTensorMode, torch.compile)."""
-    for name in (_COMPILER, _SHAPES):
-        _bring_back(name)
 
 
 class _StandIn(types.ModuleType):

@@ -102,7 +102,7 @@ def in_forked_child(work: Callable[[], Any]) -> Any:
     """
     read_end, write_end = os.pipe()
     gc.collect()
-    gc.freeze()  # the child's collector must not write to the pages that both share
+    gc.freeze()  # for good: the child's collector must not write to the pages that both share
     pid = os.fork()
     if pid == 0:
         status = 1
@@ -119,7 +119,6 @@ def in_forked_child(work: Callable[[], Any]) -> Any:
                 json.dump(answer, pipe)
         finally:
             os._exit(status)  # no atexit handlers of the parent's run here
-    gc.unfreeze()
     os.close(write_end)
     with os.fdopen(read_end, encoding="utf-8") as pipe:
         text = pipe.read()

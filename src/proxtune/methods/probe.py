@@ -22,8 +22,8 @@ def _prepare(model: Any, plan: Plan) -> Any:
     return model
 
 
-def features(model: Any, batches: Iterable[tuple[np.ndarray, Any, Any]], rows: int, amp: bool) -> np.ndarray:
-    """What the last linear layer sees: (rows, width) float32. `batches` yields (row numbers, ids, mask)."""
+def features(model: Any, passes: Iterable[tuple[np.ndarray, Any, Any]], rows: int) -> np.ndarray:
+    """What the last linear layer sees: (rows, width) float32. Each of `passes` is (row numbers, mask, logits), just made."""
     import torch
 
     from proxtune.models import head_of
@@ -32,16 +32,14 @@ def features(model: Any, batches: Iterable[tuple[np.ndarray, Any, Any]], rows: i
     seen: list[Any] = []
     hook = head.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
     out = np.empty((rows, head.in_features), dtype=np.float32)
-    model.eval()
     try:
-        with torch.inference_mode(), torch.autocast(head.weight.device.type, torch.bfloat16, enabled=amp):
-            for numbers, ids, mask in batches:
-                model(input_ids=ids, attention_mask=mask)
-                found = seen.pop().float()  # (rows, width), or (rows, length, width) for decoders
-                if found.dim() == 3:
-                    found = found[torch.arange(len(found)), mask.sum(1) - 1]
-                out[numbers] = found.cpu().numpy()
-                del found  # a small tensor that stays would keep the heap around it apart
+        for numbers, mask, _ in passes:
+            found = seen[-1].float()  # (rows, width), or (rows, length, width) for decoders
+            seen.clear()
+            if found.dim() == 3:
+                found = found[torch.arange(len(found)), mask.sum(1) - 1]
+            out[numbers] = found.cpu().numpy()
+            del found  # a small tensor that stays would keep the heap around it apart
     finally:
         hook.remove()
     return out

@@ -1,0 +1,116 @@
+"""Settling: the best plan that passes a rehearsal, and every other candidate's fate told once."""
+
+import time
+
+import pytest
+
+import proxtune.settle
+from proxtune.budget import Budget
+from proxtune.clock import Clock
+from proxtune.memory.govern import Governor
+from proxtune.memory.meter import Phases, ProcessMeter
+from proxtune.plan import PHASES, plan_as_dict
+from proxtune.planner import choose
+from proxtune.recipe import Knobs, Recipe
+from proxtune.session import Session
+from proxtune.settle import plan_table, refusal, settle
+from surveyed import MB, SURVEY
+
+BUDGET = Budget(memory="1GB", time="20min")
+
+
+@pytest.fixture
+def rehearsals(monkeypatch):
+    """The plans that were rehearsed; a plan passes where `needs` says that it takes no more than the budget."""
+    tried = []
+
+    def needs(plan):
+        return 900 * MB
+
+    def rehearse(plan, session):
+        tried.append(plan)
+        count = needs_of["now"](plan)
+        refused = f"it would take {count}" if count > BUDGET.memory else ""
+        return {
+            "plan": plan_as_dict(plan), "memory_bytes": dict.fromkeys(PHASES, count), "terms": {"activations": 0},
+            "seconds_per_token": 1e-4, "refused": refused,
+        }  # fmt: skip
+
+    needs_of = {"now": needs}
+    monkeypatch.setattr(proxtune.settle, "_rehearse", rehearse)
+    monkeypatch.setattr(proxtune.settle, "apart", lambda session, work: work())
+    return tried, needs_of
+
+
+def settled(emitted=None, knobs=None):
+    meter = ProcessMeter()
+    session = Session(
+        recipe=Recipe(data="", out="", budget=BUDGET, knobs=knobs or Knobs()), folder=None, source=None, task=None,
+        device=None, clock=Clock(time.monotonic(), BUDGET.time), governor=Governor(BUDGET.memory, meter),
+        phases=Phases(meter, 0), emit=(emitted if emitted is not None else []).append,
+    )  # fmt: skip
+    choice = choose(SURVEY, BUDGET, knobs or Knobs())
+    return choice, settle(choice, SURVEY, session), session
+
+
+def names(rows):
+    return [(row["plan"]["name"], row["plan"]["allocator"]) for row in rows]
+
+
+def test_the_first_that_passes_is_the_plan_with_measured_costs(rehearsals):
+    before, after, _ = settled()
+    assert len(rehearsals[0]) == 1
+    assert after.plan.name == before.plan.name
+    assert after.plan.cost.memory_bytes["train"] == 900 * MB
+    assert after.plan.cost.terms["supervisor"] == SURVEY.supervisor_bytes
+
+
+def test_the_table_tells_every_candidates_fate_once(rehearsals):
+    rehearsals[1]["now"] = lambda plan: 1_200 * MB if plan.method == "full" else 900 * MB
+    before, after, session = settled()
+    assert before.plan.method == "full"
+    assert after.plan.method != "full"
+    rows = plan_table(after)["table"]
+    assert [row["status"] for row in rows].count("chosen") == 1
+    assert len(set(names(rows))) == len(rows)
+    assert {(p.name, p.allocator) for p in before.fitting} <= set(names(rows)) | {
+        (p.name, p.allocator) for p in rehearsals[0]
+    }
+    refused = [row for row in rows if row["status"] == "refused"]
+    assert {(p.name, p.allocator) for p in rehearsals[0][:-1]} <= set(names(refused))
+    assert all(
+        "rehearsed" in row["reason"] for row in refused if row["plan"]["method"] == "full" and row["plan"]["cost"]
+    )
+    assert session.governor.step_downs == []
+
+
+def test_a_smaller_micro_batch_that_passes_is_told_as_a_step_down(rehearsals):
+    rehearsals[1]["now"] = lambda plan: 1_200 * MB if plan.micro_batch > 8 else 900 * MB
+    records = []
+    _, after, session = settled(records, Knobs(micro_batch=32))
+    assert after.plan.micro_batch == 8
+    assert [(down["from"], down["to"]) for down in session.governor.step_downs] == [
+        ("micro-batch 32", "micro-batch 16"),
+        ("micro-batch 16", "micro-batch 8"),
+    ]
+    assert [bool(record["refused"]) for record in records if record["kind"] == "rehearsal"] == [True, True, False]
+
+
+def test_after_many_refusals_the_one_that_needs_least_is_tried(rehearsals):
+    least = min(choose(SURVEY, BUDGET, Knobs()).fitting, key=lambda plan: plan.cost.peak_bytes)
+    rehearsals[1]["now"] = lambda plan: 900 * MB if plan.name == least.name else 1_001 * MB
+    _, after, _ = settled()
+    assert after.plan.name == least.name
+    assert len(rehearsals[0]) < 16
+
+
+def test_when_none_passes_the_refusal_names_the_least_that_would_do(rehearsals):
+    rehearsals[1]["now"] = lambda plan: 1_300 * MB if plan.method == "full" else 1_050 * MB
+    before, after, _ = settled()
+    assert after.plan is None
+    said = refusal(after)
+    assert said["status"] == "infeasible"
+    assert said["shortfall_bytes"] > 0
+    assert len(said["table"]) >= len(before.fitting)
+    assert after.infeasible.nearest.cost.peak_bytes == 1_050 * MB
+    assert "--memory 1.05GB" in said["message"]
