@@ -79,3 +79,15 @@ def prepared(plan: Plan, session: Session) -> Any:
     if plan.checkpointing:
         enable_checkpointing(model)
     return model.to(session.device)
+
+
+def apart(session: Session, work: Callable[[], Record]) -> Record:
+    """What `work` finds out, leaving this process as it was: in a forked child, but on CUDA, which does not survive a fork."""
+    if session.device.type == "cpu":
+        from proxtune.memory.trace import in_forked_child
+
+        found: Record = in_forked_child(work)
+        return found
+    found = work()
+    session.meter.give_back()
+    return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -10,14 +9,13 @@ from typing import Any
 from proxtune.cost import Survey, Trace
 from proxtune.errors import PersonError
 from proxtune.memory.allocator import unload_cold_code
-from proxtune.memory.trace import in_forked_child
 from proxtune.methods import METHODS
 from proxtune.models import weight_bytes
 from proxtune.plan import Infeasible, Plan, Refused, plan_as_dict, plan_from_dict
 from proxtune.planner import DEFAULT_EPOCHS, Choice, none_fits, rehearsed
 from proxtune.recipe import DEFAULT_BATCH
 from proxtune.rehearse import rehearse
-from proxtune.session import Record, Session, prepared
+from proxtune.session import Record, Session, apart, prepared
 from proxtune.survey import find_out, padded_tokens
 from proxtune.train import bite
 
@@ -33,7 +31,7 @@ def survey_of(session: Session) -> Survey:
     libraries, memory = meter.now(), recipe.budget.memory
     on_disk = weight_bytes(session.source.folder)
     hopeless = memory is not None and others + max(libraries + on_disk, meter.peak()) > memory
-    found = apart(session, lambda: find_out(session, gradients=not hopeless))
+    found = find_out(session, gradients=not hopeless)
     facts = found["facts"]
     return Survey(
         **facts,
@@ -50,15 +48,6 @@ def survey_of(session: Session) -> Survey:
         flops_per_second=found["flops_per_second"],
         seconds_so_far=session.clock.elapsed + ENDING_SECONDS,
     )
-
-
-def apart(session: Session, work: Callable[[], Record]) -> Record:
-    """What `work` finds out, leaving this process as it was: in a forked child, but on CUDA, which does not survive a fork."""
-    if session.device.type == "cpu":
-        return in_forked_child(work)
-    found = work()
-    session.meter.give_back()
-    return found
 
 
 def settle(choice: Choice, survey: Survey, session: Session) -> Choice:

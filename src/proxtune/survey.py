@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,13 @@ import torch
 from proxtune.batches import cut, epoch_batches, padded
 from proxtune.cost import trace_key
 from proxtune.evaluate import logits_of
+from proxtune.memory.allocator import set_allocator
 from proxtune.memory.govern import Governor
-from proxtune.memory.trace import trace_step
+from proxtune.memory.trace import Traced, trace_step
 from proxtune.methods import METHODS
 from proxtune.models import blocks_of, can_checkpoint, load_classifier
 from proxtune.plan import Plan
-from proxtune.session import Session
+from proxtune.session import Record, Session, apart
 from proxtune.tasks.classify import Encoded, take
 
 _NOMINAL_FLOPS_PER_SECOND = 5e10  # where nothing may be measured because nothing fits
@@ -57,38 +59,50 @@ def model_facts(model: Any) -> dict[str, int]:
     }
 
 
-def find_out(session: Session, gradients: bool) -> dict[str, Any]:
+def find_out(session: Session, gradients: bool) -> Record:
     """Trace every structure (family, dtype, checkpointing) that a candidate may have and feel the machine's pulse.
 
     Without `gradients` only the forward pass is traced: enough to name the least plan when nothing else can fit.
-    Plain values: `facts` of the model, `traces` (see `Trace`), `flops_per_second` of a forward pass by dtype.
+    Plain values: `facts` of the model, `traces` (see `Trace`), `flops_per_second` of a forward pass by dtype. Each part is
+    found out apart from the others, so that no more than one of them is in memory at a time.
     """
-    recipe, task, device = session.recipe, session.task, session.device
-    config, max_length = task.config, task.max_length
-
-    def fresh() -> Any:
-        return load_classifier(session.source.folder, config, recipe.seed)
-
-    dtypes = [recipe.knobs.dtype] if recipe.knobs.dtype else ["bf16", "fp32"] if bf16_pays(device) else ["fp32"]
-    model = fresh().requires_grad_(False).to(device)
-    facts = model_facts(model)
-    traces: dict[str, dict[str, float]] = {}
-    counted: dict[str, float] | None = None
-    for dtype in dtypes:
-        counted = traces[trace_key("forward", dtype, False)] = _trace(model, dtype, max_length, False, counted)
-    assert counted is not None
-    rates = dict.fromkeys(dtypes, _NOMINAL_FLOPS_PER_SECOND)
-    if gradients:
-        rates = pulse(model, task.train, dtypes, counted["forward_flops"], task.pad_id, session.governor)
-    families = {"auto": ["layers", "lora"], "lora": ["lora"], "probe": []}.get(recipe.method, ["layers"])
+    dtype, method = session.recipe.knobs.dtype, session.recipe.method
+    dtypes = [dtype] if dtype else ["bf16", "fp32"] if bf16_pays(session.device) else ["fp32"]
+    found = apart(session, partial(_forward, session, dtypes, gradients))
+    families = {"auto": ["layers", "lora"], "lora": ["lora"], "probe": []}.get(method, ["layers"])
     for family in families if gradients else []:
-        model = _prepared(fresh(), family, max_length).to(device)
-        counted = None
+        found["traces"] |= apart(session, partial(_trace_family, session, family, dtypes))
+    return found
+
+
+def _forward(session: Session, dtypes: list[str], measure_pulse: bool) -> Record:
+    """Facts of the model, traces of its forward pass, and the rates of that."""
+    task = session.task
+    model = _fresh(session).requires_grad_(False).to(session.device)
+    traces = _traces(model, "forward", dtypes, task.max_length, train=False)
+    forward_flops = traces[trace_key("forward", dtypes[0], False)]["forward_flops"]
+    session.meter.give_back()
+    rates = dict.fromkeys(dtypes, _NOMINAL_FLOPS_PER_SECOND)
+    if measure_pulse:
+        rates = pulse(model, task.train, dtypes, forward_flops, task.pad_id, session.governor)
+    return {"facts": model_facts(model), "traces": traces, "flops_per_second": rates}
+
+
+def _trace_family(session: Session, family: str, dtypes: list[str]) -> Record:
+    """Traces of a training step, with checkpointing and without."""
+    task = session.task
+    set_allocator("tight")  # live bytes are counted, not those of the heap: it need not grow
+    model = _prepared(_fresh(session), family, task.max_length).to(session.device)
+    traces = _traces(model, family, dtypes, task.max_length, train=True)
+    if can_checkpoint(model):
         for dtype in dtypes:
-            counted = traces[trace_key(family, dtype, False)] = _trace(model, dtype, max_length, True, counted)
-            if can_checkpoint(model):
-                traces[trace_key(family, dtype, True)] = _checkpointed(counted, config, max_length)
-    return {"facts": facts, "traces": traces, "flops_per_second": rates}
+            plain = traces[trace_key(family, dtype, False)]
+            traces[trace_key(family, dtype, True)] = _checkpointed(plain, task.config, task.max_length)
+    return traces
+
+
+def _fresh(session: Session) -> Any:
+    return load_classifier(session.source.folder, session.task.config, session.recipe.seed)
 
 
 def _checkpointed(trace: dict[str, float], config: Any, length: int) -> dict[str, float]:
@@ -107,18 +121,21 @@ def _prepared(model: Any, family: str, max_length: int) -> Any:
     return METHODS[family].prepare(model, plan)
 
 
-def _trace(model: Any, dtype: str, length: int, train: bool, counted: dict[str, float] | None) -> dict[str, float]:
-    """A `Trace` as plain values, from steps of one and of three rows; operations are counted once a family."""
+def _traces(model: Any, family: str, dtypes: list[str], length: int, train: bool) -> dict[str, dict[str, float]]:
+    """A `Trace` for each dtype as plain values, from steps of one and of three rows; operations are counted once."""
     model.train(train)
-    one = trace_step(model, 1, length, dtype, train, count_flops=counted is None)
-    three = trace_step(model, 3, length, dtype, train, count_flops=False)
-    each = max(1, math.ceil((three.live_bytes - one.live_bytes) / 2))
-    return {
-        "fixed_bytes": max(0, one.live_bytes - each),
-        "row_bytes": each,
-        "forward_flops": counted["forward_flops"] if counted else one.forward_flops / length,
-        "flops": counted["flops"] if counted else one.flops / length,
-    }
+    found: dict[str, dict[str, float]] = {}
+    counted: Traced | None = None
+    for dtype in dtypes:
+        one = trace_step(model, 1, length, dtype, train, count_flops=counted is None)
+        three = trace_step(model, 3, length, dtype, train, count_flops=False)
+        counted = counted or one
+        each = max(1, math.ceil((three.live_bytes - one.live_bytes) / 2))
+        found[trace_key(family, dtype, False)] = {
+            "fixed_bytes": max(0, one.live_bytes - each), "row_bytes": each,
+            "forward_flops": counted.forward_flops / length, "flops": counted.flops / length,
+        }  # fmt: skip
+    return found
 
 
 def pulse(
