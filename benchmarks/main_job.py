@@ -33,7 +33,7 @@ def main() -> None:
             seen = proxtune("train", str(movies_path("train")), *budget, "--out", out, group=limit)
             test = proxtune("evaluate", out, str(movies_path("test"))) if seen.status == 0 else None
         rows.append(_row(memory, time, seen, test))
-        short.append([f"--memory {memory} --time {time}", *rows[-1][1:3], f"{rows[-1][4]} MB", f"{rows[-1][7]} s"])
+        short.append([f"`--memory {memory} --time {time}`", *rows[-1][1:3], f"{rows[-1][4]} MB", f"{rows[-1][7]} s"])
         headline[f"{memory}/{time}"] = {
             "exit": seen.status,
             "accuracy": test.result["metrics"]["accuracy"] if test else None,
@@ -53,9 +53,9 @@ def main() -> None:
     tfidf = rows[-1][3]
     fill_readme(
         table(["budget", "plan", "test accuracy", "peak memory, tree, seen from outside", "time"], short)
-        + f"\n\nTF-IDF with logistic regression gets {tfidf} on the same rows. One run each, "
-        + f"{date.today().isoformat()}; the record is `benchmarks/{name}-{date.today().isoformat()}.md`, and "
-        + f"`make bench-main-job{' ARGS=--outer' if outer else ''}` repeats it."
+        + f"\n\nTF-IDF with logistic regression gets {tfidf} on the same rows. One run each, {date.today().isoformat()}; the record "
+        + f"is\n`benchmarks/{name}-{date.today().isoformat()}.md`, and `make bench-main-job{' ARGS=--outer' if outer else ''}` "
+        + "repeats it."
     )
     write_record(name, "The main job inside stated budgets", body, headline)
 
