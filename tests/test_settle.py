@@ -101,7 +101,19 @@ def test_after_many_refusals_the_one_that_needs_least_is_tried(rehearsals):
     rehearsals[1]["now"] = lambda plan: 900 * MB if plan.name == least.name else 1_001 * MB
     _, after, _ = settled()
     assert after.plan.name == least.name
-    assert len(rehearsals[0]) < 16
+    tried = {
+        (plan.method, plan.last_layers, plan.dtype, plan.optimizer, plan.allocator, plan.rank) for plan in rehearsals[0]
+    }
+    assert len(tried) == 5
+
+
+def test_when_planning_has_taken_long_the_one_that_needs_least_comes_next(rehearsals, monkeypatch):
+    least = min(choose(SURVEY, BUDGET, Knobs()).fitting, key=lambda plan: plan.cost.peak_bytes)
+    rehearsals[1]["now"] = lambda plan: 900 * MB if plan.name == least.name else 1_001 * MB
+    monkeypatch.setattr(Clock, "elapsed", property(lambda clock: 400.0))
+    _, after, _ = settled()
+    assert after.plan.name == least.name
+    assert len({plan.method for plan in rehearsals[0]}) == 2
 
 
 def test_when_none_passes_the_refusal_names_the_least_that_would_do(rehearsals):

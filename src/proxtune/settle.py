@@ -20,7 +20,8 @@ from proxtune.survey import find_out, padded_tokens
 from proxtune.train import bite
 
 ENDING_SECONDS = 13.0  # baselines, report and the processes that make them
-_MANY_REHEARSALS = 7  # refused; then only what needs least is tried
+_MANY_REFUSED = 4  # candidates; then only what needs least is tried
+_LONG_PLANNING = 0.25  # of the time; likewise
 
 
 def survey_of(session: Session) -> Survey:
@@ -59,9 +60,11 @@ def settle(choice: Choice, survey: Survey, session: Session) -> Choice:
     governor, clock = session.governor, session.clock
     refused: list[Refused] = []
     untried = list(choice.fitting)
+    many = len(untried) - _MANY_REFUSED
     last = False
     while untried and not last:
-        last = len(refused) >= _MANY_REHEARSALS
+        late = clock.limit_seconds is not None and clock.elapsed > _LONG_PLANNING * clock.limit_seconds
+        last = bool(refused) and (len(untried) <= many or late)
         candidate = min(untried, key=lambda plan: plan.cost.peak_bytes) if last else untried[0]
         untried.remove(candidate)
         plan: Plan | None = candidate
