@@ -53,9 +53,9 @@ def main() -> None:
     tfidf = rows[-1][3]
     fill_readme(
         table(["budget", "plan", "test accuracy", "peak memory, tree, seen from outside", "time"], short)
-        + f"\n\nTF-IDF with logistic regression gets {tfidf} on the same rows. One run each, {date.today().isoformat()}; the record "
-        + f"is\n`benchmarks/{name}-{date.today().isoformat()}.md`, and `make bench-main-job{' ARGS=--outer' if outer else ''}` "
-        + "repeats it."
+        + f"\n\nTF-IDF with logistic regression gets {tfidf} on the same rows. One run each, {date.today().isoformat()}; the "
+        + f"record is\n`benchmarks/{name}-{date.today().isoformat()}.md`, and "
+        + f"`make bench-main-job{' ARGS=--outer' if outer else ''}` repeats it."
     )
     write_record(name, "The main job inside stated budgets", body, headline)
 
