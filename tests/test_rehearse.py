@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import proxtune.rehearse
 from proxtune.batches import epoch_batches
 from proxtune.clock import Clock
 from proxtune.memory.govern import Governor
@@ -18,7 +19,7 @@ from proxtune.rehearse import read_embeddings, rehearse
 from proxtune.session import Session
 from proxtune.settle import smaller_plan
 from proxtune.tasks.classify import Encoded
-from proxtune.train import Training, train
+from proxtune.train import Training, governed_gradient_of, gradient_of, train
 
 PLAN = Plan("full", "fp32", 8, 4, 32, False, "adamw", 1e-3, 1.0, 6, 0)
 
@@ -136,3 +137,51 @@ def test_one_row_cannot_be_halved():
 
 def test_the_longest_row_is_met_in_the_second_batch(rows):
     assert int(np.argmax(rows.lengths)) in epoch_batches(rows.lengths, 8, 0, 0)[1]
+
+
+def test_a_plan_whose_kernels_fall_back_near_the_limit_is_refused(tiny_model, rows, monkeypatch):
+    """Without memory for its own kernels oneDNN computes many times slower, and says nothing."""
+    now, calls = [0.0], []
+
+    def gradient(model, data, few, plan, pad_id, governor):
+        calls.append(len(few))
+        now[0] += (1.0 if len(calls) < 3 else 60.0) * len(few)
+
+    monkeypatch.setattr(proxtune.rehearse, "governed_gradient_of", gradient)
+    monkeypatch.setattr(proxtune.rehearse, "update", lambda model, optimizer: None)
+    monkeypatch.setattr(proxtune.rehearse.time, "perf_counter", lambda: now[0])
+    found = rehearsal_of(tiny_model, PLAN, rows)
+    assert "times slower" in found.refused
+    assert len(calls) == 3
+
+
+def test_where_address_space_is_refused_the_gradient_is_computed_again(tiny_model, rows):
+    class Renewing(Governor):
+        left = 2
+
+        def renew(self) -> bool:
+            Renewing.left -= 1
+            return Renewing.left >= 0
+
+    model = METHODS["full"].prepare(
+        load_classifier(tiny_model, classifier_config(tiny_model, ["a", "b"], load_tokenizer(tiny_model), 32), 0), PLAN
+    )
+    forward, asked = model.forward, []
+
+    def refused_once(**inputs):
+        asked.append(len(inputs["input_ids"]))
+        if len(asked) == 2:
+            raise RuntimeError("could not create a primitive")
+        return forward(**inputs)
+
+    model.forward = refused_once
+    few, governor = np.arange(8), Renewing(None, ProcessMeter())
+    loss = governed_gradient_of(model, rows, few, PLAN, 0, governor)
+    found = [p.grad.clone() for p in model.parameters()]
+    model.zero_grad()
+    assert gradient_of(model, rows, few, PLAN, 0) == loss
+    assert all(np.array_equal(p.grad, kept) for p, kept in zip(model.parameters(), found, strict=True))
+    Renewing.left, asked[:] = 1, [1]
+    with pytest.raises(RuntimeError, match="primitive"):
+        governed_gradient_of(model, rows, few, PLAN, 0, governor)
+    assert all(p.grad is None for p in model.parameters())

@@ -9,6 +9,7 @@ from proxtune.budget import Budget
 from proxtune.clock import Clock
 from proxtune.memory.govern import Governor
 from proxtune.memory.meter import Phases, ProcessMeter
+from proxtune.memory.trace import ChildKilled
 from proxtune.plan import PHASES, plan_as_dict
 from proxtune.planner import choose
 from proxtune.recipe import Knobs, Recipe
@@ -126,3 +127,16 @@ def test_when_none_passes_the_refusal_names_the_least_that_would_do(rehearsals):
     assert len(said["table"]) >= len(before.fitting)
     assert after.infeasible.nearest.cost.peak_bytes == 1_050 * MB
     assert "--memory 1.05GB" in said["message"]
+
+
+def test_a_rehearsal_that_was_killed_is_a_refusal(rehearsals, monkeypatch):
+    def apart(session, work):
+        found = work()
+        if found["plan"]["method"] == "full":
+            raise ChildKilled("killed by SIGSEGV")
+        return found
+
+    monkeypatch.setattr(proxtune.settle, "apart", apart)
+    _, after, _ = settled()
+    assert after.plan.method != "full"
+    assert "rehearsed: killed by SIGSEGV" in {entry.reason for entry in after.refused}

@@ -19,15 +19,16 @@ from proxtune.batches import cut, epoch_batches, one_of_each_shape, padded, shap
 from proxtune.budget import format_bytes
 from proxtune.evaluate import first_look, logits_of
 from proxtune.memory.govern import Governor, is_refusal
-from proxtune.memory.meter import Meter
 from proxtune.methods import METHODS
 from proxtune.plan import Plan
 from proxtune.session import Session
 from proxtune.tasks.classify import Encoded, take
-from proxtune.train import gradient_of, make_optimizer, reason, update, warm_up
+from proxtune.train import governed_gradient_of, make_optimizer, reason, update, warm_up
 
 _MOST_SHAPES = 5  # the kernels of others are taken to grow as those of these did
 _TIMED_BATCHES = 2
+_FALLEN_BACK = 10  # times slower than the fastest batch, and
+_LONG_SECONDS = 2.0  # at that: oneDNN has no memory for its own kernels and computes without them
 _GROWTH = 1.02  # a heap that breaks up over many steps
 _GROWTH_BYTES = 6_000_000
 
@@ -69,7 +70,7 @@ def rehearse(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> 
         if optimizer is None:
             per_token, to_come = _pass_through(plan, model, train, pad_id, governor), 0
         else:
-            per_token, to_come = _run_through(plan, model, optimizer, train, pad_id, session.recipe.seed, meter)
+            per_token, to_come = _run_through(plan, model, optimizer, train, pad_id, session.recipe.seed, governor)
         peak = meter.peak()
         meter.give_back()
         meter.reset()
@@ -115,12 +116,12 @@ def read_embeddings(model: Any, *rows: Encoded) -> None:
 
 
 def _run_through(
-    plan: Plan, model: Any, optimizer: Any, train: Encoded, pad_id: int, seed: int, meter: Meter
+    plan: Plan, model: Any, optimizer: Any, train: Encoded, pad_id: int, seed: int, governor: Governor
 ) -> tuple[float, int]:
     """The first two batches, some micro-batches of each size, typical batches: seconds for each padded token of the last,
     and the bytes that kernels for the shapes not met here will take.
     """
-    order = epoch_batches(train.lengths, plan.batch, seed, 0)
+    meter, order = governor.meter, epoch_batches(train.lengths, plan.batch, seed, 0)
 
     def pieces_of(batches: list[np.ndarray]) -> list[np.ndarray]:
         limit = plan.micro_batch * plan.max_length
@@ -131,26 +132,36 @@ def _run_through(
     def shapes_of(pieces: list[np.ndarray]) -> set[tuple[int, int]]:
         return {shape_of(rows, train.lengths) for rows in pieces}
 
+    paces: list[float] = []  # seconds for each padded token, counted as `survey.padded_tokens` does
+
+    def gradient_of(rows: np.ndarray) -> None:
+        tokens, began = len(rows) * padded(int(train.lengths[rows].max())), time.perf_counter()
+        governed_gradient_of(model, train, rows, plan, pad_id, governor)
+        seconds = time.perf_counter() - began
+        paces.append(seconds / tokens)
+        if seconds > _LONG_SECONDS and paces[-1] > _FALLEN_BACK * min(paces):
+            raise MemoryError(f"near the limit its kernels are {paces[-1] / min(paces):.0f} times slower")
+
     first, timed = order[:2], order[2 : 2 + _TIMED_BATCHES] or order
     largest, *others = _spread(pieces_of(order))
     for rows in first:  # the second has the longest row
-        gradient_of(model, train, rows, plan, pad_id)
+        gradient_of(rows)
         update(model, optimizer)
     if shape_of(largest, train.lengths) not in shapes_of(pieces_of(first)):
-        gradient_of(model, train, largest, plan, pad_id)
+        gradient_of(largest)
     meter.give_back()
     held = meter.now()
     for rows in others:
-        gradient_of(model, train, rows, plan, pad_id)
+        gradient_of(rows)
     meter.give_back()
     # smaller micro-batches leave nothing behind but the kernels of their shapes
     new = shapes_of(others) - shapes_of(pieces_of(first))
     growth = max(0, meter.now() - held) // max(1, len(new))
     tokens, began = 0, time.perf_counter()
     for rows in timed:
-        gradient_of(model, train, rows, plan, pad_id)
+        gradient_of(rows)
         update(model, optimizer)
-        tokens += len(rows) * padded(int(train.lengths[rows].max()))  # as `survey.padded_tokens` counts
+        tokens += len(rows) * padded(int(train.lengths[rows].max()))
     per_token = (time.perf_counter() - began) / max(1, tokens)
     met = shapes_of([largest, *others, *pieces_of(first), *pieces_of(timed)])
     return per_token, growth * len(shapes_of(pieces_of(order)) - met)

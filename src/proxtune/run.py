@@ -26,6 +26,7 @@ from proxtune.stages import StageFailed, run_stage
 Record = dict[str, Any]
 Listen = Callable[[Record], None]
 _LEARN_TRIES = 3
+_SHORT_OF_MEMORY = ("SIGKILL", "SIGSEGV", "SIGBUS")  # the system's answer, and that of compilers which do not ask
 
 
 class Infeasible(PersonError):
@@ -221,12 +222,12 @@ def _learn(recipe: Recipe, folder: Path, started: float, journal: Journal) -> Re
             break
         except StageFailed as failure:
             memory = recipe.budget.memory
-            if "SIGKILL" not in str(failure) or memory is None or attempt == _LEARN_TRIES - 1:
+            if failure.killed_by not in _SHORT_OF_MEMORY or memory is None or attempt == _LEARN_TRIES - 1:
                 raise
             smaller = round(0.9 * memory)
             step = {
                 "kind": "step_down", "at_step": 0, "seconds": round(time.monotonic() - started, 2),
-                "from": f"{memory} bytes", "to": f"{smaller} bytes", "why": "the system killed the process",
+                "from": f"{memory} bytes", "to": f"{smaller} bytes", "why": f"the process was killed by {failure.killed_by}",
             }  # fmt: skip
             killed.append(step)
             journal.say(step)

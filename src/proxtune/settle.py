@@ -70,7 +70,7 @@ def settle(choice: Choice, survey: Survey, session: Session) -> Choice:
         plan: Plan | None = candidate
         changes: list[tuple[str, str, str, float]] = []
         while plan is not None:
-            found = apart(session, partial(_rehearse, plan, session))
+            found = _rehearsed(plan, session)
             session.emit(
                 {
                     "kind": "rehearsal", "plan": plan.name, "allocator": plan.allocator, "refused": found["refused"],
@@ -132,6 +132,16 @@ def _with_measured_costs(found: Record, survey: Survey, session: Session) -> Pla
             f"--time is too short: {elapsed:.0f} s went into planning and nothing is left to learn; give more"
         )
     return settled
+
+
+def _rehearsed(plan: Plan, session: Session) -> Record:
+    """A rehearsal apart from this process; one that was killed is a refusal."""
+    from proxtune.memory.trace import ChildKilled
+
+    try:
+        return apart(session, partial(_rehearse, plan, session))
+    except ChildKilled as error:
+        return {"refused": str(error), "memory_bytes": {"load": 0}, "terms": {}}
 
 
 def _rehearse(plan: Plan, session: Session) -> Record:

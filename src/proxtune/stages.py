@@ -30,7 +30,11 @@ _STATUS = {"done": 0, "person": 2, "interrupted": 130}  # by outcome; a fault is
 
 
 class StageFailed(Exception):
-    """A stage died of a fault of ours, or was killed; the message has its last words. Exit code 1."""
+    """A stage died of a fault of ours, or was killed by a signal; the message has its last words. Exit code 1."""
+
+    def __init__(self, message: str, killed_by: str | None = None) -> None:
+        super().__init__(message)
+        self.killed_by = killed_by
 
 
 def run_stage(name: str, job: Record, listen: Callable[[Record], None] | None = None) -> Record:
@@ -77,10 +81,11 @@ def run_stage(name: str, job: Record, listen: Callable[[Record], None] | None = 
 
 def _outcome(name: str, status: int, end: Record | None, words: str) -> Record:
     if end is None:
-        how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+        killed_by = signal.Signals(-status).name if status < 0 else None
+        how = f"was killed by {killed_by}" if killed_by else f"ended with status {status}"
         if status == -signal.SIGKILL:
             how += " (the system may be out of memory)"
-        raise StageFailed(f"the stage {name!r} {how}\n{words[-_LAST_WORDS:]}".rstrip())
+        raise StageFailed(f"the stage {name!r} {how}\n{words[-_LAST_WORDS:]}".rstrip(), killed_by)
     if end["outcome"] == "person":
         raise PersonError(end["message"])
     if end["outcome"] == "interrupted":

@@ -65,6 +65,25 @@ def gradient_of(model: Any, data: Encoded, rows: np.ndarray, plan: Plan, pad_id:
     return total
 
 
+def governed_gradient_of(
+    model: Any, data: Encoded, rows: np.ndarray, plan: Plan, pad_id: int, governor: Governor
+) -> float:
+    """`gradient_of` under the limit, which is set anew where address space and not memory has run out.
+
+    Raises what a refused allocation raises (`is_refusal`); the parameters have no gradient then.
+    """
+    governor.renew()
+    while True:
+        try:
+            return gradient_of(model, data, rows, plan, pad_id)
+        except (RuntimeError, MemoryError) as error:
+            if not is_refusal(error):
+                raise
+            model.zero_grad(set_to_none=True)
+            if not governor.renew():
+                raise
+
+
 def warm_up(model: Any, data: Encoded, plan: Plan, pad_id: int, phases: Phases) -> None:
     """Compute the shortest row's gradient and throw it away, so that the kernels' code (90 MB of it) is in memory."""
     model.train()
@@ -125,7 +144,7 @@ def train(plan: Plan, training: Training) -> Iterator[Record]:
             group["lr"] = rate * schedule(step, steps)
         model.train()
         try:
-            plan, loss, changes = _governed_gradient(plan, training, rows, step)
+            plan, loss, changes = _gradient_in_bites(plan, training, rows, step)
         except MemoryError:
             if step == 0:
                 raise
@@ -201,11 +220,10 @@ def _steps_in_time(step: int, steps: int, step_seconds: float, judging_seconds: 
     return steps if possible >= steps or (possible > 0.97 * steps and done < 0.9) else max(step, possible)
 
 
-def _governed_gradient(plan: Plan, training: Training, rows: np.ndarray, step: int) -> tuple[Plan, float, list[Record]]:
-    """`gradient_of` under the governor: the same batch again in smaller bites when memory is refused or nearly so."""
+def _gradient_in_bites(plan: Plan, training: Training, rows: np.ndarray, step: int) -> tuple[Plan, float, list[Record]]:
+    """The gradient of a batch; the same batch again in smaller bites when memory is refused or nearly so."""
     changes: list[Record] = []
     governor, meter = training.governor, training.phases.meter
-    governor.renew()
     if governor.is_crowded():
         meter.give_back()
         if governor.is_crowded() and plan.micro_batch > 1:
@@ -215,14 +233,12 @@ def _governed_gradient(plan: Plan, training: Training, rows: np.ndarray, step: i
             plan = halved
     while True:
         try:
-            return plan, gradient_of(training.model, training.train, rows, plan, training.pad_id), changes
+            loss = governed_gradient_of(training.model, training.train, rows, plan, training.pad_id, governor)
+            return plan, loss, changes
         except (RuntimeError, MemoryError) as error:
             if not is_refusal(error):
                 raise
             why = reason(error)
-        training.model.zero_grad(set_to_none=True)
-        if governor.renew():  # address space was refused, not memory: the same again
-            continue
         meter.give_back()
         smaller = step_down(plan, training.model)
         if smaller is None:

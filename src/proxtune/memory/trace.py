@@ -94,11 +94,15 @@ def trace_step(model: Any, rows: int, length: int, dtype: str, train: bool, coun
     return Traced(watch.peak, forward_flops, float(flops.get_total_flops()) if flops else 0.0)
 
 
+class ChildKilled(RuntimeError):
+    """A signal ended the forked child. Short of memory, oneDNN's compiler crashes now and then instead of refusing."""
+
+
 def in_forked_child(work: Callable[[], Any]) -> Any:
     """The JSON-able result of `work()`, run in a forked child so that what it imports and allocates goes with it.
 
     The caller must not have run a parallel kernel yet: OpenMP's threads do not survive a fork.
-    Raises RuntimeError with the child's own words when it fails.
+    Raises RuntimeError with the child's own words when it fails, ChildKilled when a signal ended it.
     """
     read_end, write_end = os.pipe()
     gc.collect()
@@ -123,7 +127,13 @@ def in_forked_child(work: Callable[[], Any]) -> Any:
     with os.fdopen(read_end, encoding="utf-8") as pipe:
         text = pipe.read()
     _, status = os.waitpid(pid, 0)
-    answer = json.loads(text) if text else {"error": f"the tracing process ended with status {status} without a word"}
+    if os.WIFSIGNALED(status):
+        raise ChildKilled(f"killed by {signal.Signals(os.WTERMSIG(status)).name}")
+    answer = (
+        json.loads(text)
+        if text
+        else {"error": f"it ended with status {os.waitstatus_to_exitcode(status)} without a word"}
+    )
     if "error" in answer:
-        raise RuntimeError(f"tracing failed: {answer['error']}")
+        raise RuntimeError(f"the forked child failed: {answer['error']}")
     return answer["result"]

@@ -1,0 +1,64 @@
+"""The supervisor: a stage that was killed for want of memory is begun again with less, and one that failed is not."""
+
+import pytest
+
+import proxtune.run
+from proxtune.budget import Budget
+from proxtune.recipe import Recipe, read_recipe, write_recipe
+from proxtune.run import Journal
+from proxtune.stages import StageFailed
+
+LEARNED = {"status": "done", "step_downs": [{"kind": "step_down", "why": "close to the budget"}]}
+
+
+@pytest.fixture
+def stages(monkeypatch):
+    """What the stage `learn` does at each try, and the memory budget that each try saw."""
+    outcomes, budgets = [], []
+
+    def run_stage(name, job, listen=None):
+        budgets.append(read_recipe(proxtune.run.Path(job["folder"]) / "recipe.toml").budget.memory)
+        outcome = outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return dict(outcome)
+
+    monkeypatch.setattr(proxtune.run, "run_stage", run_stage)
+    return outcomes, budgets
+
+
+def learn(folder, memory="1GB"):
+    recipe = Recipe(data="reviews.csv", out=str(folder), budget=Budget(memory=memory))
+    write_recipe(recipe, folder / "recipe.toml")
+    said = []
+    with Journal(folder / "metrics.jsonl", said.append) as journal:
+        return proxtune.run._learn(recipe, folder, 0.0, journal), said
+
+
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGSEGV", "SIGBUS"])
+def test_a_killed_stage_begins_again_with_nine_tenths_of_the_memory(stages, tmp_path, how):
+    stages[0][:] = [StageFailed(f"the stage 'learn' was killed by {how}", how), LEARNED]
+    learned, said = learn(tmp_path)
+    assert stages[1] == [10**9, 9 * 10**8]
+    first, second = learned["step_downs"]
+    assert (first["from"], first["to"]) == ("1000000000 bytes", "900000000 bytes")
+    assert how in first["why"]
+    assert second["why"] == "close to the budget"
+    assert first in said
+
+
+def test_after_three_tries_the_failure_is_told(stages, tmp_path):
+    stages[0][:] = [StageFailed("killed", "SIGKILL")] * 3
+    with pytest.raises(StageFailed):
+        learn(tmp_path)
+    assert stages[1] == [10**9, 9 * 10**8, 81 * 10**7]
+
+
+@pytest.mark.parametrize(
+    ("failure", "memory"), [(StageFailed("a fault of ours"), "1GB"), (StageFailed("killed", "SIGSEGV"), None)]
+)
+def test_a_fault_is_not_tried_again(stages, tmp_path, failure, memory):
+    stages[0][:] = [failure, LEARNED]
+    with pytest.raises(StageFailed):
+        learn(tmp_path, memory)
+    assert len(stages[1]) == 1
