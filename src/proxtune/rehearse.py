@@ -25,7 +25,7 @@ from proxtune.session import Session
 from proxtune.tasks.classify import Encoded, take
 from proxtune.train import governed_gradient_of, make_optimizer, reason, update, warm_up
 
-_MOST_SHAPES = 5  # the kernels of others are taken to grow as those of these did
+_MOST_SHAPES, _JUDGED_SHAPES = 5, 3  # the kernels of others are taken to grow as those of these did
 _TIMED_BATCHES = 2
 _FALLEN_BACK = 10  # times slower than the fastest batch, and
 _LONG_SECONDS = 2.0  # at that: oneDNN has no memory for its own kernels and computes without them
@@ -74,7 +74,7 @@ def rehearse(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> 
         peak = meter.peak()
         meter.give_back()
         meter.reset()
-        for rows in _spread(one_of_each_shape(sorted_batches(held.lengths, limit), held.lengths))[::-1]:
+        for rows in _spread(one_of_each_shape(sorted_batches(held.lengths, limit), held.lengths), _JUDGED_SHAPES)[::-1]:
             logits_of(model, take(held, rows), pad_id, plan.dtype, limit, governor)
         judging = meter.peak()
     except (RuntimeError, MemoryError) as error:
@@ -143,7 +143,7 @@ def _run_through(
             raise MemoryError(f"near the limit its kernels are {paces[-1] / min(paces):.0f} times slower")
 
     first, timed = order[:2], order[2 : 2 + _TIMED_BATCHES] or order
-    largest, *others = _spread(pieces_of(order))
+    largest, *others = _spread(pieces_of(order), _MOST_SHAPES)
     for rows in first:  # the second has the longest row
         gradient_of(rows)
         update(model, optimizer)
@@ -179,9 +179,9 @@ def _pass_through(plan: Plan, model: Any, train: Encoded, pad_id: int, governor:
     return (time.perf_counter() - began) / max(1, tokens)
 
 
-def _spread(pieces: list[np.ndarray]) -> list[np.ndarray]:
-    """At most five of them, from the largest to the smallest."""
-    chosen = np.unique(np.linspace(0, len(pieces) - 1, min(len(pieces), _MOST_SHAPES)).round().astype(int))
+def _spread(pieces: list[np.ndarray], most: int) -> list[np.ndarray]:
+    """At most so many of them, from the largest to the smallest."""
+    chosen = np.unique(np.linspace(0, len(pieces) - 1, min(len(pieces), most)).round().astype(int))
     return [pieces[i] for i in chosen]
 
 

@@ -67,12 +67,19 @@ def find_out(session: Session, gradients: bool) -> Record:
     found out apart from the others, so that no more than one of them is in memory at a time.
     """
     dtype, method = session.recipe.knobs.dtype, session.recipe.method
-    dtypes = [dtype] if dtype else ["bf16", "fp32"] if bf16_pays(session.device) else ["fp32"]
+    dtypes = [dtype] if dtype else _dtypes(session)
     found = apart(session, partial(_forward, session, dtypes, gradients))
     families = {"auto": ["layers", "lora"], "lora": ["lora"], "probe": []}.get(method, ["layers"])
     for family in families if gradients else []:
         found["traces"] |= apart(session, partial(_trace_family, session, family, dtypes))
     return found
+
+
+def _dtypes(session: Session) -> list[str]:
+    """Those that may be best: bf16 where it pays, which takes more memory for its kernels; so fp32 too where memory is short."""
+    if not bf16_pays(session.device):
+        return ["fp32"]
+    return ["bf16"] if session.recipe.budget.memory is None else ["bf16", "fp32"]
 
 
 def _forward(session: Session, dtypes: list[str], measure_pulse: bool) -> Record:
@@ -91,7 +98,8 @@ def _forward(session: Session, dtypes: list[str], measure_pulse: bool) -> Record
 def _trace_family(session: Session, family: str, dtypes: list[str]) -> Record:
     """Traces of a training step, with checkpointing and without."""
     task = session.task
-    set_allocator("tight")  # live bytes are counted, not those of the heap: it need not grow
+    if session.recipe.budget.memory is not None:
+        set_allocator("tight")  # live bytes are counted, not those of the heap: it need not grow
     model = _prepared(_fresh(session), family, task.max_length).to(session.device)
     traces = _traces(model, family, dtypes, task.max_length, train=True)
     if can_checkpoint(model):
