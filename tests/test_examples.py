@@ -40,3 +40,9 @@ def test_the_classifier_stands_in_a_pipeline(tmp_path):
     assert "TextClassifier: accuracy " in said
     assert "TF-IDF: accuracy " in said
     assert (tmp_path / "run" / "report.html").is_file()
+
+
+def test_the_pictures_of_nno_are_drawn(tmp_path):
+    said = run_example("nno_in_two_dimensions", "example.STEPS = 20", str(tmp_path))
+    assert said.startswith("wrote nno-step.svg and nno-paths.svg")
+    assert all((tmp_path / name).read_text().lstrip().startswith("<?xml") for name in ("nno-step.svg", "nno-paths.svg"))

@@ -1,4 +1,4 @@
-"""Fine-tune a text classifier inside the memory and the time you have."""
+"""Fine-tune a text classifier inside the memory and the time you have; and NNO, an optimizer that only looks around."""
 
 from __future__ import annotations
 
@@ -9,16 +9,21 @@ if TYPE_CHECKING:
     from proxtune.budget import Budget
     from proxtune.errors import PersonError
     from proxtune.estimator import TextClassifier
+    from proxtune.optim.nno import NNO, replay
+    from proxtune.optim.points import Points
     from proxtune.run import Run, tune
 
 __version__ = "0.1.0"
-__all__ = ["Budget", "PersonError", "Run", "TextClassifier", "__version__", "tune"]
+__all__ = ["NNO", "Budget", "PersonError", "Points", "Run", "TextClassifier", "__version__", "replay", "tune"]
 
 _HOME = {
     "Budget": "proxtune.budget",
+    "NNO": "proxtune.optim.nno",
     "PersonError": "proxtune.errors",
+    "Points": "proxtune.optim.points",
     "Run": "proxtune.run",
     "TextClassifier": "proxtune.estimator",
+    "replay": "proxtune.optim.nno",
     "tune": "proxtune.run",
 }
 

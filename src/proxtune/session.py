@@ -13,11 +13,12 @@ from proxtune.memory.govern import Governor
 from proxtune.memory.lean import import_lean
 from proxtune.memory.meter import CudaMeter, Meter, Phases, ProcessMeter
 from proxtune.methods import METHODS
-from proxtune.models import ModelSource, enable_checkpointing, find_model, import_architecture, load_classifier
+from proxtune.models import ModelSource, enable_checkpointing, find_model, head_of, import_architecture, load_classifier
 from proxtune.plan import Plan
 from proxtune.recipe import Recipe
 from proxtune.rows import read_split_of
 from proxtune.task import Task, describe_data, read_task
+from proxtune.tasks.prompt import begin_with_words, word_rows
 
 Record = dict[str, Any]
 Emit = Callable[[Record], None]
@@ -75,6 +76,9 @@ def prepared(plan: Plan, session: Session) -> Any:
     """The pretrained model with the plan's method and knobs applied, on the session's device."""
     set_allocator(plan.allocator)
     plain = load_classifier(session.source.folder, session.task.config, session.recipe.seed)
+    task = session.task
+    if task.prompt is not None:
+        begin_with_words(head_of(plain)[1], word_rows(plain, session.source.folder, task.tokenizer, task.prompt))
     model = METHODS[plan.method].prepare(plain, plan)
     if plan.checkpointing:
         enable_checkpointing(model)

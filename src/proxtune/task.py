@@ -12,6 +12,7 @@ from proxtune.models import classifier_config, load_tokenizer
 from proxtune.recipe import Recipe
 from proxtune.tasks.classify import Encoded, encode, longest_allowed
 from proxtune.tasks.labels import sorted_labels
+from proxtune.tasks.prompt import Prompt, ask_after, prompt_for, speaks
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class Task:
     train: Encoded
     held: Encoded
     max_length: int
+    prompt: Prompt | None = None  # of a decoder
 
     @property
     def pad_id(self) -> int:
@@ -36,12 +38,16 @@ def read_task(recipe: Recipe, split: Split, folder: Path) -> Task:
     """Examples → token ids, with the sequence length that these texts need."""
     labels = sorted_labels(split.train)
     tokenizer = load_tokenizer(folder)
-    allowed = length_allowed(recipe, tokenizer, classifier_config(folder, labels, tokenizer, 512))
+    config = classifier_config(folder, labels, tokenizer, 512)
+    prompt = prompt_for(labels) if speaks(config) else None
+    if prompt is not None:
+        ask_after(tokenizer, prompt)
+    allowed = length_allowed(recipe, tokenizer, config)
     train_rows = encode(split.train, labels, tokenizer, allowed)
     held_rows = encode(split.validation, labels, tokenizer, allowed)
     longest = padded(int(max(train_rows.lengths.max(), held_rows.lengths.max())))
     config = classifier_config(folder, labels, tokenizer, longest)
-    return Task(split, labels, tokenizer, config, train_rows, held_rows, min(longest, allowed))
+    return Task(split, labels, tokenizer, config, train_rows, held_rows, min(longest, allowed), prompt)
 
 
 def length_allowed(recipe: Recipe, tokenizer: Any, config: Any) -> int:
@@ -55,6 +61,10 @@ def length_allowed(recipe: Recipe, tokenizer: Any, config: Any) -> int:
 def describe_data(task: Task) -> dict[str, Any]:
     """What a result says of the rows."""
     notes = [*task.split.train.notes, task.split.note]
+    if task.prompt is not None:
+        notes.append(
+            f"each text is followed by {task.prompt.question!r}; the labels' words are {list(task.prompt.words)}"
+        )
     truncated = task.train.truncated + task.held.truncated
     if truncated:
         notes.append(f"{truncated} texts were longer than {task.max_length} tokens and were cut there")

@@ -57,7 +57,8 @@ def encode(examples: Examples, labels: list[str], tokenizer: Any, max_length: in
             ids.append(np.asarray(row if row else [tokenizer.pad_token_id or 0], dtype=np.int32))
     truncated = sum(len(row) > max_length for row in ids)
     if truncated:
-        ids = [row if len(row) <= max_length else _cut(row, max_length, tokenizer) for row in ids]
+        closing = _closing(tokenizer)
+        ids = [row if len(row) <= max_length else _cut(row, max_length, closing) for row in ids]
     starts = np.zeros(len(ids) + 1, dtype=np.int64)
     np.cumsum([len(row) for row in ids], out=starts[1:])
     flat = np.concatenate(ids) if ids else np.zeros(0, dtype=np.int32)
@@ -82,9 +83,18 @@ def take(data: Encoded, rows: np.ndarray) -> Encoded:
     return Encoded(np.concatenate(pieces), starts, data.labels[rows] if len(data.labels) else data.labels, 0)
 
 
-def _cut(row: np.ndarray, max_length: int, tokenizer: Any) -> np.ndarray:
-    """Keep the beginning, and the closing special token ([SEP]) where the row ends in one."""
+def _closing(tokenizer: Any) -> list[int]:
+    """What the tokenizer puts at the end of every text: [SEP], a question, or nothing."""
+    none, one = (tokenizer(text, add_special_tokens=True)["input_ids"] for text in ("", "a"))
+    closing: list[int] = []
+    while len(closing) < len(none) and len(closing) < len(one) and none[-1 - len(closing)] == one[-1 - len(closing)]:
+        closing.insert(0, none[-1 - len(closing)])
+    return closing
+
+
+def _cut(row: np.ndarray, max_length: int, closing: list[int]) -> np.ndarray:
+    """Keep the beginning of a text, and what closes every text."""
     kept = row[:max_length].copy()
-    if int(row[-1]) in set(tokenizer.all_special_ids):
-        kept[-1] = row[-1]
+    if closing:
+        kept[-len(closing) :] = closing[-max_length:]
     return kept

@@ -1,0 +1,1 @@
+"""Optimizers that look around: NNO and what it is made of."""

