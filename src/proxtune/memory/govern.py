@@ -19,6 +19,7 @@ _REFUSALS = (
     "failed to allocate",
 )
 _NEAR_BYTES = 32_000_000  # of address space; a step's new kernels take less
+_GAIN_BYTES = 8_000_000  # a limit is not set anew for less
 
 
 def is_refusal(error: BaseException) -> bool:
@@ -68,7 +69,7 @@ class Governor:
         if room is None or spare is None:
             return False
         self._most_bytes = max(self._most_bytes, self.meter.peak())
-        if spare >= _NEAR_BYTES or room - self._most_bytes - spare < _NEAR_BYTES:
+        if spare >= _NEAR_BYTES or room - self._most_bytes - spare < _GAIN_BYTES:
             return False
         self.meter.limit(room - (self._most_bytes - self.meter.now()))
         return True
