@@ -9,10 +9,12 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import numpy as np
 import pytest
 from hypothesis import settings
 
 from proxtune.samples import movies_path
+from proxtune.tasks.classify import Encoded
 
 # A loaded machine is slow now and then: that is no bug of the code under test.
 settings.register_profile("here", deadline=None)
@@ -108,3 +110,12 @@ def _tokenizer(texts: list[str], encoder: bool):
         words.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
         names |= {"cls_token": "[CLS]", "sep_token": "[SEP]"}
     return PreTrainedTokenizerFast(tokenizer_object=words, model_max_length=64, **names)
+
+
+@pytest.fixture
+def rows() -> Encoded:
+    """48 rows of 3 to 32 tokens that every tiny model knows, of two classes."""
+    random = np.random.default_rng(0)
+    lengths = random.integers(3, 33, 48)
+    ids = random.integers(10, 90, int(lengths.sum())).astype(np.int32)
+    return Encoded(ids, np.concatenate([[0], np.cumsum(lengths)]), np.arange(48) % 2, 0)

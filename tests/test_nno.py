@@ -198,7 +198,13 @@ def test_a_loss_that_is_not_finite_leaves_the_weights_and_too_many_end_it_with_a
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [({"neighbours": 1}, "2 or more"), ({"rule": "best"}, "estimate or greedy"), ({"at_a_time": 0}, "1 or more")],
+    [
+        ({"neighbours": 1}, "2 or more"),
+        ({"rule": "best"}, "estimate or greedy"),
+        ({"at_a_time": 0}, "1 or more"),
+        ({"spread": 0.0}, "above zero"),
+        ({"rate": math.nan}, "above zero"),
+    ],
 )
 def test_numbers_that_make_no_sense_are_refused(options, said):
     with pytest.raises(ValueError, match=said):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from proxtune.optim.neighbours import Point, View, directions, neighbour, seen_from
+from proxtune.optim.neighbours import Point, View, directions, seen_from
 from proxtune.optim.sites import SCALE, sites_of, weights_of
 from proxtune.optim.update import UNIT, apply_update, coefficients, combined
 
@@ -61,7 +61,8 @@ def agree(model, forward, batch, atol):
     sites = sites_of(model)
     ways = directions(sites, SEED, STEP, K)
     mixed = Point(ways, torch.tensor([0.02, -0.04, 0.03]))
-    view = View(ways, 0.05, 0, K, (None, mixed, neighbour(ways, 1, 0.05)))
+    second = Point(ways, torch.tensor([0.0, 0.05, 0.0]))
+    view = View(ways, 0.05, 0, K, (None, mixed, second))
     with torch.inference_mode(), seen_from(sites, view):
         found = forward(model, batch.repeat(K + 3, *[1] * (batch.dim() - 1))).chunk(K + 3)
     with torch.inference_mode():
@@ -223,7 +224,10 @@ def test_the_estimate_is_unbiased_on_a_quadratic():
     layer = torch.nn.Linear(6, 5, bias=False).double()
     x, y = torch.randn(40, 6).double(), torch.randn(40, 5).double()
     weight = layer.weight.detach().clone()
-    loss = lambda w: ((x @ w.T - y) ** 2).mean()  # noqa: E731
+
+    def loss(w):
+        return ((x @ w.T - y) ** 2).mean()
+
     weight.requires_grad_()
     loss(weight).backward()
     sites = sites_of(layer.float())

@@ -18,7 +18,6 @@ from proxtune.recipe import Recipe
 from proxtune.rehearse import read_embeddings, rehearse
 from proxtune.session import Session
 from proxtune.settle import smaller_plan
-from proxtune.tasks.classify import Encoded
 from proxtune.train import Training, governed_gradient_of, gradient_of, train
 
 PLAN = Plan("full", "fp32", 8, 4, 32, False, "adamw", 1e-3, 1.0, 6, 0)
@@ -42,14 +41,6 @@ class StatedMeter:
 
     def spare(self) -> int | None:
         return None
-
-
-@pytest.fixture
-def rows() -> Encoded:
-    random = np.random.default_rng(0)
-    lengths = random.integers(3, 33, 48)
-    ids = random.integers(10, 90, int(lengths.sum())).astype(np.int32)
-    return Encoded(ids, np.concatenate([[0], np.cumsum(lengths)]), np.arange(48) % 2, 0)
 
 
 def rehearsal_of(folder, plan, rows, memory=None, meter=None):

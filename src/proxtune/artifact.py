@@ -34,7 +34,7 @@ def return_to_best(model: Any, folder: Path) -> None:
 
     parameters = dict(model.named_parameters())
     with safe_open(str(folder / _BEST), framework="pt") as snapshot, torch.no_grad():
-        for name in snapshot.keys():  # noqa: SIM118  (a safetensors handle is not a mapping)
+        for name in sorted(snapshot.keys()):
             parameters[name].copy_(snapshot.get_tensor(name))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from proxtune.artifact import save_model
-from proxtune.evaluate import logits_at_last, probabilities, score
+from proxtune.evaluate import first_look, logits_at_last, probabilities, score
 from proxtune.examples import Examples
 from proxtune.plan import Plan
 from proxtune.scores import confusion
@@ -22,6 +22,7 @@ def judge_and_save(session: Session, plan: Plan, model: Any) -> Record:
     task, phases, governor = session.task, session.phases, session.governor
     session.announce("evaluate")
     phases.enter("evaluate")
+    first_look(model, task.held, task.pad_id, "fp32", governor)  # its kernels may be new to this process
     governor.hold()
     logits = logits_at_last(model, task.held, task.pad_id, "fp32", plan.micro_batch * plan.max_length, governor)
     governor.release()  # a file cannot be written in smaller bites

@@ -19,7 +19,7 @@ _REFUSALS = (
     "failed to allocate",
 )
 _NEAR_BYTES = 32_000_000  # of address space; a step's new kernels take less
-_GAIN_BYTES = 8_000_000  # a limit is not set anew for less
+_GAIN_BYTES = 16_000_000  # a limit is not set anew for less; more than a meter keeps back, or renewing would never end
 
 
 def is_refusal(error: BaseException) -> bool:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from proxtune.optim.bits import signs
@@ -165,10 +164,3 @@ _KINDS = {
     SCALE: _Kind(_scale, _scale_point),
     SHIFT: _Kind(_shift, _shift_point),
 }
-
-
-def neighbour(ways: Directions, k: int, spread: float) -> Point:
-    """Neighbour k as a point."""
-    lengths = torch.zeros(ways.neighbours)
-    lengths[k] = spread
-    return Point(ways, lengths)

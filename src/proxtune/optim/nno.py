@@ -59,6 +59,9 @@ class NNO:
             raise ValueError(f"unknown rule {rule!r}; choose estimate or greedy")
         if at_a_time is not None and at_a_time < 1:
             raise ValueError(f"at_a_time={at_a_time}: give 1 or more")
+        for name, size in (("spread", spread), ("rate", rate)):
+            if size is not None and not (size > 0 and math.isfinite(size)):
+                raise ValueError(f"{name}={size}: give a number above zero, or none, and it tunes itself")
         self.sites = sites_of(model)
         self.neighbours, self.rule, self.seed, self.at_a_time = neighbours, rule, seed, at_a_time
         self.sizes = Sizes.begin(spread or first_spread(self.sites), rate, neighbours, tune_spread=spread is None)

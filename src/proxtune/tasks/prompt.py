@@ -40,9 +40,7 @@ def ask_after(tokenizer: Any, prompt: Prompt) -> None:
 
     ids = tokenizer(prompt.question, add_special_tokens=False)["input_ids"]
     question = {"id": _NAME, "ids": ids, "tokens": tokenizer.convert_ids_to_tokens(ids)}
-    ask = TemplateProcessing(
-        single=f"$A:0 {_NAME}:0", pair=f"$A:0 $B:0 {_NAME}:0", special_tokens=[question]
-    )  # fmt: skip
+    ask = TemplateProcessing(single=f"$A:0 {_NAME}:0", pair=f"$A:0 $B:0 {_NAME}:0", special_tokens=[question])
     backend = tokenizer.backend_tokenizer
     backend.post_processor = ask if backend.post_processor is None else Sequence([backend.post_processor, ask])
 
@@ -72,7 +70,7 @@ def _output_rows(model: Any, folder: Path, ids: list[int]) -> Any:
 
     for file in sorted(folder.glob("*.safetensors")):
         with safe_open(str(file), framework="pt") as weights:
-            if "lm_head.weight" in weights.keys():  # noqa: SIM118  (a safetensors handle is not a mapping)
+            if "lm_head.weight" in set(weights.keys()):
                 table = weights.get_slice("lm_head.weight")
                 return torch.cat([table[row : row + 1] for row in ids])
     return model.get_input_embeddings().weight.detach()[ids]
