@@ -8,6 +8,7 @@ SURVEY = Survey(
     supervisor_bytes=50 * MB, libraries_bytes=280 * MB, import_peak_bytes=320 * MB, weights_bytes=91 * MB,
     parameters=22_700_000, embedding_parameters=11_900_000, block_parameters=10_600_000, linear_parameters=10_600_000,
     width=384, blocks=6, rows=4000, validation_rows=400, epoch_tokens=160_000, validation_tokens=16_000, max_length=64,
+    code_bytes=75 * MB,
     traces={
         "forward/fp32": Trace(1 * MB, 1 * MB, 25e6, 25e6),
         "layers/fp32": Trace(2 * MB, 8 * MB, 25e6, 75e6),

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -180,6 +181,23 @@ def test_a_refusal_in_a_process_of_its_own(tmp_path, tiny_model):
     done = proxtune_in_a_process("train", "none.csv", "--out", "run", "--model", str(tiny_model), cwd=tmp_path)
     assert_refused(done.returncode, done.stderr, "none.csv", "no such file")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["auto", "layers"])
+def test_the_least_memory_that_a_refusal_names_holds_once_rehearsed(tmp_path, tiny_model, method):
+    data = tmp_path / "reviews.csv"
+    data.write_text(GOOD)
+    memory = "150MB"
+    for _ in range(3):  # a budget that the imports alone pass names a method that only looks, the next the method
+        words = ("plan", str(data), "--model", str(tiny_model), "--method", method, "--memory", memory)
+        done = proxtune_in_a_process(*words)
+        if done.returncode == 0:
+            break
+        named = re.search(r"the least that would do is --memory (\S+) with", done.stderr)
+        assert named is not None, done.stderr
+        memory = named[1]
+    assert done.returncode == 0, done.stderr
 
 
 def test_help_is_quick_and_does_not_import_torch():

@@ -197,7 +197,7 @@ def test_when_no_rehearsal_passes_every_candidate_is_refused_and_the_least_need_
     assert found.fitting == []
     assert len(found.refused) == len(choice.fitting) + len(choice.refused)
     assert found.infeasible.shortfall_bytes == 100_000_000
-    for word in ("1.00 GB", tried.name, "1.10GB"):
+    for word in ("1.00 GB", tried.name, "1.11GB"):
         assert word in found.infeasible.message
 
 

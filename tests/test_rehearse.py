@@ -9,13 +9,14 @@ import pytest
 import proxtune.rehearse
 from proxtune.batches import epoch_batches
 from proxtune.clock import Clock
+from proxtune.evaluate import read_embeddings
 from proxtune.memory.govern import Governor
 from proxtune.memory.meter import Phases, ProcessMeter
 from proxtune.methods import METHODS
 from proxtune.models import classifier_config, load_classifier, load_tokenizer
 from proxtune.plan import PHASES, Plan
 from proxtune.recipe import Recipe
-from proxtune.rehearse import read_embeddings, rehearse
+from proxtune.rehearse import rehearse
 from proxtune.session import Session
 from proxtune.settle import smaller_plan
 from proxtune.train import Training, governed_gradient_of, gradient_of, train

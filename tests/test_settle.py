@@ -126,7 +126,7 @@ def test_when_none_passes_the_refusal_names_the_least_that_would_do(rehearsals):
     assert said["shortfall_bytes"] > 0
     assert len(said["table"]) >= len(before.fitting)
     assert after.infeasible.nearest.cost.peak_bytes == 1_050 * MB
-    assert "--memory 1.05GB" in said["message"]
+    assert "--memory 1.06GB" in said["message"]
 
 
 def test_a_rehearsal_that_was_killed_is_a_refusal(rehearsals, monkeypatch):

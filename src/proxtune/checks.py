@@ -168,7 +168,7 @@ def _survey(model: Any, model_folder: Path) -> Survey:
     return Survey(
         **facts, supervisor_bytes=0, libraries_bytes=0, import_peak_bytes=0, weights_bytes=4 * facts["parameters"],
         rows=_ROWS, validation_rows=_ROWS, epoch_tokens=_ROWS * _LENGTH, validation_tokens=_ROWS * _LENGTH,
-        max_length=_LENGTH,
+        max_length=_LENGTH, code_bytes=0,
     )  # fmt: skip
 
 

@@ -11,10 +11,14 @@ _ADAM_BYTES, _ADAFACTOR_BYTES = 8, 0.2  # optimizer state for each trained fp32 
 # Before a rehearsal has measured them. Seen with MiniLM on two cores (docs/memory.md); a plan is settled by measurement.
 _SLACK = {"fast": 1.6, "tight": 1.05}  # footprint over live bytes for each allocator (memory/allocator.py)
 _ADAPTER_SLACK = 1.6  # more of it under lora: small tensors between large ones
-_KERNEL_BYTES = {"fp32": 75_000_000, "bf16": 185_000_000}  # code and scratch; bf16: oneDNN's kernels, one a shape
-_FORWARD_KERNEL_BYTES = {"fp32": 80_000_000, "bf16": 120_000_000}
-_JUDGING_BYTES = 60_000_000  # what a heap that has trained does not give back
+# Code, kernels and scratch beyond what one look in fp32 brings in; in bf16 oneDNN keeps kernels for each shape.
+_KERNEL_BYTES = {"fp32": 35_000_000, "bf16": 140_000_000}
+_FORWARD_KERNEL_BYTES = {"fp32": 8_000_000, "bf16": 40_000_000}
+_ADAPTER_KERNEL_BYTES = {"fp32": 5_000_000, "bf16": 60_000_000}
+_JUDGING_BYTES = 5_000_000  # what a heap that has trained does not give back
 _ADAPTER_LIBRARY_BYTES = 22_000_000  # peft
+_GROWTH = 1.02
+_GROWTH_BYTES = 6_000_000
 _TIGHT_SLOWDOWN = 1.6
 _BITE_SECONDS = 0.01  # for each block and micro-batch, whatever its size: dispatch and allocation
 _ADAPTER_BITES = 2.5  # lora dispatches three products where there was one
@@ -49,6 +53,7 @@ class Survey:
     epoch_tokens: int  # padded
     validation_tokens: int  # padded
     max_length: int
+    code_bytes: int  # brought in by one row's forward pass in fp32, beside libraries and weights
     traces: dict[str, Trace] = field(default_factory=dict)  # by "lora/bf16/ckpt" and the like
     flops_per_second: dict[str, float] = field(default_factory=dict)  # of a forward pass, by dtype
     seconds_so_far: float = 0.0
@@ -97,7 +102,8 @@ def memory_of(plan: Plan, survey: Survey) -> tuple[dict[str, int], dict[str, int
     live = live_bytes(plan, survey)
     if plan.method == "full":
         live += 4 * survey.embedding_parameters  # the gradient of the embedding is made dense, then added
-    kernels = (_KERNEL_BYTES if gradients else _FORWARD_KERNEL_BYTES)[plan.dtype]
+    kernels = survey.code_bytes + (_KERNEL_BYTES if gradients else _FORWARD_KERNEL_BYTES)[plan.dtype]
+    kernels += _ADAPTER_KERNEL_BYTES[plan.dtype] if plan.method == "lora" else 0
     slack = _SLACK[plan.allocator] * (_ADAPTER_SLACK if plan.method == "lora" and plan.allocator == "fast" else 1.0)
     terms = {
         "supervisor": survey.supervisor_bytes,
@@ -109,17 +115,23 @@ def memory_of(plan: Plan, survey: Survey) -> tuple[dict[str, int], dict[str, int
         "kernels": kernels,
         "slack": round((slack - 1) * live),
     }
+    terms["slack"] += grown(sum(terms.values())) - sum(terms.values())
     standing = sum(terms[name] for name in ("supervisor", "libraries", "weights", "optimizer", "kernels"))
     evaluate = round(_SLACK[plan.allocator] * (forward.fixed_bytes + forward.row_bytes * plan.micro_batch))
     load = terms["supervisor"] + max(survey.import_peak_bytes, terms["libraries"] + terms["weights"])
     memory = {
         "load": load,
         "prepare": load,
-        "train": sum(terms.values()) if gradients else standing + evaluate,
-        "evaluate": standing + evaluate + (_JUDGING_BYTES if gradients else 0),
-        "save": standing + survey.weights_bytes // 4,
+        "train": sum(terms.values()) if gradients else grown(standing + evaluate),
+        "evaluate": grown(standing + evaluate + (_JUDGING_BYTES if gradients else 0)),
+        "save": standing - terms["optimizer"] + survey.weights_bytes // 8,
     }
     return memory, terms
+
+
+def grown(measured_bytes: int) -> int:
+    """What a phase takes in a whole run, of which a few steps measured so much: its heap breaks up."""
+    return round(measured_bytes * _GROWTH) + _GROWTH_BYTES
 
 
 def flops_of(plan: Plan, survey: Survey) -> float:

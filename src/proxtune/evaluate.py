@@ -78,6 +78,17 @@ def first_look(model: Any, data: Encoded, pad_id: int, dtype: str, governor: Gov
     governor.meter.give_back()
 
 
+def read_embeddings(model: Any, *rows: Encoded) -> None:
+    """Touch the embeddings that these rows use, all where they learn: weights are mapped, and come in as they are read."""
+    weight = model.get_input_embeddings().weight  # (vocabulary, width)
+    used = torch.from_numpy(np.unique(np.concatenate([data.ids for data in rows])))
+    if weight.requires_grad:
+        used = torch.arange(len(weight))
+    with torch.no_grad():
+        for few in used.to(weight.device).split(1024):
+            weight[few].sum()
+
+
 def probabilities(logits: np.ndarray) -> np.ndarray:
     """Softmax over the classes, (rows, classes)."""
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))

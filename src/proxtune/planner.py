@@ -27,6 +27,7 @@ DEFAULT_EPOCHS = 4.0  # the most passes over the data that pay; less when the ti
 _LEAST_STEPS = 20
 _LONG = 192  # tokens; in shorter rows recomputing the activations was seen to save nothing
 _ADAFACTOR_LOSS = 0.004  # of expected quality, beside AdamW
+_SURVEYS_DIFFER_BYTES = 10_000_000  # by less than that, when two are made of the same things
 _TIME_SHARE = 0.93  # the rest is for a machine that slows down
 
 
@@ -209,7 +210,7 @@ def _nearest(refused: list[Refused], budget: Budget) -> Infeasible:
     lacking_bytes = 0 if budget.memory is None else max(0, plan.cost.peak_bytes - budget.memory)
     lacking_seconds = 0.0 if budget.time is None else max(0.0, plan.cost.seconds - budget.time)
     if lacking_bytes:
-        least = math.ceil(plan.cost.peak_bytes / 5_000_000) * 5_000_000
+        least = math.ceil((plan.cost.peak_bytes + _SURVEYS_DIFFER_BYTES) / 5_000_000) * 5_000_000
         message = (
             f"nothing fits --memory {format_bytes(budget.memory or 0)}: the least that would do is "
             f"--memory {format_bytes(least).replace(' ', '')} with {plan.name} ({format_bytes(lacking_bytes)} short)"

@@ -17,7 +17,8 @@ import torch
 
 from proxtune.batches import cut, epoch_batches, one_of_each_shape, padded, shape_of, sorted_batches
 from proxtune.budget import format_bytes
-from proxtune.evaluate import first_look, logits_of
+from proxtune.cost import grown
+from proxtune.evaluate import first_look, logits_of, read_embeddings
 from proxtune.memory.govern import Governor, is_refusal
 from proxtune.methods import METHODS
 from proxtune.plan import Plan
@@ -29,8 +30,6 @@ _MOST_SHAPES, _JUDGED_SHAPES = 5, 3  # the kernels of others are taken to grow a
 _TIMED_BATCHES = 2
 _FALLEN_BACK = 10  # times slower than the fastest batch, and
 _LONG_SECONDS = 2.0  # at that: oneDNN has no memory for its own kernels and computes without them
-_GROWTH = 1.02  # a heap that breaks up over many steps
-_GROWTH_BYTES = 6_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +88,8 @@ def rehearse(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> 
     kernels = max(0, at_rest - libraries_bytes - weights)
     memory = {
         "prepare": standing + others,
-        "train": _grown(peak) + to_come + others,
-        "evaluate": _grown(judging) + to_come + others,
+        "train": grown(peak) + to_come + others,
+        "evaluate": grown(judging) + to_come + others,
         "save": at_rest + to_come + others,
     }
     terms = {
@@ -102,17 +101,6 @@ def rehearse(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> 
     needs, room = max(memory.values()), governor.memory_bytes
     refused = f"it would take {format_bytes(needs)}" if room is not None and needs > room else ""
     return Rehearsal(memory, terms, per_token, refused)
-
-
-def read_embeddings(model: Any, *rows: Encoded) -> None:
-    """Touch the embeddings that these rows use, all where they learn: weights are mapped, and come in as they are read."""
-    weight = model.get_input_embeddings().weight  # (vocabulary, width)
-    used = torch.from_numpy(np.unique(np.concatenate([data.ids for data in rows])))
-    if weight.requires_grad:
-        used = torch.arange(len(weight))
-    with torch.no_grad():
-        for few in used.to(weight.device).split(1024):
-            weight[few].sum()
 
 
 def _run_through(
@@ -200,7 +188,3 @@ def _state_bytes(optimizer: Any) -> int:
         tensor for state in optimizer.state.values() for tensor in state.values() if isinstance(tensor, torch.Tensor)
     ]
     return sum(tensor.numel() * tensor.element_size() for tensor in held)
-
-
-def _grown(measured: int) -> int:
-    return round(measured * _GROWTH) + _GROWTH_BYTES

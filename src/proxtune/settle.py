@@ -34,17 +34,19 @@ def survey_of(session: Session) -> Survey:
     hopeless = memory is not None and others + max(libraries + on_disk, meter.peak()) > memory
     found = find_out(session, gradients=not hopeless)
     facts = found["facts"]
+    weights = 4 * facts["parameters"]
     return Survey(
         **facts,
         supervisor_bytes=others,
         libraries_bytes=libraries,
         import_peak_bytes=meter.peak(),
-        weights_bytes=4 * facts["parameters"],
+        weights_bytes=weights,
         rows=len(task.train),
         validation_rows=len(task.held),
         epoch_tokens=padded_tokens(task.train.lengths, recipe.knobs.batch or DEFAULT_BATCH, recipe.seed),
         validation_tokens=padded_tokens(task.held.lengths, DEFAULT_BATCH, recipe.seed),
         max_length=task.max_length,
+        code_bytes=max(0, found["looked_bytes"] - libraries - weights),
         traces={key: Trace(**value) for key, value in found["traces"].items()},
         flops_per_second=found["flops_per_second"],
         seconds_so_far=session.clock.elapsed + ENDING_SECONDS,

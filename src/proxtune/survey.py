@@ -12,7 +12,7 @@ import torch
 
 from proxtune.batches import cut, epoch_batches, padded
 from proxtune.cost import trace_key
-from proxtune.evaluate import logits_of
+from proxtune.evaluate import first_look, logits_of, read_embeddings
 from proxtune.memory.allocator import set_allocator
 from proxtune.memory.govern import Governor
 from proxtune.memory.trace import Traced, trace_step
@@ -63,8 +63,9 @@ def find_out(session: Session, gradients: bool) -> Record:
     """Trace every structure (family, dtype, checkpointing) that a candidate may have and feel the machine's pulse.
 
     Without `gradients` only the forward pass is traced: enough to name the least plan when nothing else can fit.
-    Plain values: `facts` of the model, `traces` (see `Trace`), `flops_per_second` of a forward pass by dtype. Each part is
-    found out apart from the others, so that no more than one of them is in memory at a time.
+    Plain values: `facts` of the model, `looked_bytes` that a process holds once it has passed a row through it, `traces`
+    (see `Trace`), `flops_per_second` of a forward pass by dtype. Each part is found out apart from the others, so that no
+    more than one of them is in memory at a time.
     """
     dtype, method = session.recipe.knobs.dtype, session.recipe.method
     dtypes = [dtype] if dtype else _dtypes(session)
@@ -86,13 +87,17 @@ def _forward(session: Session, dtypes: list[str], measure_pulse: bool) -> Record
     """Facts of the model, traces of its forward pass, and the rates of that."""
     task = session.task
     model = _fresh(session).requires_grad_(False).to(session.device)
+    first_look(model, task.train, task.pad_id, "fp32", session.governor)
+    read_embeddings(model, task.train, task.held)
+    looked_bytes = session.meter.now()
     traces = _traces(model, "forward", dtypes, task.max_length, train=False)
     forward_flops = traces[trace_key("forward", dtypes[0], False)]["forward_flops"]
     session.meter.give_back()
     rates = dict.fromkeys(dtypes, _NOMINAL_FLOPS_PER_SECOND)
     if measure_pulse:
         rates = pulse(model, task.train, dtypes, forward_flops, task.pad_id, session.governor)
-    return {"facts": model_facts(model), "traces": traces, "flops_per_second": rates}
+    facts = model_facts(model)
+    return {"facts": facts, "looked_bytes": looked_bytes, "traces": traces, "flops_per_second": rates}
 
 
 def _trace_family(session: Session, family: str, dtypes: list[str]) -> Record:
