@@ -11,10 +11,11 @@ SURVEY = Survey(
     code_bytes=75 * MB,
     traces={
         "forward/fp32": Trace(1 * MB, 1 * MB, 25e6, 25e6),
+        "nno/fp32": Trace(1 * MB, 1 * MB, 25e6, 25e6),
         "layers/fp32": Trace(2 * MB, 8 * MB, 25e6, 75e6),
         "layers/fp32/ckpt": Trace(2 * MB, 2 * MB, 25e6, 100e6),
         "lora/fp32": Trace(2 * MB, 9 * MB, 26e6, 60e6),
         "lora/fp32/ckpt": Trace(2 * MB, 2 * MB, 26e6, 85e6),
     },
-    flops_per_second={"fp32": 5e10}, seconds_so_far=20.0,
+    file_bytes=91 * MB, flops_per_second={"fp32": 5e10}, seconds_so_far=20.0,
 )  # fmt: skip

@@ -110,7 +110,7 @@ BAD_WORDS = {
     "not an amount": (["--time", "soon"], ["--time", "not an amount"]),
     "micro-batch over batch": (["--micro-batch", "9", "--batch", "8"], ["--micro-batch 9", "--batch 8"]),
     "no batch": (["--batch", "0"], ["--batch 0", "more than zero"]),
-    "unknown method": (["--method", "magic"], ["magic", "probe, lora, layers, full"]),
+    "unknown method": (["--method", "magic"], ["magic", "probe, nno, lora, layers, full"]),
     "unknown task": (["--task", "cook"], ["cook", "classify"]),
     "unknown dtype": (["--dtype", "int3"], ["int3", "bf16"]),
     "unknown device": (["--device", "abacus"], ["abacus", "cpu"]),
@@ -246,6 +246,30 @@ def test_a_run_leaves_what_the_contract_says(finished):
         assert (folder / name).is_file(), name
     assert result["artifact_bytes"] == sum(file.stat().st_size for file in (folder / "model").glob("*.safetensors"))
     assert not [file.name for file in folder.rglob("*.part")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["encoder", "decoder"])
+def test_nno_begins_with_what_is_known_and_never_ends_worse(tmp_path, tiny_model, tiny_decoder, tiny_reviews, kind):
+    folder, model = tmp_path / "run", tiny_model if kind == "encoder" else tiny_decoder
+    done = proxtune_in_a_process(
+        "train", str(tiny_reviews), "--out", str(folder), "--model", str(model), "--method", "nno", "--memory", "3GB",
+        "--epochs", "0.5", "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert (result["status"], result["method"]) == ("done", "nno")
+    assert result["steps"] == result["plan"]["steps"] > 1
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    judged = [record for record in records if record["kind"] == "validation"]
+    assert judged[0]["step"] == 0
+    assert (
+        result["metrics"]["accuracy"] >= judged[0]["accuracy"] - 0.03
+    )  # judged in the plan's dtype, told as it is saved
+    assert (folder / "journal.bin").stat().st_size == result["steps"] * (40 + 4 * result["plan"]["neighbours"])
+    assert not list(folder.glob("*.npz"))
+    told = proxtune_in_a_process("predict", str(folder), "a fine film")
+    assert told.returncode == 0, told.stderr
 
 
 @pytest.mark.slow

@@ -6,7 +6,15 @@ import shutil
 import pytest
 
 from proxtune.errors import PersonError
-from proxtune.models import blocks_of, classifier_config, find_model, head_of, load_classifier, load_tokenizer
+from proxtune.models import (
+    blocks_of,
+    classifier_config,
+    count_parameters,
+    find_model,
+    head_of,
+    load_classifier,
+    load_tokenizer,
+)
 
 
 def refusal(name) -> str:
@@ -131,3 +139,11 @@ def test_the_head_is_the_last_layer_even_when_others_are_as_wide(tiny_folder, cl
     labels = [f"label {i}" for i in range(classes)]
     model = load_classifier(tiny_folder, classifier_config(tiny_folder, labels, load_tokenizer(tiny_folder), 16), 0)
     assert head_of(model)[0] in ("classifier", "score")
+
+
+def test_parameters_are_counted_from_the_files_headers(tiny_model):
+    from safetensors import safe_open
+
+    with safe_open(str(tiny_model / "model.safetensors"), framework="np") as weights:
+        numbers = sum(weights.get_tensor(name).size for name in weights.keys())  # noqa: SIM118
+    assert count_parameters(tiny_model) == numbers > 0

@@ -160,7 +160,7 @@ def test_spread_grows_out_of_rounding_noise_and_shrinks_out_of_curvature():
         nno.sizes = type(nno.sizes).begin(start, None, 16, tune_spread=True)
         spreads = []
         for _ in range(60):
-            nno.step(ONE_ROW, nno._model, lambda place, _: sphere(place[0] - 5))
+            nno.step(ONE_ROW, nno.model, lambda place, _: sphere(place[0] - 5))
             spreads.append(nno.sizes.spread)
         assert (spreads[-1] > 3 * start) if start < 1 else (spreads[-1] < start / 3)
 

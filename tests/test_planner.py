@@ -36,8 +36,8 @@ def test_what_is_chosen_fits(memory, time):
         assert plan.cost.peak_bytes <= memory
         assert plan.cost.seconds <= time
         assert set(plan.cost.memory_bytes) == set(PHASES)
-        assert 1 <= plan.micro_batch <= plan.batch
-        assert plan.steps >= 1 or not METHODS[plan.method].uses_gradients
+        assert 1 <= plan.micro_batch <= plan.evaluated
+        assert plan.steps >= 1 or not METHODS[plan.method].makes_steps
     assert [plan.expected for plan in choice.fitting] == sorted((p.expected for p in choice.fitting), reverse=True)
     assert (choice.plan is None) == (choice.infeasible is not None) == (not choice.fitting)
 
@@ -216,7 +216,7 @@ def test_a_rehearsal_alone_does_not_change_what_is_expected_of_a_plan():
     for plan in plan_for().fitting:
         measured = {
             "memory_bytes": plan.cost.memory_bytes, "terms": {}, "seconds_per_token": 1e-6, "seconds_so_far": 30.0,
-            "epochs": 4.0,
+            "epochs": METHODS[plan.method].epochs,
         }  # fmt: skip
         assert rehearsed(plan, SURVEY, Budget(), measured).expected == plan.expected
 
@@ -224,3 +224,20 @@ def test_a_rehearsal_alone_does_not_change_what_is_expected_of_a_plan():
 def test_a_person_who_asks_for_few_steps_gets_them():
     choice = plan_for(knobs=Knobs(epochs=0.1), method="full")
     assert choice.plan.steps == 12  # a tenth of 125
+
+
+def test_neighbours_hold_their_weights_in_the_dtype_and_gradients_hold_masters():
+    survey = replace(SURVEY, traces=SURVEY.traces | {
+        "forward/bf16": SURVEY.traces["forward/fp32"], "nno/bf16": SURVEY.traces["nno/fp32"],
+        "layers/bf16": SURVEY.traces["layers/fp32"],
+    }, flops_per_second={"fp32": 5e10, "bf16": 1e11})  # fmt: skip
+    weights = {(plan.method, plan.dtype): memory_of(plan, survey)[1]["weights"] for plan in candidates(survey, Knobs())}
+    assert weights["nno", "bf16"] * 2 == weights["nno", "fp32"] == weights["full", "bf16"] == SURVEY.weights_bytes
+
+
+def test_a_checkpoint_of_another_width_is_mapped_beside_what_it_becomes():
+    (plan,) = (plan for plan in candidates(SURVEY, Knobs(), "probe"))
+    half = replace(SURVEY, file_bytes=SURVEY.weights_bytes // 2)
+    added = memory_of(plan, half)[0]["load"] - memory_of(plan, SURVEY)[0]["load"]
+    assert added > 0
+    assert memory_of(plan, half)[0]["train"] == memory_of(plan, SURVEY)[0]["train"]

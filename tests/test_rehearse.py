@@ -1,6 +1,7 @@
 """The rehearsal: real steps on a copy, their memory by phase, and a refusal where the room is too small."""
 
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +11,7 @@ import proxtune.rehearse
 from proxtune.batches import epoch_batches
 from proxtune.clock import Clock
 from proxtune.evaluate import read_embeddings
+from proxtune.gradient_steps import governed_gradient_of, gradient_of
 from proxtune.memory.govern import Governor
 from proxtune.memory.meter import Phases, ProcessMeter
 from proxtune.methods import METHODS
@@ -19,7 +21,8 @@ from proxtune.recipe import Recipe
 from proxtune.rehearse import rehearse
 from proxtune.session import Session
 from proxtune.settle import smaller_plan
-from proxtune.train import Training, governed_gradient_of, gradient_of, train
+from proxtune.steps import Training
+from proxtune.train import train
 
 PLAN = Plan("full", "fp32", 8, 4, 32, False, "adamw", 1e-3, 1.0, 6, 0)
 
@@ -122,9 +125,12 @@ def test_a_refused_plan_goes_down_as_far_as_its_activations_say(activations, nee
     assert (None if got is None else got.micro_batch) == smaller
 
 
-def test_one_row_cannot_be_halved():
-    plan = Plan("full", "fp32", 32, 1, 32, False, "adamw", 1e-3, 1.0, 6, 0)
-    assert smaller_plan(plan, {"terms": {}, "memory_bytes": {"load": 1}}, 1000) is None
+def test_one_row_cannot_be_halved_but_the_allocator_can_hold_less():
+    plan, found = replace(PLAN, micro_batch=1), {"terms": {}, "memory_bytes": {"load": 1}}
+    tight = replace(plan, allocator="tight")
+    assert smaller_plan(plan, found, 1000) is None
+    assert smaller_plan(plan, found, 1000, no_other=True) == tight
+    assert smaller_plan(tight, found, 1000, no_other=True) is None
 
 
 def test_the_longest_row_is_met_in_the_second_batch(rows):

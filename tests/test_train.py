@@ -13,13 +13,15 @@ from hypothesis import strategies as st
 from proxtune.clock import Clock
 from proxtune.errors import Interrupted
 from proxtune.examples import Examples
+from proxtune.gradient_steps import gradient_of, step_down
 from proxtune.memory.govern import Governor
 from proxtune.memory.meter import Phases, ProcessMeter
 from proxtune.methods import METHODS
 from proxtune.models import classifier_config, load_classifier, load_tokenizer
 from proxtune.plan import Plan
+from proxtune.steps import Training
 from proxtune.tasks.classify import Encoded, encode
-from proxtune.train import Training, gradient_of, schedule, step_down, train
+from proxtune.train import schedule, train
 
 LABELS = ["negative", "positive"]
 PLAN = Plan("full", "fp32", 8, 8, 32, False, "adamw", 1e-3, 2.0, 6, 0)
@@ -119,7 +121,7 @@ def test_gradients_of_two_batches_add_up(tiny_model, tiny_texts):
 
 
 def test_checkpointing_changes_no_gradient(tiny_folder, tiny_texts):
-    from proxtune.train import enable_checkpointing
+    from proxtune.gradient_steps import enable_checkpointing
 
     data, found = words_of(tiny_texts, tiny_folder), []
     for checkpointing in (False, True):

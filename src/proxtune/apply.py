@@ -9,7 +9,8 @@ from typing import Any
 from proxtune.data import read_examples
 from proxtune.errors import PersonError
 from proxtune.examples import Examples
-from proxtune.memory.allocator import set_allocator, unload_cold_code
+from proxtune.memory.allocator import set_allocator
+from proxtune.memory.code import unload_cold_code
 from proxtune.memory.govern import Governor
 from proxtune.memory.lean import import_lean
 from proxtune.memory.meter import ProcessMeter

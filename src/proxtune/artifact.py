@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -28,14 +29,23 @@ def has_best(folder: Path) -> bool:
 
 
 def return_to_best(model: Any, folder: Path) -> None:
-    """Put the best weights back into the model, tensor by tensor."""
+    """Put the best weights back into the model, tensor by tensor.
+
+    The file is read and not mapped: a mapped one would count beside the model, byte for byte.
+    """
     import torch
-    from safetensors import safe_open
 
     parameters = dict(model.named_parameters())
-    with safe_open(str(folder / _BEST), framework="pt") as snapshot, torch.no_grad():
-        for name in sorted(snapshot.keys()):
-            parameters[name].copy_(snapshot.get_tensor(name))
+    with (folder / _BEST).open("rb") as file, torch.no_grad():
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header.pop("__metadata__", None)
+        for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+            begin, end = entry["data_offsets"]
+            file.seek(8 + size + begin)
+            parameter = parameters[name]
+            raw = torch.frombuffer(bytearray(file.read(end - begin)), dtype=parameter.dtype)
+            parameter.copy_(raw.view(parameter.shape))
 
 
 def save_model(model: Any, tokenizer: Any, folder: Path) -> int:

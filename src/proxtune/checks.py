@@ -80,7 +80,7 @@ def check_preparation(method: Method, plan: Plan, model_folder: Path) -> None:
     assert off <= _COUNT_TOLERANCE * counted, (
         f"{plan.name} trains {learning:,} parameters, the planner counts {counted:,}"
     )
-    assert method.uses_gradients == (learning > 0), f"{plan.name} trains {learning:,} parameters"
+    assert method.makes_steps == (learning > 0), f"{plan.name} trains {learning:,} parameters"
     narrow = sorted({str(p.dtype) for p in model.parameters() if p.requires_grad} - {"torch.float32"})
     assert not narrow, f"{plan.name} trains weights in {narrow}; masters are fp32"
     assert all(p.grad is None for p in model.parameters()), f"{plan.name} left gradients behind when it was prepared"
@@ -89,7 +89,7 @@ def check_preparation(method: Method, plan: Plan, model_folder: Path) -> None:
 
 def check_learning(method: Method, plan: Plan, model_folder: Path) -> None:
     """A step moves what is marked and nothing else, and gives the same gradient however the batch is cut."""
-    from proxtune.train import gradient_of, make_optimizer
+    from proxtune.gradient_steps import gradient_of, make_optimizer
 
     if not method.uses_gradients:
         return

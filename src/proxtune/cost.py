@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from proxtune.batches import JUDGED_AT_A_TIME
 from proxtune.methods import METHODS
 from proxtune.plan import Plan
 
@@ -12,14 +13,16 @@ _ADAM_BYTES, _ADAFACTOR_BYTES = 8, 0.2  # optimizer state for each trained fp32 
 _SLACK = {"fast": 1.6, "tight": 1.05}  # footprint over live bytes for each allocator (memory/allocator.py)
 _ADAPTER_SLACK = 1.6  # more of it under lora: small tensors between large ones
 # Code, kernels and scratch beyond what one look in fp32 brings in; in bf16 oneDNN keeps kernels for each shape.
-_KERNEL_BYTES = {"fp32": 35_000_000, "bf16": 140_000_000}
+_KERNEL_BYTES = {"fp32": 22_000_000, "bf16": 120_000_000}
 _FORWARD_KERNEL_BYTES = {"fp32": 8_000_000, "bf16": 40_000_000}
-_ADAPTER_KERNEL_BYTES = {"fp32": 5_000_000, "bf16": 60_000_000}
+_LOOK_KERNEL_BYTES = {"fp32": 8_000_000, "bf16": 50_000_000}
+_ADAPTER_KERNEL_BYTES = {"fp32": 8_000_000, "bf16": 60_000_000}
 _JUDGING_BYTES = 5_000_000  # what a heap that has trained does not give back
 _ADAPTER_LIBRARY_BYTES = 22_000_000  # peft
 _GROWTH = 1.02
 _GROWTH_BYTES = 6_000_000
 _TIGHT_SLOWDOWN = 1.6
+_UPDATE_SECONDS, _LOOK_UPDATE_SECONDS = 2e-9, 8e-9  # for each trained parameter
 _BITE_SECONDS = 0.01  # for each block and micro-batch, whatever its size: dispatch and allocation
 _ADAPTER_BITES = 2.5  # lora dispatches three products where there was one
 
@@ -41,7 +44,7 @@ class Survey:
     supervisor_bytes: int
     libraries_bytes: int  # this process before the model is loaded, tokenised data included
     import_peak_bytes: int  # the most it held while importing and reading
-    weights_bytes: int
+    weights_bytes: int  # in fp32
     parameters: int
     embedding_parameters: int
     block_parameters: int  # in all blocks together
@@ -57,6 +60,8 @@ class Survey:
     traces: dict[str, Trace] = field(default_factory=dict)  # by "lora/bf16/ckpt" and the like
     flops_per_second: dict[str, float] = field(default_factory=dict)  # of a forward pass, by dtype
     seconds_so_far: float = 0.0
+    file_bytes: int = 0  # of the weights on disk
+    speaks: bool = False  # a decoder that has words for the labels
 
 
 def trace_key(family: str, dtype: str, checkpointing: bool) -> str:
@@ -65,7 +70,8 @@ def trace_key(family: str, dtype: str, checkpointing: bool) -> str:
 
 
 def family_of(method: str) -> str:
-    return {"probe": "forward", "lora": "lora"}.get(method, "layers")
+    """Which trace says what a step of a method holds."""
+    return {"probe": "forward", "lora": "lora", "nno": "nno"}.get(method, "layers")
 
 
 def trainable_parameters(plan: Plan, survey: Survey) -> int:
@@ -73,6 +79,8 @@ def trainable_parameters(plan: Plan, survey: Survey) -> int:
     head = survey.parameters - survey.embedding_parameters - survey.block_parameters
     if plan.method == "probe":
         return 0
+    if plan.method == "nno":
+        return survey.linear_parameters
     if plan.method == "lora":
         per_rank = 1.5 * survey.linear_parameters / survey.width  # Σ (in + out) for the usual 4:1 feed-forward
         return round(plan.rank * per_rank) + head
@@ -89,6 +97,8 @@ def live_bytes(plan: Plan, survey: Survey) -> int:
     """Activations and casts alive at the worst moment of a step at the worst batch, gradients of weights not counted."""
     trace = trace_of(plan, survey)
     share = plan.last_layers / survey.blocks if plan.method == "layers" else 1.0
+    if plan.neighbours:
+        return round(trace.fixed_bytes + trace.row_bytes * plan.micro_batch)
     forward = survey.traces[trace_key("forward", plan.dtype, False)]
     rows = trace.row_bytes * share + forward.row_bytes * (1 - share)
     return round(trace.fixed_bytes + rows * plan.micro_batch)
@@ -96,37 +106,47 @@ def live_bytes(plan: Plan, survey: Survey) -> int:
 
 def memory_of(plan: Plan, survey: Survey) -> tuple[dict[str, int], dict[str, int]]:
     """Predicted bytes of the process tree by phase, and the terms of the phase `train`."""
-    gradients = 4 * plan.trainable
+    gradients = 4 * plan.trainable if METHODS[plan.method].uses_gradients else 0
     state = {"adamw": _ADAM_BYTES, "adafactor": _ADAFACTOR_BYTES}.get(plan.optimizer, 0)
-    forward = survey.traces[trace_key("forward", plan.dtype, False)]
+    forward = survey.traces[trace_key("nno" if plan.neighbours else "forward", plan.dtype, False)]
     live = live_bytes(plan, survey)
     if plan.method == "full":
         live += 4 * survey.embedding_parameters  # the gradient of the embedding is made dense, then added
-    kernels = survey.code_bytes + (_KERNEL_BYTES if gradients else _FORWARD_KERNEL_BYTES)[plan.dtype]
+    table = _KERNEL_BYTES if gradients else _LOOK_KERNEL_BYTES if plan.neighbours else _FORWARD_KERNEL_BYTES
+    kernels = survey.code_bytes + table[plan.dtype]
     kernels += _ADAPTER_KERNEL_BYTES[plan.dtype] if plan.method == "lora" else 0
     slack = _SLACK[plan.allocator] * (_ADAPTER_SLACK if plan.method == "lora" and plan.allocator == "fast" else 1.0)
     terms = {
         "supervisor": survey.supervisor_bytes,
         "libraries": survey.libraries_bytes + (_ADAPTER_LIBRARY_BYTES if plan.method == "lora" else 0),
-        "weights": survey.weights_bytes + (4 * plan.trainable if plan.method == "lora" else 0),
+        "weights": held_bytes(plan, survey) + (4 * plan.trainable if plan.method == "lora" else 0),
         "gradients": gradients,
-        "optimizer": round(state * plan.trainable),
+        "optimizer": round(state * plan.trainable) if gradients else 0,
         "activations": live,
         "kernels": kernels,
         "slack": round((slack - 1) * live),
     }
     terms["slack"] += grown(sum(terms.values())) - sum(terms.values())
     standing = sum(terms[name] for name in ("supervisor", "libraries", "weights", "optimizer", "kernels"))
-    evaluate = round(_SLACK[plan.allocator] * (forward.fixed_bytes + forward.row_bytes * plan.micro_batch))
-    load = terms["supervisor"] + max(survey.import_peak_bytes, terms["libraries"] + terms["weights"])
+    evaluate = round(
+        _SLACK[plan.allocator] * (forward.fixed_bytes + forward.row_bytes * min(plan.micro_batch, JUDGED_AT_A_TIME))
+    )
+    same = 0.75 < survey.file_bytes / held_bytes(plan, survey) < 1.33  # else converted, and mapped until all of it is
+    converted = 0 if same else survey.file_bytes
+    load = terms["supervisor"] + max(survey.import_peak_bytes, terms["libraries"] + terms["weights"] + converted)
     memory = {
         "load": load,
-        "prepare": load,
-        "train": sum(terms.values()) if gradients else grown(standing + evaluate),
+        "prepare": load - converted,
+        "train": sum(terms.values()) if METHODS[plan.method].makes_steps else grown(standing + evaluate),
         "evaluate": grown(standing + evaluate + (_JUDGING_BYTES if gradients else 0)),
-        "save": standing - terms["optimizer"] + survey.weights_bytes // 8,
+        "save": standing - terms["optimizer"] + held_bytes(plan, survey) // 8,
     }
     return memory, terms
+
+
+def held_bytes(plan: Plan, survey: Survey) -> int:
+    """Bytes of the weights as the plan holds them."""
+    return survey.weights_bytes // 2 if plan.held == "bf16" else survey.weights_bytes
 
 
 def grown(measured_bytes: int) -> int:
@@ -138,9 +158,9 @@ def flops_of(plan: Plan, survey: Survey) -> float:
     """Floating-point operations of the whole run, evaluations included."""
     forward = survey.traces[trace_key("forward", plan.dtype, False)].forward_flops
     judging = evaluations(plan, survey) * survey.validation_tokens * forward
-    if not METHODS[plan.method].uses_gradients:
+    if not METHODS[plan.method].makes_steps:
         return survey.epoch_tokens * forward + judging
-    tokens = plan.steps * plan.batch / survey.rows * survey.epoch_tokens
+    tokens = plan.steps * plan.evaluated / survey.rows * survey.epoch_tokens
     return tokens * _flops_per_token(plan, survey) + judging
 
 
@@ -154,11 +174,11 @@ def seconds_per_step(plan: Plan, survey: Survey) -> float:
     """Seconds for one effective batch of mean length."""
     rate = survey.flops_per_second[plan.dtype]
     trace = trace_of(plan, survey)
-    tokens = survey.epoch_tokens * plan.batch / survey.rows
+    tokens = survey.epoch_tokens * plan.evaluated / survey.rows
     forward = trace.forward_flops * tokens / rate
     backward = (_flops_per_token(plan, survey) - trace.forward_flops) * tokens / rate
     bites = max(1.0, tokens / (plan.micro_batch * plan.max_length))
-    update = plan.trainable * 2e-9
+    update = plan.trainable * (_LOOK_UPDATE_SECONDS if plan.neighbours else _UPDATE_SECONDS)
     dispatch = _BITE_SECONDS * survey.blocks * bites * (_ADAPTER_BITES if plan.method == "lora" else 1.0)
     slow = _TIGHT_SLOWDOWN if plan.allocator == "tight" else 1.0
     return slow * (forward + backward + dispatch) + update
@@ -166,9 +186,15 @@ def seconds_per_step(plan: Plan, survey: Survey) -> float:
 
 def evaluations(plan: Plan, survey: Survey) -> int:
     """How often the validation rows are judged: about twice an epoch, never fewer than twice when training."""
-    if not METHODS[plan.method].uses_gradients:
+    if not METHODS[plan.method].makes_steps:
         return 1
     return max(2, min(12, round(2 * plan.steps * plan.batch / survey.rows))) + 1
+
+
+def _probe_seconds(plan: Plan, survey: Survey) -> float:
+    """One pass over the rows, and the fit of a head on what it found."""
+    forward = survey.traces[trace_key("forward", plan.dtype, False)].forward_flops
+    return 8.0 + survey.epoch_tokens * forward / survey.flops_per_second[plan.dtype]
 
 
 def seconds_of(plan: Plan, survey: Survey) -> float:
@@ -177,6 +203,8 @@ def seconds_of(plan: Plan, survey: Survey) -> float:
     rate = survey.flops_per_second[plan.dtype]
     judging = evaluations(plan, survey) * (survey.validation_tokens * forward / rate + 0.2)
     ending = 4.0 + survey.weights_bytes / 2e8
-    if not METHODS[plan.method].uses_gradients:
-        return survey.seconds_so_far + 8.0 + survey.epoch_tokens * forward / rate + judging + ending
+    if not METHODS[plan.method].makes_steps:
+        return survey.seconds_so_far + _probe_seconds(plan, survey) + judging + ending
+    if plan.neighbours and not survey.speaks:
+        ending += _probe_seconds(plan, survey)  # what it begins with
     return survey.seconds_so_far + plan.steps * seconds_per_step(plan, survey) + judging + ending

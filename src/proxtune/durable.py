@@ -37,3 +37,9 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def append(path: Path, data: bytes) -> None:
+    """Add to the end of a file. The last record may be torn when the machine stops; a reader must tell."""
+    with path.open("ab") as file:
+        file.write(data)

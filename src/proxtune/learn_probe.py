@@ -1,4 +1,7 @@
-"""`probe` learns in two halves, with the fit of the head in a process between them (`methods/head.py`)."""
+"""The probe learns in two halves, with the fit of the head in a process between them (`methods/head.py`).
+
+`nno` begins with the same head, where the model has no words for the labels.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,19 @@ import numpy as np
 
 from proxtune.durable import write_json
 from proxtune.evaluate import first_look, passes
-from proxtune.judge import judge_and_save
-from proxtune.memory.allocator import set_allocator
+from proxtune.methods import METHODS
 from proxtune.methods.probe import features, install_head
-from proxtune.models import head_of, load_classifier
+from proxtune.models import head_of
 from proxtune.plan import Plan, plan_from_dict
-from proxtune.session import Record, Session
+from proxtune.session import Record, Session, prepared
 from proxtune.tasks.classify import Encoded
 
 _SETTLED = "settled.json"
+
+
+def begins_with_features(plan: Plan, session: Session) -> bool:
+    """Whether a fitted head is what the plan comes to, or begins from."""
+    return not METHODS[plan.method].makes_steps or (plan.neighbours > 0 and session.task.prompt is None)
 
 
 def has_features(session: Session) -> bool:
@@ -29,12 +36,12 @@ def save_features(session: Session, plan: Plan, model: Any, promised: Record) ->
     """First half: features to disk, for the process that fits the head."""
     task, phases, folder = session.task, session.phases, session.folder
     phases.enter("train")
-    first_look(model, task.train, task.pad_id, plan.dtype, session.governor)
+    first_look(model, task.train, task.pad_id, plan.cast, session.governor)
     session.governor.hold()
     tokens = plan.micro_batch * plan.max_length
 
     def features_of(data: Encoded) -> np.ndarray:
-        return features(model, passes(model, data, task.pad_id, plan.dtype, tokens, session.governor), len(data))
+        return features(model, passes(model, data, task.pad_id, plan.cast, tokens, session.governor), len(data))
 
     arrays = {
         "train": features_of(task.train),
@@ -52,23 +59,22 @@ def save_features(session: Session, plan: Plan, model: Any, promised: Record) ->
     return {"status": "features", **settled}
 
 
-def finish_probe(session: Session) -> Record:
-    """Second half: the fitted head in the model, judged and saved."""
+def model_with_head(session: Session) -> tuple[Plan, Record, Any]:
+    """Second half: the plan, what was settled, and the model with the fitted head, as the plan prepares it."""
     folder, phases = session.folder, session.phases
     settled = json.loads((folder / _SETTLED).read_text(encoding="utf-8"))
     plan = plan_from_dict(settled["plan"])
-    set_allocator(plan.allocator)
     phases.enter("load")
-    model = load_classifier(session.source.folder, session.task.config, session.recipe.seed).to(session.device)
+    model = prepared(plan, session)
     install_head(model, folder / "head.npz")
     phases.leave()
-    for phase, peak in settled["memory_bytes"].items():
+    for phase, peak in settled.pop("memory_bytes").items():
         phases.memory_bytes[phase] = max(peak, phases.memory_bytes.get(phase, 0))
-    learned = judge_and_save(session, plan, model)
+    session.governor.step_downs[:0] = settled["step_downs"]
+    return plan, settled | {"step_downs": session.governor.step_downs}, model
+
+
+def forget_features(session: Session) -> None:
+    """Remove what the halves gave each other."""
     for name in (_SETTLED, "features.npz", "head.npz"):
-        (folder / name).unlink(missing_ok=True)
-    return {
-        **{key: settled[key] for key in ("plan", "predicted", "step_downs")}, **learned,
-        "status": "done", "steps": 0, "examples_seen": len(session.task.train), "flops": plan.cost.flops,
-        "model_source": session.source.origin,
-    }  # fmt: skip
+        (session.folder / name).unlink(missing_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,16 @@ def weight_bytes(model_folder: Path) -> int:
     return sum(file.stat().st_size for file in model_folder.glob("*.safetensors"))
 
 
+def count_parameters(model_folder: Path) -> int:
+    """Numbers in the weight files, from their headers alone (a length of 8 bytes, then JSON)."""
+    total = 0
+    for path in model_folder.glob("*.safetensors"):
+        with path.open("rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        total += sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+    return total
+
+
 def load_tokenizer(folder: Path) -> Any:
     """The model's own tokenizer."""
     from transformers import AutoTokenizer
@@ -134,8 +145,8 @@ def import_architecture(config: Any) -> None:
     _ = AutoModelForSequenceClassification._model_mapping[type(config)]
 
 
-def load_classifier(folder: Path, config: Any, seed: int) -> Any:
-    """The pretrained weights in fp32 under a new, seeded classification head."""
+def load_classifier(folder: Path, config: Any, seed: int, dtype: str = "fp32") -> Any:
+    """The pretrained weights, held in `dtype` ("fp32" or "bf16"), under a new, seeded classification head."""
     import torch
     from transformers import AutoModelForSequenceClassification
 
@@ -143,7 +154,7 @@ def load_classifier(folder: Path, config: Any, seed: int) -> Any:
     return AutoModelForSequenceClassification.from_pretrained(
         str(folder),
         config=config,
-        dtype=torch.float32,
+        dtype={"fp32": torch.float32, "bf16": torch.bfloat16}[dtype],
         use_safetensors=True,
         trust_remote_code=False,
         attn_implementation=config._attn_implementation,

@@ -28,7 +28,10 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A method with every knob set. `micro_batch` counts rows of the longest kind; shorter rows may go more at a time."""
+    """A method with every knob set. `micro_batch` counts rows of the longest kind; shorter rows may go more at a time.
+
+    With `neighbours` a row counts once for each point that it is evaluated at, and the weights are held in `dtype`.
+    """
 
     method: str
     dtype: str
@@ -44,6 +47,7 @@ class Plan:
     allocator: str = "fast"
     rank: int = 0
     last_layers: int = 0
+    neighbours: int = 0
     keep_adapter: bool = False
     expected: float = 0.0
     cost: Cost = field(default_factory=lambda: Cost({}, 0.0, 0.0))
@@ -51,10 +55,26 @@ class Plan:
     @property
     def name(self) -> str:
         """Short words for tables: 'lora r16 · bf16 · 8/32'."""
-        detail = {"lora": f" r{self.rank}", "layers": f" {self.last_layers}"}.get(self.method, "")
+        details = {"lora": f" r{self.rank}", "layers": f" {self.last_layers}", "nno": f" k{self.neighbours}"}
+        detail = details.get(self.method, "")
         extra = " · checkpointing" if self.checkpointing else ""
         light = f" · {self.optimizer}" if self.optimizer not in ("adamw", "none") else ""
-        return f"{self.method}{detail} · {self.dtype} · {self.micro_batch}/{self.batch}{extra}{light}"
+        return f"{self.method}{detail} · {self.dtype} · {self.micro_batch}/{self.evaluated}{extra}{light}"
+
+    @property
+    def evaluated(self) -> int:
+        """Rows that pass through the model in a step: each at θ, at its neighbours and at the point before, or once."""
+        return self.batch * (self.neighbours + 2 if self.neighbours else 1)
+
+    @property
+    def held(self) -> str:
+        """What the weights are held in: masters for gradients are fp32 whatever they are cast to."""
+        return self.dtype if self.neighbours else "fp32"
+
+    @property
+    def cast(self) -> str:
+        """What weights are cast to while the model computes: `dtype`, or nothing ("fp32") where they are held in it."""
+        return "fp32" if self.neighbours else self.dtype
 
     def with_micro_batch(self, micro_batch: int) -> Plan:
         """The same plan, effective batch, order and steps, in smaller bites."""

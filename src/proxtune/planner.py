@@ -13,6 +13,7 @@ from proxtune.cost import (
     Survey,
     family_of,
     flops_of,
+    held_bytes,
     memory_of,
     seconds_of,
     seconds_per_step,
@@ -21,9 +22,8 @@ from proxtune.cost import (
 )
 from proxtune.methods import METHODS
 from proxtune.plan import Cost, Infeasible, Plan, Refused
-from proxtune.recipe import DEFAULT_BATCH, Knobs
+from proxtune.recipe import Knobs
 
-DEFAULT_EPOCHS = 4.0  # the most passes over the data that pay; less when the time is short
 _LEAST_STEPS = 20
 _LONG = 192  # tokens; in shorter rows recomputing the activations was seen to save nothing
 _ADAFACTOR_LOSS = 0.004  # of expected quality, beside AdamW
@@ -61,11 +61,10 @@ def choose(survey: Survey, budget: Budget, knobs: Knobs, method: str = "auto") -
 
 def candidates(survey: Survey, knobs: Knobs, method: str = "auto") -> Iterator[Plan]:
     """Every structure worth considering, without batch sizes or costs."""
-    batch = knobs.batch or max(DEFAULT_BATCH, knobs.micro_batch or 0)
-    batch = min(batch, survey.rows)
     for name, entry in METHODS.items():
         if method not in ("auto", name):
             continue
+        batch = min(knobs.batch or max(entry.batch, knobs.micro_batch or 0), survey.rows)
         for variant in entry.variants(survey.blocks, knobs):
             for key in survey.traces:
                 family, dtype, *rest = key.split("/")
@@ -81,17 +80,18 @@ def candidates(survey: Survey, knobs: Knobs, method: str = "auto") -> Iterator[P
                     method=name,
                     dtype=dtype,
                     batch=batch,
-                    micro_batch=min(knobs.micro_batch or batch, batch),
+                    micro_batch=0,
                     max_length=survey.max_length,
                     checkpointing=checkpointing,
                     optimizer=(knobs.optimizer or "adamw") if entry.uses_gradients else "none",
                     learning_rate=knobs.learning_rate or entry.learning_rate * min(1.0, 384 / survey.width),
-                    epochs=knobs.epochs or DEFAULT_EPOCHS,
+                    epochs=knobs.epochs or entry.epochs,
                     steps=0,
                     trainable=0,
                     keep_adapter=bool(knobs.keep_adapter) and name == "lora",
                     **variant,
                 )
+                plan = replace(plan, micro_batch=min(knobs.micro_batch or plan.evaluated, plan.evaluated))
                 plan = replace(plan, trainable=trainable_parameters(plan, survey))
                 yield plan
                 everything = name == "full" or plan.last_layers == survey.blocks
@@ -106,13 +106,13 @@ def fit(plan: Plan, survey: Survey, budget: Budget, knobs: Knobs) -> Plan | Refu
             _costed(plan, survey, budget),
             f"trains {plan.trainable:,} parameters, --trainable allows {budget.trainable:,}",
         )
-    if budget.size is not None and survey.weights_bytes > budget.size:
+    if budget.size is not None and held_bytes(plan, survey) > budget.size:
         return Refused(
             _costed(plan, survey, budget),
-            f"its model takes {format_bytes(survey.weights_bytes)}, --size allows {format_bytes(budget.size)}",
+            f"its model takes {format_bytes(held_bytes(plan, survey))}, --size allows {format_bytes(budget.size)}",
         )
     for allocator in ("fast", "tight"):
-        for micro_batch in _halvings(plan.batch):
+        for micro_batch in _halvings(plan.evaluated):
             tried = _costed(replace(plan, micro_batch=micro_batch, allocator=allocator), survey, budget)
             if budget.memory is None or tried.cost.peak_bytes <= budget.memory:
                 if knobs.micro_batch:  # as the person wants it; the governor answers for what does not fit
@@ -134,7 +134,7 @@ def _halvings(batch: int) -> list[int]:
 
 def _on_time(plan: Plan, survey: Survey, budget: Budget, knobs: Knobs) -> Plan | Refused:
     asked = steps_of(plan, survey, knobs.epochs)  # a person who asks for few steps gets them
-    least = min(_LEAST_STEPS, asked) if METHODS[plan.method].uses_gradients else 0
+    least = min(_LEAST_STEPS, asked) if METHODS[plan.method].makes_steps else 0
     if plan.steps < least and plan.steps < math.ceil(survey.rows / plan.batch):
         have = "the budget" if budget.time is None else f"--time {format_seconds(budget.time)}"
         return Refused(plan, f"{have} leaves {plan.steps} steps, too few to learn from")
@@ -162,11 +162,11 @@ def _expected(plan: Plan, survey: Survey) -> float:
 
 def steps_of(plan: Plan, survey: Survey, epochs: float | None) -> int:
     """Steps in `epochs` passes over the rows, the most that pay where it is None."""
-    return max(1, round((epochs or DEFAULT_EPOCHS) * math.ceil(survey.rows / plan.batch)))
+    return max(1, round((epochs or METHODS[plan.method].epochs) * math.ceil(survey.rows / plan.batch)))
 
 
 def _with_steps(plan: Plan, survey: Survey, budget: Budget) -> Plan:
-    if not METHODS[plan.method].uses_gradients:
+    if not METHODS[plan.method].makes_steps:
         return replace(plan, steps=0, epochs=1.0)
     steps_per_epoch = math.ceil(survey.rows / plan.batch)
     steps = steps_of(plan, survey, plan.epochs)
@@ -225,7 +225,7 @@ def rehearsed(plan: Plan, survey: Survey, budget: Budget, measured: dict[str, An
 
     `measured`: `memory_bytes` by phase, `terms`, `seconds_per_token` of a training step at typical batches.
     """
-    if METHODS[plan.method].uses_gradients:
+    if METHODS[plan.method].makes_steps:
         estimate = seconds_per_step(plan, survey)
         per_step = measured["seconds_per_token"] * survey.epoch_tokens * plan.batch / survey.rows
         rate = {plan.dtype: survey.flops_per_second[plan.dtype] * estimate / per_step}

@@ -13,7 +13,7 @@ from proxtune.errors import PersonError
 DEFAULT_MODEL = "minilm"
 DEFAULT_BATCH = 32
 TASKS = ("classify",)
-METHOD_NAMES = ("auto", "probe", "lora", "layers", "full")
+METHOD_NAMES = ("auto", "probe", "nno", "lora", "layers", "full")
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,14 +19,18 @@ from proxtune.batches import cut, epoch_batches, one_of_each_shape, padded, shap
 from proxtune.budget import format_bytes
 from proxtune.cost import grown
 from proxtune.evaluate import first_look, logits_of, read_embeddings
+from proxtune.gradient_steps import governed_gradient_of, make_optimizer, update, warm_up
 from proxtune.memory.govern import Governor, is_refusal
 from proxtune.methods import METHODS
+from proxtune.neighbour_steps import look
+from proxtune.optim.nno import NNO
 from proxtune.plan import Plan
 from proxtune.session import Session
+from proxtune.steps import governed, reason
 from proxtune.tasks.classify import Encoded, take
-from proxtune.train import governed_gradient_of, make_optimizer, reason, update, warm_up
 
 _MOST_SHAPES, _JUDGED_SHAPES = 5, 3  # the kernels of others are taken to grow as those of these did
+_MOST_LENGTHS = 3  # of a step by neighbours, which takes as many passes as there are points
 _TIMED_BATCHES = 2
 _FALLEN_BACK = 10  # times slower than the fastest batch, and
 _LONG_SECONDS = 2.0  # at that: oneDNN has no memory for its own kernels and computes without them
@@ -61,12 +65,14 @@ def rehearse(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> 
             warm_up(model, train, plan, pad_id, phases)
             optimizer = make_optimizer(model, plan)
         else:
-            first_look(model, train, pad_id, plan.dtype, governor)
+            first_look(model, train, pad_id, plan.cast, governor)
             optimizer = None
         read_embeddings(model, train, held)
         governor.hold()
         meter.reset()
-        if optimizer is None:
+        if plan.neighbours:
+            per_token, to_come = _look_around(plan, model.eval(), train, pad_id, session.recipe.seed, governor)
+        elif optimizer is None:
             per_token, to_come = _pass_through(plan, model, train, pad_id, governor), 0
         else:
             per_token, to_come = _run_through(plan, model, optimizer, train, pad_id, session.recipe.seed, governor)
@@ -74,13 +80,14 @@ def rehearse(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> 
         meter.give_back()
         meter.reset()
         for rows in _spread(one_of_each_shape(sorted_batches(held.lengths, limit), held.lengths), _JUDGED_SHAPES)[::-1]:
-            logits_of(model, take(held, rows), pad_id, plan.dtype, limit, governor)
+            logits_of(model, take(held, rows), pad_id, plan.cast, limit, governor)
         judging = meter.peak()
     except (RuntimeError, MemoryError) as error:
         if not is_refusal(error):
             raise
         return Rehearsal(refused=reason(error))
-    gradients = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad) if optimizer else 0
+    learning = [p for p in model.parameters() if p.requires_grad]
+    gradients = sum(p.numel() * p.element_size() for p in learning) if optimizer else 0
     state = _state_bytes(optimizer)
     del optimizer
     meter.give_back()
@@ -162,14 +169,52 @@ def _run_through(
     return per_token, growth * unmet
 
 
+def _look_around(
+    plan: Plan, model: Any, train: Encoded, pad_id: int, seed: int, governor: Governor
+) -> tuple[float, int]:
+    """The same for steps by neighbours: a batch, the one with the longest row, other lengths, and two for the time.
+
+    So few neighbours that two forward passes hold them, or four of one point each: a forward pass is what takes memory, and
+    the time is in proportion.
+    """
+    meter, order = governor.meter, epoch_batches(train.lengths, plan.batch, seed, 0)
+    at_a_time = max(1, plan.micro_batch // plan.batch)
+    few = min(plan.neighbours, max(2, 2 * at_a_time - 2))
+    search = NNO(model, neighbours=few, seed=seed)
+
+    def step(rows: np.ndarray) -> None:
+        governed(lambda: look(search, plan, train, rows, pad_id), governor)
+
+    def held() -> int:
+        meter.give_back()
+        return meter.now()
+
+    lengths = {padded(int(train.lengths[rows].max())): rows for rows in reversed(order)}
+    others = _spread([lengths[length] for length in sorted(lengths, reverse=True)], _MOST_LENGTHS)[1:]
+    for rows in order[:2]:
+        step(rows)
+    before = held()
+    for rows in others:
+        step(rows)
+    growth = max(0, held() - before) // max(1, len(others))
+    timed = order[2 : 2 + _TIMED_BATCHES] or order
+    tokens, began = 0, time.perf_counter()
+    for rows in timed:
+        step(rows)
+        tokens += len(rows) * padded(int(train.lengths[rows].max()))
+    per_token = (time.perf_counter() - began) / max(1, tokens) * (plan.neighbours + 2) / (few + 2)
+    unmet = max(0, len(lengths) - len(others) - 2) if plan.dtype == "bf16" else 0
+    return per_token, growth * unmet
+
+
 def _pass_through(plan: Plan, model: Any, train: Encoded, pad_id: int, governor: Governor) -> float:
     """The same for a method that only looks: a micro-batch of each size from short to long, then three hundred rows."""
     limit = plan.micro_batch * plan.max_length
     for rows in reversed(one_of_each_shape(sorted_batches(train.lengths, limit), train.lengths)):
-        logits_of(model, take(train, rows), pad_id, plan.dtype, limit, governor)
+        logits_of(model, take(train, rows), pad_id, plan.cast, limit, governor)
     some = take(train, np.arange(0, len(train), max(1, len(train) // 300)))
     began = time.perf_counter()
-    logits_of(model, some, pad_id, plan.dtype, limit, governor)
+    logits_of(model, some, pad_id, plan.cast, limit, governor)
     tokens = int(sum(padded(int(length)) for length in some.lengths))
     return (time.perf_counter() - began) / max(1, tokens)
 

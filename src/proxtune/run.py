@@ -19,6 +19,7 @@ from proxtune.budget import Budget
 from proxtune.durable import write_json
 from proxtune.errors import Interrupted, PersonError
 from proxtune.memory.measure import outer_limit_bytes
+from proxtune.models import ALIASES
 from proxtune.recipe import DEFAULT_MODEL, Knobs, Recipe, check, write_recipe
 from proxtune.result import read_result, result_of, run_with_model
 from proxtune.stages import StageFailed, run_stage
@@ -164,7 +165,7 @@ def checked(recipe: Recipe) -> Recipe:
         task=recipe.task or "classify",
         data=_absolute(recipe.data),
         validation=None if recipe.validation is None else _absolute(recipe.validation),
-        model=_absolute(recipe.model) if Path(recipe.model).is_dir() else recipe.model,
+        model=recipe.model if recipe.model in ALIASES else _absolute(recipe.model),
     )
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from proxtune.clock import Clock
-from proxtune.memory.allocator import set_allocator, unload_cold_code
+from proxtune.memory.allocator import set_allocator
+from proxtune.memory.code import unload_cold_code
 from proxtune.memory.govern import Governor
+from proxtune.memory.kernels import FEW, USUAL, keep_kernels
 from proxtune.memory.lean import import_lean
 from proxtune.memory.meter import CudaMeter, Meter, Phases, ProcessMeter
 from proxtune.methods import METHODS
@@ -75,7 +77,8 @@ def open_session(recipe: Recipe, folder: Path, clock: Clock, others_bytes: int, 
 def prepared(plan: Plan, session: Session) -> Any:
     """The pretrained model with the plan's method and knobs applied, on the session's device."""
     set_allocator(plan.allocator)
-    plain = load_classifier(session.source.folder, session.task.config, session.recipe.seed)
+    keep_kernels(FEW if plan.neighbours else USUAL)
+    plain = load_classifier(session.source.folder, session.task.config, session.recipe.seed, plan.held)
     task = session.task
     if task.prompt is not None:
         begin_with_words(head_of(plain)[1], word_rows(plain, session.source.folder, task.tokenizer, task.prompt))

@@ -6,18 +6,19 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from proxtune.budget import format_bytes
 from proxtune.cost import Survey, Trace
 from proxtune.errors import PersonError
-from proxtune.memory.allocator import unload_cold_code
+from proxtune.memory.code import unload_cold_code
 from proxtune.methods import METHODS
-from proxtune.models import weight_bytes
+from proxtune.models import count_parameters, weight_bytes
 from proxtune.plan import Infeasible, Plan, Refused, plan_as_dict, plan_from_dict
-from proxtune.planner import DEFAULT_EPOCHS, Choice, none_fits, rehearsed
+from proxtune.planner import Choice, none_fits, rehearsed
 from proxtune.recipe import DEFAULT_BATCH
 from proxtune.rehearse import rehearse
 from proxtune.session import Record, Session, apart, prepared
-from proxtune.survey import find_out, padded_tokens
-from proxtune.train import bite
+from proxtune.steps import bite
+from proxtune.survey import find_out, may_hold_bf16, padded_tokens
 
 ENDING_SECONDS = 13.0  # baselines, report and the processes that make them
 _MANY_REFUSED = 4  # candidates; then only what needs least is tried
@@ -25,31 +26,44 @@ _LONG_PLANNING = 0.25  # of the time; likewise
 
 
 def survey_of(session: Session) -> Survey:
-    """What the planner needs to know; little of it when the model alone passes the memory budget."""
+    """What the planner needs to know.
+
+    Little of it when the model alone passes the memory budget; and in bf16 alone when it does so in fp32: `nno` learns there.
+    """
     recipe, task, meter, others = session.recipe, session.task, session.meter, session.phases.others_bytes
     meter.give_back()
     unload_cold_code()
     libraries, memory = meter.now(), recipe.budget.memory
-    on_disk = weight_bytes(session.source.folder)
-    hopeless = memory is not None and others + max(libraries + on_disk, meter.peak()) > memory
-    found = find_out(session, gradients=not hopeless)
+    held, gradients = "fp32", True
+    if memory is not None:
+        numbers = count_parameters(session.source.folder)
+
+        def fits(weights: int) -> bool:
+            return others + max(libraries + weights, meter.peak()) <= memory
+
+        gradients = fits(4 * numbers)
+        if not gradients and may_hold_bf16(session) and (fits(2 * numbers) or 4 * numbers > 2 * libraries):
+            held = "bf16"
+    found = find_out(session, gradients, held)
     facts = found["facts"]
-    weights = 4 * facts["parameters"]
+    looked = libraries + facts["parameters"] * (2 if held == "bf16" else 4)
     return Survey(
         **facts,
         supervisor_bytes=others,
         libraries_bytes=libraries,
         import_peak_bytes=meter.peak(),
-        weights_bytes=weights,
+        weights_bytes=4 * facts["parameters"],
         rows=len(task.train),
         validation_rows=len(task.held),
         epoch_tokens=padded_tokens(task.train.lengths, recipe.knobs.batch or DEFAULT_BATCH, recipe.seed),
         validation_tokens=padded_tokens(task.held.lengths, DEFAULT_BATCH, recipe.seed),
         max_length=task.max_length,
-        code_bytes=max(0, found["looked_bytes"] - libraries - weights),
+        code_bytes=max(0, found["looked_bytes"] - looked),
         traces={key: Trace(**value) for key, value in found["traces"].items()},
         flops_per_second=found["flops_per_second"],
         seconds_so_far=session.clock.elapsed + ENDING_SECONDS,
+        file_bytes=weight_bytes(session.source.folder),
+        speaks=task.prompt is not None,
     )
 
 
@@ -85,17 +99,18 @@ def settle(choice: Choice, survey: Survey, session: Session) -> Choice:
                 settled = _with_measured_costs(found, survey, session)
                 return Choice(settled, None, [settled, *untried], refused + choice.refused)
             refused.append(Refused(_needing(plan, found), f"rehearsed: {found['refused']}"))
-            smaller = smaller_plan(plan, found, session.recipe.budget.memory)
+            smaller = smaller_plan(plan, found, session.recipe.budget.memory, no_other=last or not untried)
             if smaller is not None:
-                changes.append((bite(plan), bite(smaller), found["refused"], clock.elapsed))
+                changes.append((_size_of(plan), _size_of(smaller), found["refused"], clock.elapsed))
             plan = smaller
     return none_fits(replace(choice, fitting=untried), refused, session.recipe.budget)
 
 
-def smaller_plan(plan: Plan, found: Record, memory_bytes: int | None) -> Plan | None:
+def smaller_plan(plan: Plan, found: Record, memory_bytes: int | None, no_other: bool = False) -> Plan | None:
     """The plan in half the micro-batch, or in less where the rehearsal came so far as to say how much its activations take.
 
-    None when there is nothing to halve, or when a single row would be too much still.
+    When there is nothing to halve, or a single row would be too much still, None; but where there is `no_other` candidate first
+    the same with the allocator that holds less.
     """
     activations, needs = found["terms"].get("activations", 0), max(found["memory_bytes"].values())
     excess = needs - memory_bytes if memory_bytes is not None and activations else 0
@@ -103,8 +118,13 @@ def smaller_plan(plan: Plan, found: Record, memory_bytes: int | None) -> Plan | 
     while micro_batch > 1 and activations * (1 - micro_batch / plan.micro_batch) < excess:
         micro_batch //= 2
     if micro_batch < 1 or activations * (1 - micro_batch / plan.micro_batch) < excess:
-        return None
+        can_hold_less = no_other and plan.allocator == "fast"
+        return replace(plan, allocator="tight") if can_hold_less else None
     return plan.with_micro_batch(micro_batch)
+
+
+def _size_of(plan: Plan) -> str:
+    return bite(plan) + (" with the tight allocator" if plan.allocator == "tight" else "")
 
 
 def _needing(plan: Plan, found: Record) -> Plan:
@@ -126,10 +146,10 @@ def _with_measured_costs(found: Record, survey: Survey, session: Session) -> Pla
         "terms": terms,
         "seconds_per_token": found["seconds_per_token"],
         "seconds_so_far": elapsed + ENDING_SECONDS,
-        "epochs": session.recipe.knobs.epochs or DEFAULT_EPOCHS,
+        "epochs": session.recipe.knobs.epochs or METHODS[plan.method].epochs,
     }
     settled = rehearsed(plan, survey, session.recipe.budget, measured)
-    if METHODS[plan.method].uses_gradients and settled.steps < 1:
+    if METHODS[plan.method].makes_steps and settled.steps < 1:
         raise PersonError(
             f"--time is too short: {elapsed:.0f} s went into planning and nothing is left to learn; give more"
         )
@@ -154,10 +174,14 @@ def _rehearse(plan: Plan, session: Session) -> Record:
     model = prepared(plan, session)
     phases.leave()
     plan = replace(plan, trainable=sum(p.numel() for p in model.parameters() if p.requires_grad))
+    loading, room = phases.memory_bytes["load"], session.recipe.budget.memory
     found = rehearse(plan, model, session, libraries)
+    refused = found.refused
+    if room is not None and loading > room:
+        refused = refused or f"loading it would take {format_bytes(loading)}"
     return {
-        "plan": plan_as_dict(plan), "memory_bytes": {"load": phases.memory_bytes["load"], **found.memory_bytes},
-        "terms": found.terms, "seconds_per_token": found.seconds_per_token, "refused": found.refused,
+        "plan": plan_as_dict(plan), "memory_bytes": {"load": loading, **found.memory_bytes},
+        "terms": found.terms, "seconds_per_token": found.seconds_per_token, "refused": refused,
     }  # fmt: skip
 
 

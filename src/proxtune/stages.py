@@ -22,6 +22,9 @@ from typing import Any
 
 from proxtune.errors import Interrupted, PersonError
 from proxtune.memory import measure
+from proxtune.memory.allocator import give_back
+from proxtune.memory.code import unload_cold_code
+from proxtune.memory.kernels import USUAL, keep_kernels
 
 Record = dict[str, Any]
 _SUPERVISOR_GROWTH_BYTES = 3_000_000  # what this process may still take while a stage runs
@@ -42,17 +45,15 @@ def run_stage(name: str, job: Record, listen: Callable[[Record], None] | None = 
 
     Raises PersonError and Interrupted as the stage did, StageFailed for anything else.
     """
+    give_back()
+    unload_cold_code()
     others = measure.resident_bytes() + _SUPERVISOR_GROWTH_BYTES
     command = [sys.executable, "-m", "proxtune.stages", name]
-    environment = dict(os.environ)
-    # oneDNN keeps a compiled kernel for each shape it met: a dozen shapes of eighteen products each; its own 1,024 know no end
-    environment.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
     with subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=environment,
         text=True,
         start_new_session=True,
     ) as stage:
@@ -133,6 +134,7 @@ def main(name: str) -> int:
     """The child's side: run the stage that `name` names on the job that comes by standard input."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: do not outlive the supervisor
+    keep_kernels(USUAL)
     job = json.loads(sys.stdin.read())
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print must not mix with the records

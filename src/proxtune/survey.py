@@ -59,20 +59,41 @@ def model_facts(model: Any) -> dict[str, int]:
     }
 
 
-def find_out(session: Session, gradients: bool) -> Record:
+def may_hold_bf16(session: Session) -> bool:
+    """Whether a plan may come of weights that are held in bf16: those of `nno`, where bf16 pays."""
+    recipe = session.recipe
+    return recipe.method in ("auto", "nno") and recipe.knobs.dtype != "fp32" and bf16_pays(session.device)
+
+
+def find_out(session: Session, gradients: bool, held: str = "fp32") -> Record:
     """Trace every structure (family, dtype, checkpointing) that a candidate may have and feel the machine's pulse.
 
-    Without `gradients` only the forward pass is traced: enough to name the least plan when nothing else can fit.
+    Without `gradients` only the forward pass is traced, of weights that are `held` in this dtype: enough to name the least
+    plan when nothing else can fit, and for `nno`.
     Plain values: `facts` of the model, `looked_bytes` that a process holds once it has passed a row through it, `traces`
     (see `Trace`), `flops_per_second` of a forward pass by dtype. Each part is found out apart from the others, so that no
     more than one of them is in memory at a time.
     """
     dtype, method = session.recipe.knobs.dtype, session.recipe.method
-    dtypes = [dtype] if dtype else _dtypes(session)
-    found = apart(session, partial(_forward, session, dtypes, gradients))
-    families = {"auto": ["layers", "lora"], "lora": ["lora"], "probe": []}.get(method, ["layers"])
+    dtypes = ["bf16"] if held == "bf16" else [dtype] if dtype else _dtypes(session)
+    measure_pulse = gradients or held == "bf16"
+    found = apart(session, partial(_forward, session, dtypes, held, measure_pulse))
+    traces = found["traces"]
+    if method in ("auto", "nno"):
+        traces |= _looks(session, traces, dtypes, held) if measure_pulse else {}
+    families = {"auto": ["layers", "lora"], "lora": ["lora"], "probe": [], "nno": []}.get(method, ["layers"])
     for family in families if gradients else []:
-        found["traces"] |= apart(session, partial(_trace_family, session, family, dtypes))
+        traces |= apart(session, partial(_trace_family, session, family, dtypes))
+    return found
+
+
+def _looks(session: Session, traces: dict[str, Any], dtypes: list[str], held: str) -> dict[str, Any]:
+    """Traces of a forward pass with the weights held in its dtype; nothing where `nno` cannot be what fits best."""
+    if session.recipe.method == "auto" and session.recipe.budget.memory is None:
+        return {}
+    found = {trace_key("nno", dtype, False): traces[trace_key("forward", dtype, False)] for dtype in dtypes}
+    if held == "fp32" and "bf16" in dtypes:
+        found |= apart(session, partial(_trace_look, session))
     return found
 
 
@@ -83,19 +104,26 @@ def _dtypes(session: Session) -> list[str]:
     return ["bf16"] if session.recipe.budget.memory is None else ["bf16", "fp32"]
 
 
-def _forward(session: Session, dtypes: list[str], measure_pulse: bool) -> Record:
+def _trace_look(session: Session) -> Record:
+    """Trace of a forward pass with the weights held in bf16."""
+    model = _fresh(session, "bf16").requires_grad_(False).to(session.device)
+    return _traces(model, "nno", ["bf16"], session.task.max_length, train=False, held="bf16")
+
+
+def _forward(session: Session, dtypes: list[str], held: str, measure_pulse: bool) -> Record:
     """Facts of the model, traces of its forward pass, and the rates of that."""
     task = session.task
-    model = _fresh(session).requires_grad_(False).to(session.device)
+    model = _fresh(session, held).requires_grad_(False).to(session.device)
     first_look(model, task.train, task.pad_id, "fp32", session.governor)
     read_embeddings(model, task.train, task.held)
     looked_bytes = session.meter.now()
-    traces = _traces(model, "forward", dtypes, task.max_length, train=False)
+    traces = _traces(model, "forward", dtypes, task.max_length, train=False, held=held)
     forward_flops = traces[trace_key("forward", dtypes[0], False)]["forward_flops"]
     session.meter.give_back()
     rates = dict.fromkeys(dtypes, _NOMINAL_FLOPS_PER_SECOND)
     if measure_pulse:
-        rates = pulse(model, task.train, dtypes, forward_flops, task.pad_id, session.governor)
+        casts = {dtype: "fp32" if held == dtype else dtype for dtype in dtypes}
+        rates = pulse(model, task.train, casts, forward_flops, task.pad_id, session.governor)
     facts = model_facts(model)
     return {"facts": facts, "looked_bytes": looked_bytes, "traces": traces, "flops_per_second": rates}
 
@@ -114,8 +142,8 @@ def _trace_family(session: Session, family: str, dtypes: list[str]) -> Record:
     return traces
 
 
-def _fresh(session: Session) -> Any:
-    return load_classifier(session.source.folder, session.task.config, session.recipe.seed)
+def _fresh(session: Session, held: str = "fp32") -> Any:
+    return load_classifier(session.source.folder, session.task.config, session.recipe.seed, held)
 
 
 def _checkpointed(trace: dict[str, float], config: Any, length: int) -> dict[str, float]:
@@ -134,14 +162,17 @@ def _prepared(model: Any, family: str, max_length: int) -> Any:
     return METHODS[family].prepare(model, plan)
 
 
-def _traces(model: Any, family: str, dtypes: list[str], length: int, train: bool) -> dict[str, dict[str, float]]:
+def _traces(
+    model: Any, family: str, dtypes: list[str], length: int, train: bool, held: str = "fp32"
+) -> dict[str, dict[str, float]]:
     """A `Trace` for each dtype as plain values, from steps of one and of three rows; operations are counted once."""
     model.train(train)
     found: dict[str, dict[str, float]] = {}
     counted: Traced | None = None
     for dtype in dtypes:
-        one = trace_step(model, 1, length, dtype, train, count_flops=counted is None)
-        three = trace_step(model, 3, length, dtype, train, count_flops=False)
+        cast = "fp32" if held == dtype else dtype
+        one = trace_step(model, 1, length, cast, train, count_flops=counted is None)
+        three = trace_step(model, 3, length, cast, train, count_flops=False)
         counted = counted or one
         each = max(1, math.ceil((three.live_bytes - one.live_bytes) / 2))
         found[trace_key(family, dtype, False)] = {
@@ -152,17 +183,20 @@ def _traces(model: Any, family: str, dtypes: list[str], length: int, train: bool
 
 
 def pulse(
-    model: Any, data: Encoded, dtypes: list[str], forward_flops: float, pad_id: int, governor: Governor
+    model: Any, data: Encoded, casts: dict[str, str], forward_flops: float, pad_id: int, governor: Governor
 ) -> dict[str, float]:
-    """Operations per second of a forward pass by dtype, on one batch of 32 rows of median length, kernels warm."""
+    """Operations per second of a forward pass by dtype, on one batch of 32 rows of median length, kernels warm.
+
+    `casts` says for each dtype what weights are cast to.
+    """
     order = np.argsort(data.lengths, kind="stable")
     middle = len(order) // 2
     few = take(data, order[max(0, middle - 16) : middle + 16])
     tokens = len(few) * padded(int(few.lengths.max()))
     rates: dict[str, float] = {}
-    for dtype in dtypes:
-        logits_of(model, few, pad_id, dtype, tokens, governor)
+    for dtype, cast in casts.items():
+        logits_of(model, few, pad_id, cast, tokens, governor)
         began = time.perf_counter()
-        logits_of(model, few, pad_id, dtype, tokens, governor)
+        logits_of(model, few, pad_id, cast, tokens, governor)
         rates[dtype] = forward_flops * tokens / (time.perf_counter() - began)
     return rates

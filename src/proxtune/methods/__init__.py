@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxtune.methods import full, layers, lora, probe
+from proxtune.methods import full, layers, lora, nno, probe
 from proxtune.methods.method import Method
 
-METHODS: dict[str, Method] = {m.METHOD.name: m.METHOD for m in (probe, lora, layers, full)}
+METHODS: dict[str, Method] = {m.METHOD.name: m.METHOD for m in (probe, nno, lora, layers, full)}

@@ -15,7 +15,7 @@ def _prepare(model: Any, plan: Plan) -> Any:
 
 METHOD = Method(
     name="full",
-    uses_gradients=True,
+    learns_by="gradients",
     learning_rate=1e-4,
     variants=lambda blocks, knobs: [{}],
     prepare=_prepare,

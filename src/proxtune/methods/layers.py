@@ -40,7 +40,7 @@ def _prior(plan: Plan, blocks: int) -> Prior:
 
 METHOD = Method(
     name="layers",
-    uses_gradients=True,
+    learns_by="gradients",
     learning_rate=1e-4,
     variants=_variants,
     prepare=_prepare,

@@ -42,7 +42,7 @@ def _finish(model: Any, plan: Plan) -> Any:
 
 METHOD = Method(
     name="lora",
-    uses_gradients=True,
+    learns_by="gradients",
     learning_rate=1e-3,
     variants=_variants,
     prepare=_prepare,

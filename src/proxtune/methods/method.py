@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from proxtune.plan import Plan
-from proxtune.recipe import Knobs
+from proxtune.recipe import DEFAULT_BATCH, Knobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +37,29 @@ class Method:
     `finish(model, plan)` gives back the plain transformers model.
     `prior(plan, blocks)` says what to expect of a variant.
     `learning_rate` is for a model 384 wide; wider ones take proportionally less.
+    `learns_by` what: "features" (one pass, then a fit elsewhere), "neighbours" or "gradients" (both in steps).
+    `epochs` are the most passes over the data that pay; `batch` is the usual effective batch.
     """
 
     name: str
-    uses_gradients: bool
+    learns_by: str
     learning_rate: float
     variants: Callable[[int, Knobs], list[dict[str, Any]]]
     prepare: Callable[[Any, Plan], Any]
     finish: Callable[[Any, Plan], Any]
     prior: Callable[[Plan, int], Prior]
+    epochs: float = 4.0
+    batch: int = DEFAULT_BATCH
+
+    @property
+    def uses_gradients(self) -> bool:
+        """Whether it back-propagates."""
+        return self.learns_by == "gradients"
+
+    @property
+    def makes_steps(self) -> bool:
+        """Whether it goes through the training loop."""
+        return self.learns_by != "features"
 
 
 def unchanged(model: Any, plan: Plan) -> Any:

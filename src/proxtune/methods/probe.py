@@ -60,7 +60,7 @@ def install_head(model: Any, path: Path) -> None:
 
 METHOD = Method(
     name="probe",
-    uses_gradients=False,
+    learns_by="features",
     learning_rate=0.0,
     variants=lambda blocks, knobs: [{}],
     prepare=_prepare,

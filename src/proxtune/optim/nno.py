@@ -66,7 +66,7 @@ class NNO:
         self.neighbours, self.rule, self.seed, self.at_a_time = neighbours, rule, seed, at_a_time
         self.sizes = Sizes.begin(spread or first_spread(self.sites), rate, neighbours, tune_spread=spread is None)
         self.steps = 0
-        self._model = model
+        self.model = model
         self._last: StepRecord | None = None  # the step that led here, if it moved
         self._behind: list[Point] = []  # the point that it left
         self._rejected_in_a_row = 0
@@ -79,7 +79,7 @@ class NNO:
         into the record, to know the rows by. A step with a loss that is not finite leaves θ alone; PersonError after ten in a
         row.
         """
-        _refuse_dropout(self._model)
+        _refuse_dropout(self.model)
         spread, rate = as_kept([self.sizes.spread, self.sizes.rate])
         ways = directions(self.sites, self.seed, self.steps, self.neighbours)
         values = as_kept(self._look(ways, spread, batch, forward, objective))

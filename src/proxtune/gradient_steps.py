@@ -1,0 +1,112 @@
+"""Steps by gradients: back-propagation micro-batch by micro-batch, and an optimizer that keeps little."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from proxtune.batches import collate, cut
+from proxtune.memory.govern import Governor
+from proxtune.memory.meter import Phases
+from proxtune.models import enable_checkpointing
+from proxtune.plan import Plan
+from proxtune.steps import Step, Stepped, Training, governed, in_bites
+from proxtune.tasks.classify import Encoded
+
+_CLIP_NORM = 1.0
+
+
+def gradient_steps(plan: Plan, training: Training) -> Step:
+    """Kernels in memory, the limit set, the optimizer made: what makes the steps of a gradient method."""
+    model, data, pad_id = training.model, training.train, training.pad_id
+    warm_up(model, data, plan, pad_id, training.phases)
+    training.governor.hold()
+    optimizer = make_optimizer(model, plan)
+    base_rates = [group["lr"] for group in optimizer.param_groups]
+
+    def step(plan: Plan, rows: np.ndarray, number: int, share: float) -> Stepped:
+        for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
+            group["lr"] = rate * share
+        model.train()
+        try:
+            plan, loss, changes = in_bites(
+                plan,
+                training,
+                number,
+                lambda plan: governed_gradient_of(model, data, rows, plan, pad_id, training.governor),
+                lambda plan: step_down(plan, model),
+            )
+        except MemoryError:
+            model.zero_grad(set_to_none=True)
+            raise
+        update(model, optimizer)
+        return Stepped(plan, loss, optimizer.param_groups[0]["lr"], changes)
+
+    return step
+
+
+def gradient_of(model: Any, data: Encoded, rows: np.ndarray, plan: Plan, pad_id: int) -> float:
+    """Add the gradient of the mean loss over `rows` to the parameters, micro-batch by micro-batch; returns the loss.
+
+    The sum over micro-batches divided by the rows of the whole batch: the same number however the batch is cut.
+    """
+    device = next(model.parameters()).device
+    total = 0.0
+    for piece in cut(rows, data.lengths, plan.micro_batch * plan.max_length):
+        ids, mask = collate(data, piece, pad_id)
+        labels = torch.from_numpy(data.labels[piece]).to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=plan.dtype == "bf16"):
+            logits = model(input_ids=ids.to(device), attention_mask=mask.to(device)).logits
+        loss = torch.nn.functional.cross_entropy(logits.float(), labels, reduction="sum") / len(rows)
+        loss.backward()
+        total += loss.item()
+    return total
+
+
+def governed_gradient_of(
+    model: Any, data: Encoded, rows: np.ndarray, plan: Plan, pad_id: int, governor: Governor
+) -> float:
+    """`gradient_of`, governed. The parameters have no gradient where it raises what a refused allocation raises."""
+    return governed(
+        partial(gradient_of, model, data, rows, plan, pad_id), governor, lambda: model.zero_grad(set_to_none=True)
+    )
+
+
+def warm_up(model: Any, data: Encoded, plan: Plan, pad_id: int, phases: Phases) -> None:
+    """Compute the shortest row's gradient and throw it away, so that the kernels' code (90 MB of it) is in memory."""
+    model.train()
+    gradient_of(model, data, np.asarray([int(np.argmin(data.lengths))]), plan, pad_id)
+    model.zero_grad(set_to_none=True)
+    phases.meter.give_back()
+
+
+def make_optimizer(model: Any, plan: Plan) -> Any:
+    """AdamW (fused), or Adafactor with its factored state; biases and norms are not decayed."""
+    decayed = [p for p in model.parameters() if p.requires_grad and p.dim() > 1]
+    others = [p for p in model.parameters() if p.requires_grad and p.dim() <= 1]
+    groups = [{"params": decayed, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}]
+    groups = [group for group in groups if group["params"]]
+    if plan.optimizer == "adafactor":
+        return torch.optim.Adafactor(groups, lr=plan.learning_rate * 10, foreach=False)
+    assert plan.optimizer == "adamw", plan.optimizer
+    return torch.optim.AdamW(groups, lr=plan.learning_rate, fused=True)
+
+
+def update(model: Any, optimizer: Any) -> None:
+    """One step of the optimizer on the gradient that is there, its norm clipped; the gradient is gone afterwards."""
+    torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.grad is not None], _CLIP_NORM, foreach=False)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
+def step_down(plan: Plan, model: Any) -> Plan | None:
+    """The next smaller step: half the micro-batch, then checkpointing; None when both are spent."""
+    if plan.micro_batch > 1:
+        return plan.with_micro_batch(plan.micro_batch // 2)
+    if not plan.checkpointing and enable_checkpointing(model):
+        return replace(plan, checkpointing=True)
+    return None

@@ -1,0 +1,39 @@
+"""nno: neighbourhood search over the blocks' linear layers, in the memory of inference. No gradient is taken.
+
+An encoder begins with `probe`'s fitted head, a decoder with the language model's own words for the labels. Weights are held in
+the plan's dtype: in bf16 half the bytes, and the update is rounded at random so that none of it is lost.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from proxtune.methods.method import Method, Prior, unchanged
+from proxtune.plan import Plan
+
+_NEIGHBOURS = 14  # with θ and the point before, 16 points
+
+
+def _prepare(model: Any, plan: Plan) -> Any:
+    import torch
+
+    from proxtune.models import blocks_of
+
+    model.requires_grad_(False)
+    for module in blocks_of(model)[1].modules():
+        if isinstance(module, torch.nn.Linear):
+            module.weight.requires_grad_(True)
+    return model
+
+
+METHOD = Method(
+    name="nno",
+    learns_by="neighbours",
+    learning_rate=0.0,
+    variants=lambda blocks, knobs: [{"neighbours": _NEIGHBOURS}],
+    prepare=_prepare,
+    finish=unchanged,
+    prior=lambda plan, blocks: Prior(ceiling=0.85, gap=0.10, pace=0.3),
+    epochs=1.0,
+    batch=16,
+)

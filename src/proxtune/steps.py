@@ -1,0 +1,110 @@
+"""Steps: what a way to learn is given, what a step of it answers, and how a step is made in bites that fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+
+from proxtune.clock import Clock
+from proxtune.memory.govern import Governor, is_refusal
+from proxtune.memory.meter import Phases
+from proxtune.plan import Plan
+from proxtune.tasks.classify import Encoded
+
+Record = dict[str, Any]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """All that the loop reads: the prepared model, the data and what guards them."""
+
+    model: Any
+    train: Encoded
+    held: Encoded
+    pad_id: int
+    seed: int
+    clock: Clock
+    ending_seconds: float  # kept free for the last evaluation, saving and the report
+    evaluations: int
+    most_steps: int  # where the time allows more than was planned
+    governor: Governor
+    phases: Phases
+    keep_best: Callable[[], None]  # writes the trainable weights, durably
+    interrupted: Callable[[], bool]
+    journal: Callable[[bytes], None] = lambda record: None
+
+
+@dataclass(frozen=True, slots=True)
+class Stepped:
+    """What a step did: the plan that it ended with (its bites may be smaller), the loss, and what else is worth a record."""
+
+    plan: Plan
+    loss: float
+    learning_rate: float
+    step_downs: list[Record] = field(default_factory=list)
+    told: Record = field(default_factory=dict)
+
+
+# (plan, row numbers, number of the step, share of the learning rate) → what was done
+Step = Callable[[Plan, np.ndarray, int, float], Stepped]
+
+
+def in_bites(
+    plan: Plan, training: Training, step: int, compute: Callable[[Plan], T], smaller: Callable[[Plan], Plan | None]
+) -> tuple[Plan, T, list[Record]]:
+    """`compute(plan)`; the same again in a `smaller` plan's bites when memory is refused, or nearly so.
+
+    Raises MemoryError when there is no smaller plan.
+    """
+    changes: list[Record] = []
+    governor, meter, clock = training.governor, training.phases.meter, training.clock
+    if governor.is_crowded():
+        meter.give_back()
+        if governor.is_crowded() and plan.micro_batch > 1:
+            halved = plan.with_micro_batch(plan.micro_batch // 2)
+            changes.append(governor.record(bite(plan), bite(halved), "close to the budget", step, clock.elapsed))
+            plan = halved
+    while True:
+        try:
+            return plan, compute(plan), changes
+        except (RuntimeError, MemoryError) as error:
+            if not is_refusal(error):
+                raise
+            why = reason(error)
+        meter.give_back()
+        less = smaller(plan)
+        if less is None:
+            raise MemoryError("a step of one row does not fit in the memory budget")
+        changes.append(governor.record(bite(plan), bite(less), why, step, clock.elapsed))
+        plan = less
+
+
+def governed(compute: Callable[[], T], governor: Governor, undo: Callable[[], None] = lambda: None) -> T:
+    """`compute()` under the limit, which is set anew where address space and not memory has run out.
+
+    Raises what a refused allocation raises (`is_refusal`), after `undo`.
+    """
+    governor.renew()
+    while True:
+        try:
+            return compute()
+        except (RuntimeError, MemoryError) as error:
+            if not is_refusal(error):
+                raise
+            undo()
+            if not governor.renew():
+                raise
+
+
+def reason(error: BaseException) -> str:
+    """The first line of what an error says; Python's own MemoryError says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:120]
+
+
+def bite(plan: Plan) -> str:
+    """How much a plan computes at a time, in words."""
+    return f"micro-batch {plan.micro_batch}" + (" with checkpointing" if plan.checkpointing else "")

@@ -1,0 +1,90 @@
+"""Steps by neighbours: the same however a step is cut, judged before the first, done again from the journal."""
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from proxtune.clock import Clock
+from proxtune.memory.govern import Governor
+from proxtune.memory.meter import Phases, ProcessMeter
+from proxtune.methods import METHODS
+from proxtune.models import classifier_config, load_classifier, load_tokenizer
+from proxtune.neighbour_steps import look
+from proxtune.optim.nno import NNO, replay
+from proxtune.optim.record import RULES, unpack
+from proxtune.plan import Plan
+from proxtune.steps import Training
+from proxtune.train import train
+
+PLAN = Plan("nno", "fp32", 8, 48, 32, False, "none", 0.0, 1.0, 4, 0, neighbours=4)
+
+
+def a_model(folder, plan=PLAN):
+    config = classifier_config(folder, ["a", "b"], load_tokenizer(folder), 32)
+    return METHODS["nno"].prepare(load_classifier(folder, config, 0, plan.held), plan)
+
+
+def run(model, rows, plan=PLAN, governor=None):
+    journal, kept = [], []
+    training = Training(
+        model=model, train=rows, held=rows, pad_id=model.config.pad_token_id, seed=0,
+        clock=Clock(time.monotonic(), None), ending_seconds=0.0, evaluations=2, most_steps=plan.steps,
+        governor=governor or Governor(None, ProcessMeter()), phases=Phases(ProcessMeter(), 0),
+        keep_best=lambda: kept.append(1), interrupted=lambda: False, journal=journal.append,
+    )  # fmt: skip
+    return list(train(plan, training)), b"".join(journal), kept
+
+
+@pytest.mark.parametrize("micro_batch", [1, 3, 8, 16, 48])
+def test_a_step_says_the_same_however_it_is_cut(tiny_folder, rows, micro_batch):
+    few = np.arange(8)
+    found = []
+    for size in (48, micro_batch):
+        model = a_model(tiny_folder).eval()
+        search = NNO(model, neighbours=4, seed=1)
+        plan = replace(PLAN, micro_batch=size)
+        for number in range(2):  # the second looks back too
+            record = look(search, plan, rows, few, model.config.pad_token_id, number)
+        found.append(record)
+    assert found[0].losses == pytest.approx(found[1].losses, abs=1e-5)
+    assert found[0].centre == pytest.approx(found[1].centre, abs=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_the_journal_leads_from_the_first_weights_to_the_last(tiny_folder, rows, dtype):
+    import torch
+
+    plan = replace(PLAN, dtype=dtype)
+    model = a_model(tiny_folder, plan)
+    records, journal, kept = run(model, rows, plan)
+    steps = [record for record in records if record["kind"] == "step"]
+    assert len(steps) == 4
+    assert len(journal) == 4 * (40 + 4 * 4)
+    assert all(record["spread"] > 0 and record["rule"] in RULES for record in steps)
+    assert records[0]["kind"] == "validation"
+    assert records[0]["step"] == 0
+    assert kept
+    again = a_model(tiny_folder, plan)
+    replay(again, list(unpack(journal)))
+    for (name, one), other in zip(model.named_parameters(), again.parameters(), strict=True):
+        assert torch.equal(one, other), name
+
+
+def test_a_refused_look_is_made_again_with_fewer_points_at_a_time(tiny_model, rows, monkeypatch):
+    import proxtune.neighbour_steps as module
+
+    sizes, real = [], module.look
+
+    def refusing(search, plan, *rest):
+        sizes.append(plan.micro_batch)
+        if plan.micro_batch > 12:
+            raise RuntimeError("could not create a primitive")
+        return real(search, plan, *rest)
+
+    monkeypatch.setattr(module, "look", refusing)
+    records, journal, _ = run(a_model(tiny_model), rows, governor=Governor(10**11, ProcessMeter()))
+    assert sizes == [48, 24, 12, 12, 12, 12]
+    assert [r["to"] for r in records if r["kind"] == "step_down"] == ["micro-batch 24", "micro-batch 12"]
+    assert len(list(unpack(journal))) == 4
