@@ -50,19 +50,32 @@ def test_philox_agrees_with_its_slow_twin(counter, key):
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**63), st.integers(0, 10**6), st.integers(0, 500), st.integers(1, 9), st.integers(1, 400))
 def test_a_sign_depends_on_its_name_alone(seed, step, stream, neighbours, length):
-    found = signs(seed, step, stream, neighbours, length)
+    (found,) = signs(seed, step, [(stream, length)], neighbours)
     assert found.shape == (neighbours, length)
     assert set(found.unique().tolist()) <= {-1, 1}
-    more = signs(seed, step, stream, neighbours + 3, length + 77)
+    _, more, _ = signs(seed, step, [(stream + 7, 5), (stream, length + 77), (stream + 1, 300)], neighbours + 3)
     assert torch.equal(more[:neighbours, :length], found)
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**63), st.integers(0, 10**6), st.integers(0, 500), st.integers(0, 40), st.integers(0, 2000))
+def test_a_sign_is_a_bit_of_a_word_by_name(seed, step, stream, neighbour, place):
+    (found,) = signs(seed, step, [(stream, place + 1)], neighbour + 1)
+    block, bit = divmod(place, 128)
+    key = (seed & 0xFFFFFFFF, seed >> 32)
+    word = slow_philox((block, neighbour, 2 * stream, step), key)[bit // 32]
+    assert int(found[neighbour, place]) == 1 - 2 * (word >> bit % 32 & 1)
+
+
 def test_signs_are_fair_and_do_not_follow_one_another():
-    found = signs(7, 3, 2, 64, 4096).double()
+    def drawn(seed, step, stream):
+        return signs(seed, step, [(stream, 4096)], 64)[0]
+
+    found = drawn(7, 3, 2).double()
     assert abs(float(found.mean())) < 4 / 512  # four deviations of 2¹⁸ fair coins
     likeness = (found @ found.T / 4096).fill_diagonal_(0)
     assert float(likeness.abs().max()) < 6 / 64
-    for other in (signs(8, 3, 2, 64, 4096), signs(7, 4, 2, 64, 4096), signs(7, 3, 3, 64, 4096)):
+    for other in (drawn(8, 3, 2), drawn(7, 4, 2), drawn(7, 3, 3)):
         assert abs(float((found * other).mean())) < 4 / 512
 
 
@@ -71,16 +84,17 @@ def test_the_same_with_any_number_of_threads():
     try:
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            found.append(signs(1, 2, 3, 16, 5000))
+            found.append(signs(1, 2, [(3, 5000)], 16)[0])
     finally:
         torch.set_num_threads(before)
     assert torch.equal(*found)
 
 
 def test_dither_is_uniform_and_no_sign_again():
-    found = dither(5, 1, 0, 100_000).numpy()
+    found = dither(5, 1, [(0, 100_000)])[0].numpy()
     assert found.min() >= 0
     assert found.max() < 2**16
     counts = np.bincount(found >> 12, minlength=16)
     assert abs(counts - 6250).max() < 5 * np.sqrt(6250)
-    assert not np.array_equal(dither(5, 2, 0, 1000).numpy(), found[:1000])
+    assert not np.array_equal(dither(5, 2, [(0, 1000)])[0].numpy(), found[:1000])
+    assert np.array_equal(dither(5, 1, [(4, 10), (0, 1000)])[1].numpy(), found[:1000])

@@ -6,6 +6,7 @@ Philox4x32-10 (Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -33,23 +34,37 @@ def philox(counter: tuple[Tensor | int, Tensor | int, Tensor | int, Tensor | int
     return torch.stack(torch.broadcast_tensors(*(torch.as_tensor(word) for word in (c0, c1, c2, c3))), dim=-1)
 
 
-def signs(seed: int, step: int, stream: int, neighbours: int, length: int, device: Any = "cpu") -> Tensor:
-    """±1, (neighbours, length) int8: those of neighbour k in `stream` are the same however many neighbours are asked for."""
-    words = _words(seed, step, 2 * stream + _SIGNS, neighbours, -(-length // _BITS), device)
-    places = torch.arange(32, device=device)
-    bits = ((words.unsqueeze(-1) >> places) & 1).to(torch.int8)  # (neighbours, blocks, 4, 32)
-    return (1 - 2 * bits).reshape(neighbours, -1)[:, :length]
+def signs(
+    seed: int, step: int, streams: Sequence[tuple[int, int]], neighbours: int, device: Any = "cpu"
+) -> list[Tensor]:
+    """±1, (neighbours, length) int8 for each (stream, length): the same for a stream whatever else is asked for."""
+    blocks = [(2 * stream + _SIGNS, -(-length // _BITS)) for stream, length in streams]
+    words = _words(seed, step, blocks, neighbours, device)
+    octets = words.to(torch.int32).view(torch.uint8).unsqueeze(-1)  # (neighbours, blocks, 16, 1): low bits first
+    bits = (octets >> torch.arange(8, dtype=torch.uint8, device=device)) & 1
+    flat = bits.to(torch.int8).mul_(-2).add_(1).reshape(neighbours, -1)
+    return _cut(flat, [count * _BITS for _, count in blocks], [length for _, length in streams])
 
 
-def dither(seed: int, step: int, stream: int, length: int, device: Any = "cpu") -> Tensor:
-    """Random 16-bit numbers, (length,) int32, uniform in [0, 2¹⁶)."""
-    words = _words(seed, step, 2 * stream + _DITHER, 1, -(-length // (_BITS // 16)), device)
-    halves = torch.stack([words & 0xFFFF, words >> 16], dim=-1)
-    return halves.reshape(-1)[:length].to(torch.int32)
+def dither(seed: int, step: int, streams: Sequence[tuple[int, int]], device: Any = "cpu") -> list[Tensor]:
+    """Random 16-bit numbers, (length,) int32, uniform in [0, 2¹⁶), for each (stream, length)."""
+    blocks = [(2 * stream + _DITHER, -(-length // (_BITS // 16))) for stream, length in streams]
+    words = _words(seed, step, blocks, 1, device)
+    halves = torch.stack([words & 0xFFFF, words >> 16], dim=-1).to(torch.int32).reshape(1, -1)
+    cut = _cut(halves, [count * (_BITS // 16) for _, count in blocks], [length for _, length in streams])
+    return [own[0] for own in cut]
 
 
-def _words(seed: int, step: int, stream: int, neighbours: int, blocks: int, device: Any) -> Tensor:
-    """Random words, (neighbours, blocks, 4) int64."""
-    block = torch.arange(blocks, device=device).unsqueeze(0)
-    neighbour = torch.arange(neighbours, device=device).unsqueeze(1)
-    return philox((block, neighbour, stream, step & _WORD), (seed & _WORD, (seed >> 32) & _WORD))
+def _words(seed: int, step: int, blocks: Sequence[tuple[int, int]], neighbours: int, device: Any) -> Tensor:
+    """Random words, (neighbours, all blocks, 4) int64, for each (stream, number of blocks): one call for all of them."""
+    counts = torch.tensor([count for _, count in blocks])
+    stream = torch.tensor([stream for stream, _ in blocks]).repeat_interleave(counts)
+    block = torch.arange(len(stream)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
+    neighbour = torch.arange(neighbours).unsqueeze(1)
+    place = (block.unsqueeze(0).to(device), neighbour.to(device), stream.unsqueeze(0).to(device), step & _WORD)
+    return philox(place, (seed & _WORD, (seed >> 32) & _WORD))
+
+
+def _cut(flat: Tensor, widths: list[int], lengths: list[int]) -> list[Tensor]:
+    """The beginnings, `lengths` long, of pieces `widths` wide of the last axis."""
+    return [own[:, :length] for own, length in zip(flat.split(widths, dim=1), lengths, strict=True)]

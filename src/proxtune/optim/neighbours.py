@@ -38,10 +38,13 @@ class Point:
 
 def directions(sites: list[Site], seed: int, step: int, neighbours: int) -> Directions:
     """The directions of a step: bits keyed by (seed, step, weight, neighbour) and nothing else."""
+    weights = list(weights_of(sites))
+    asked = [(site.stream, site.rows + site.columns) for site in weights]
+    drawn = signs(seed, step, asked, neighbours, weights[0].weight.device)
     rows: dict[int, Tensor] = {}
     columns: dict[int, Tensor] = {}
-    for site in weights_of(sites):
-        both = signs(seed, step, site.stream, neighbours, site.rows + site.columns, site.weight.device)
+    for site, both in zip(weights, drawn, strict=True):
+        both = both.to(site.weight.device)
         rows[site.stream] = both[:, : site.rows].contiguous()
         columns[site.stream] = both[:, site.rows :].contiguous()
     return Directions(neighbours, rows, columns)

@@ -7,6 +7,7 @@ is rounded up or down at random with the odds that keep the expectation: an upda
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import fsum, sqrt
 
 import torch
@@ -19,6 +20,7 @@ from proxtune.optim.sites import SCALE, Site, weights_of
 
 UNIT = 256  # coefficients are whole numbers of 1/UNIT
 MOST = 4.0  # deviations beyond which a coefficient is cut
+_AT_A_TIME = 1 << 17  # numbers of a weight: half a megabyte
 
 
 def coefficients(losses: list[float]) -> list[int]:
@@ -56,41 +58,52 @@ def carry_out(sites: list[Site], record: StepRecord, last: StepRecord | None, wa
 
 def apply_update(sites: list[Site], ways: Directions, weighted: list[int], length: float, seed: int, step: int) -> None:
     """θ ← θ − length · Σₖ weightedₖ Δₖ. Seed and step name the random bits of rounding."""
+    weights = list(weights_of(sites))
+    narrow = [site for site in weights if site.weight.dtype == torch.bfloat16]
+    asked = [(site.stream, site.rows + site.columns) for site in narrow]
+    drawn = dither(seed, step, asked, weights[0].weight.device) if narrow else []
+    bits = {site.stream: own.to(site.weight.device) for site, own in zip(narrow, drawn, strict=True)}
     with torch.no_grad():
-        for site in weights_of(sites):
-            move = combined(site, ways, weighted).mul_(length)
-            _subtract(site, move, seed, step)
+        for site in weights:
+            for part in _pieces(site):
+                move = combined(site, ways, weighted, part).mul_(length)
+                _subtract(site, part, move, bits.get(site.stream))
 
 
-def combined(site: Site, ways: Directions, weighted: list[int]) -> Tensor:
-    """Σₖ weightedₖ Δₖ of a weight, in its shape, float32: whole numbers, exact (before a norm's own scale)."""
+def combined(site: Site, ways: Directions, weighted: list[int], part: slice = slice(None)) -> Tensor:
+    """Σₖ weightedₖ Δₖ of some rows of a weight, in their shape, float32: whole numbers, exact (before a norm's own scale)."""
     assert sum(abs(count) for count in weighted) < 1 << 24, "float32 holds whole numbers below 2²⁴"
-    rows = ways.rows[site.stream].float()  # (neighbours, rows)
+    rows = ways.rows[site.stream][:, part].float()  # (neighbours, rows)
     counts = torch.tensor(weighted, dtype=torch.float32, device=rows.device)
     if site.weight.dim() > 1:
         return (rows * counts.unsqueeze(1)).T @ ways.columns[site.stream].float()
     total = counts @ rows
-    return total * site.weight.float() if site.kind == SCALE else total
+    return total * site.weight[part].float() if site.kind == SCALE else total
 
 
-def _subtract(site: Site, move: Tensor, seed: int, step: int) -> None:
-    weight = site.weight
+def _pieces(site: Site) -> Iterator[slice]:
+    """Rows of a weight, so many that all the passes over them find them in the cache."""
+    rows = max(1, _AT_A_TIME // site.columns)
+    for begin in range(0, site.rows, rows):
+        yield slice(begin, min(begin + rows, site.rows))
+
+
+def _subtract(site: Site, part: slice, move: Tensor, drawn: Tensor | None) -> None:
+    weight = site.weight[part]
     if weight.dtype == torch.float32:
         weight.sub_(move)
         return
+    assert drawn is not None, "a weight of 16 bits is rounded at random"
     wanted = weight.float().sub_(move)
-    if weight.dtype == torch.bfloat16:
-        wanted = _to_bf16_at_random(wanted, seed, step, site.stream)
-    weight.copy_(wanted)
+    weight.copy_(_to_bf16_at_random(wanted, drawn[: site.rows][part], drawn[site.rows :]))
 
 
-def _to_bf16_at_random(wanted: Tensor, seed: int, step: int, stream: int) -> Tensor:
+def _to_bf16_at_random(wanted: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Round to bfloat16, up with the odds of the part that is cut off. `wanted` is float32 and is spoiled.
 
     The dither of a place is that of its row plus that of its column, modulo 2¹⁶: uniform at each place, and cheap.
     """
     flat = wanted.reshape(len(wanted), -1)
-    drawn = dither(seed, step, stream, flat.shape[0] + flat.shape[1], flat.device)
-    places = (drawn[: flat.shape[0], None] + drawn[None, flat.shape[0] :]) & 0xFFFF
+    places = (rows[:, None] + columns[None, :]).bitwise_and_(0xFFFF)
     bits = flat.view(torch.int32).add_(places)
     return bits.bitwise_and_(~0xFFFF).view(torch.float32).reshape(wanted.shape)
