@@ -241,3 +241,10 @@ def test_a_checkpoint_of_another_width_is_mapped_beside_what_it_becomes():
     added = memory_of(plan, half)[0]["load"] - memory_of(plan, SURVEY)[0]["load"]
     assert added > 0
     assert memory_of(plan, half)[0]["train"] == memory_of(plan, SURVEY)[0]["train"]
+
+
+@given(memories, times)
+def test_neighbours_are_never_chosen_where_gradients_fit(memory, time):
+    choice = plan_for(memory, time)
+    if any(METHODS[plan.method].uses_gradients for plan in choice.fitting):
+        assert choice.plan.method != "nno"

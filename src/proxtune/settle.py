@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from proxtune.budget import format_bytes
-from proxtune.cost import Survey, Trace
+from proxtune.cost import Survey, Trace, held_bytes
 from proxtune.errors import PersonError
 from proxtune.memory.code import unload_cold_code
 from proxtune.methods import METHODS
@@ -23,6 +23,7 @@ from proxtune.survey import find_out, may_hold_bf16, padded_tokens
 ENDING_SECONDS = 13.0  # baselines, report and the processes that make them
 _MANY_REFUSED = 4  # candidates; then only what needs least is tried
 _LONG_PLANNING = 0.25  # of the time; likewise
+_LOOK_BYTES = 60_000_000  # code and scratch of a first look, at the least
 
 
 def survey_of(session: Session) -> Survey:
@@ -33,17 +34,8 @@ def survey_of(session: Session) -> Survey:
     recipe, task, meter, others = session.recipe, session.task, session.meter, session.phases.others_bytes
     meter.give_back()
     unload_cold_code()
-    libraries, memory = meter.now(), recipe.budget.memory
-    held, gradients = "fp32", True
-    if memory is not None:
-        numbers = count_parameters(session.source.folder)
-
-        def fits(weights: int) -> bool:
-            return others + max(libraries + weights, meter.peak()) <= memory
-
-        gradients = fits(4 * numbers)
-        if not gradients and may_hold_bf16(session) and (fits(2 * numbers) or 4 * numbers > 2 * libraries):
-            held = "bf16"
+    libraries = meter.now()
+    held, gradients = _what_may_be_held(session, libraries)
     found = find_out(session, gradients, held)
     facts = found["facts"]
     looked = libraries + facts["parameters"] * (2 if held == "bf16" else 4)
@@ -65,6 +57,25 @@ def survey_of(session: Session) -> Survey:
         file_bytes=weight_bytes(session.source.folder),
         speaks=task.prompt is not None,
     )
+
+
+def _what_may_be_held(session: Session, libraries_bytes: int) -> tuple[str, bool]:
+    """The dtype in which the survey may hold the weights, and whether there is room for more than a look at them.
+
+    A survey is not held to the budget, so it must not try what would pass it.
+    """
+    memory, others, peak = session.recipe.budget.memory, session.phases.others_bytes, session.meter.peak()
+    if memory is None:
+        return "fp32", True
+    numbers = count_parameters(session.source.folder)
+
+    def fits(weights_bytes: int) -> bool:
+        return others + max(libraries_bytes + weights_bytes + _LOOK_BYTES, peak) <= memory
+
+    if fits(4 * numbers):
+        return "fp32", True
+    large = 4 * numbers > 2 * libraries_bytes  # then bf16 is what needs least, and else a probe in fp32
+    return "bf16" if may_hold_bf16(session) and (fits(2 * numbers) or large) else "fp32", False
 
 
 def settle(choice: Choice, survey: Survey, session: Session) -> Choice:
@@ -135,11 +146,11 @@ def _needing(plan: Plan, found: Record) -> Plan:
 
 
 def _with_measured_costs(found: Record, survey: Survey, session: Session) -> Plan:
+    plan = plan_from_dict(found["plan"])
     terms = {
         "supervisor": survey.supervisor_bytes, "libraries": survey.libraries_bytes,
-        "weights": survey.weights_bytes, **found["terms"],
+        "weights": held_bytes(plan, survey), **found["terms"],
     }  # fmt: skip
-    plan = plan_from_dict(found["plan"])
     elapsed = session.clock.elapsed
     measured = {
         "memory_bytes": found["memory_bytes"],

@@ -22,6 +22,7 @@ from proxtune.plan import Plan
 from proxtune.session import Record, Session, apart
 from proxtune.tasks.classify import Encoded, take
 
+_PULSE_ROWS = 32
 _NOMINAL_FLOPS_PER_SECOND = 5e10  # where nothing may be measured because nothing fits
 
 
@@ -123,7 +124,12 @@ def _forward(session: Session, dtypes: list[str], held: str, measure_pulse: bool
     rates = dict.fromkeys(dtypes, _NOMINAL_FLOPS_PER_SECOND)
     if measure_pulse:
         casts = {dtype: "fp32" if held == dtype else dtype for dtype in dtypes}
-        rates = pulse(model, task.train, casts, forward_flops, task.pad_id, session.governor)
+        rows = _PULSE_ROWS
+        if session.governor.room_bytes is not None:
+            spare = session.governor.room_bytes - session.meter.now()
+            each = max(trace["row_bytes"] for trace in traces.values())
+            rows = max(1, min(rows, int(spare / (2 * each))))
+        rates = pulse(model, task.train, casts, forward_flops, task.pad_id, session.governor, rows)
     facts = model_facts(model)
     return {"facts": facts, "looked_bytes": looked_bytes, "traces": traces, "flops_per_second": rates}
 
@@ -183,15 +189,15 @@ def _traces(
 
 
 def pulse(
-    model: Any, data: Encoded, casts: dict[str, str], forward_flops: float, pad_id: int, governor: Governor
+    model: Any, data: Encoded, casts: dict[str, str], forward_flops: float, pad_id: int, governor: Governor, rows: int
 ) -> dict[str, float]:
-    """Operations per second of a forward pass by dtype, on one batch of 32 rows of median length, kernels warm.
+    """Operations per second of a forward pass by dtype, on one batch of `rows` of median length, kernels warm.
 
     `casts` says for each dtype what weights are cast to.
     """
     order = np.argsort(data.lengths, kind="stable")
     middle = len(order) // 2
-    few = take(data, order[max(0, middle - 16) : middle + 16])
+    few = take(data, order[max(0, middle - rows // 2) :][:rows])
     tokens = len(few) * padded(int(few.lengths.max()))
     rates: dict[str, float] = {}
     for dtype, cast in casts.items():
