@@ -1,0 +1,231 @@
+"""make bench-nno: what is learned for each sequence evaluated, by NNO, by MeZO and by LoRA with gradients.
+
+SmolLM2-135M on the bundled movie reviews, asked for the label's word as `proxtune train --method nno` asks it, scored on rows
+of the test file. A sequence is one row through the model once: a step of NNO takes (neighbours + 2) · rows of them, a step of
+MeZO (Malladi et al., 2023) two for each row, and LoRA one for each row, its backward pass not counted.
+
+    --seeds 3            how often NNO and LoRA are run; MeZO's rates are tried with the first seed alone
+    --sequences 16000    for NNO and LoRA
+    --mezo 80000         for each of MeZO's rates, unless it reaches 0.75 before
+    --only nno           one of the three
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from harness import table, write_record
+from proxtune.batches import epoch_batches
+from proxtune.data import read_examples
+from proxtune.evaluate import logits_of, score
+from proxtune.gradient_steps import gradient_of, make_optimizer, update
+from proxtune.memory.allocator import set_allocator
+from proxtune.memory.govern import Governor
+from proxtune.memory.meter import ProcessMeter
+from proxtune.methods import METHODS
+from proxtune.models import find_model, head_of, load_classifier
+from proxtune.neighbour_steps import look
+from proxtune.optim.nno import NNO
+from proxtune.plan import Plan
+from proxtune.recipe import Recipe
+from proxtune.rows import read_split_of
+from proxtune.samples import movies_path
+from proxtune.task import Task, read_task
+from proxtune.tasks.classify import Encoded, encode, take
+from proxtune.tasks.prompt import begin_with_words, word_rows
+from proxtune.train import schedule
+
+BARS = (0.75, 0.80)
+ROWS, NEIGHBOURS = 16, 14
+MEZO_ROWS, MEZO_SPREAD, MEZO_RATES = 16, 1e-3, (1e-6, 1e-5, 1e-4)
+LORA_RATE = 2e-4
+JUDGED_ROWS, JUDGED_EVERY = 500, 2048  # sequences between two judgements
+Point = tuple[int, float, float]  # sequences, accuracy, loss
+
+
+def main() -> None:
+    words = argparse.ArgumentParser()
+    words.add_argument("--seeds", type=int, default=3)
+    words.add_argument("--sequences", type=int, default=16_000)
+    words.add_argument("--mezo", type=int, default=80_000)
+    words.add_argument("--only", choices=("nno", "mezo", "lora"))
+    asked = words.parse_args()
+    task, test = _task()
+    found: dict[str, list[list[Point]]] = {}
+    for seed in range(asked.seeds):
+        for name, run in (("nno", _nno), ("lora", _lora)):
+            if asked.only in (None, name):
+                found.setdefault(name, []).append(_told(name, seed, run(task, test, seed, asked.sequences)))
+    if asked.only in (None, "mezo"):
+        for rate in MEZO_RATES:
+            found[f"mezo {rate:g}"] = [_told(f"mezo {rate:g}", 0, _mezo(task, test, rate, asked.mezo))]
+    head = ["way", "runs", "before", "after", "best", *(f"sequences to {bar}" for bar in BARS)]
+    rows = [_row(name, runs) for name, runs in found.items()]
+    body = f"{JUDGED_ROWS} test rows, judged every {JUDGED_EVERY:,} sequences; median (least to most) of the runs.\n\n"
+    body += table(head, rows) + "\n\n" + _curves(found)
+    write_record("nno", "What is learned for each sequence evaluated", body, _headline(found))
+
+
+def _task() -> tuple[Task, Encoded]:
+    recipe = Recipe(data=str(movies_path("train")), out="", model="smollm2")
+    folder = find_model("smollm2").folder
+    task = read_task(recipe, read_split_of(recipe), folder)
+    test = encode(read_examples(str(movies_path("test"))), task.labels, task.tokenizer, task.max_length)
+    return task, take(test, np.arange(min(JUDGED_ROWS, len(test))))
+
+
+def _model(task: Task, plan: Plan) -> Any:
+    folder = find_model("smollm2").folder
+    model = load_classifier(folder, task.config, 0, plan.held)
+    assert task.prompt is not None
+    begin_with_words(head_of(model)[1], word_rows(model, folder, task.tokenizer, task.prompt))
+    return METHODS[plan.method].prepare(model, plan)
+
+
+def _judge(model: Any, test: Encoded, task: Task, cast: str) -> tuple[float, float]:
+    logits = logits_of(model, test, task.pad_id, cast, 32 * task.max_length, Governor(None, ProcessMeter()))
+    found = score(logits, test.labels)
+    return found["accuracy"], found["loss"]
+
+
+def _batches(task: Task, rows: int, seed: int) -> Iterator[np.ndarray]:
+    epoch = 0
+    while True:
+        yield from epoch_batches(task.train.lengths, rows, seed, epoch)
+        epoch += 1
+
+
+def _nno(task: Task, test: Encoded, seed: int, most: int) -> Iterator[Point]:
+    plan = Plan("nno", "bf16", ROWS, ROWS, task.max_length, False, "none", 0.0, 1.0, 0, 0, neighbours=NEIGHBOURS)
+    model = _model(task, plan).eval()
+    search, seen, judged = NNO(model, neighbours=NEIGHBOURS, seed=seed), 0, 0
+    yield 0, *_judge(model, test, task, "fp32")
+    for rows in _batches(task, ROWS, seed):
+        look(search, plan, task.train, rows, task.pad_id, search.steps)
+        seen += plan.neighbours * len(rows) + 2 * len(rows)
+        if seen - judged >= JUDGED_EVERY or seen >= most:
+            judged = seen
+            yield seen, *_judge(model, test, task, "fp32")
+        if seen >= most:
+            return
+
+
+def _lora(task: Task, test: Encoded, seed: int, most: int) -> Iterator[Point]:
+    plan = Plan("lora", "bf16", ROWS, ROWS, task.max_length, False, "adamw", LORA_RATE, 1.0, 0, 0, rank=16)
+    torch.manual_seed(seed)
+    model = _model(task, plan)
+    optimizer, seen, judged, steps = make_optimizer(model, plan), 0, 0, -(-most // ROWS)
+    yield 0, *_judge(model, test, task, "bf16")
+    for step, rows in enumerate(_batches(task, ROWS, seed)):
+        for group in optimizer.param_groups:
+            group["lr"] = LORA_RATE * schedule(step, steps)
+        gradient_of(model.train(), task.train, rows, plan, task.pad_id)
+        update(model, optimizer)
+        seen += len(rows)
+        if seen - judged >= JUDGED_EVERY or seen >= most:
+            judged = seen
+            yield seen, *_judge(model, test, task, "bf16")
+        if seen >= most:
+            return
+
+
+def _mezo(task: Task, test: Encoded, rate: float, most: int) -> Iterator[Point]:
+    """As published, with fp32 masters (16 bits would eat its updates); the forward passes are in bf16 as NNO's are."""
+    plan = Plan("nno", "bf16", ROWS, ROWS, task.max_length, False, "none", 0.0, 1.0, 0, 0, neighbours=NEIGHBOURS)
+    model = _model(task, plan).eval()
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    masters = [weight.detach().float() for weight in weights]
+
+    def write(seed: int, length: float, keep: bool = False) -> None:
+        draw = torch.Generator().manual_seed(seed)
+        for weight, master in zip(weights, masters, strict=True):
+            moved = torch.randn(master.shape, generator=draw).mul_(length).add_(master)
+            if keep:
+                master.copy_(moved)
+            weight.data.copy_(moved)
+
+    def loss(rows: np.ndarray) -> float:
+        few = take(task.train, rows)
+        logits = logits_of(model, few, task.pad_id, "fp32", 1 << 30, Governor(None, ProcessMeter()))
+        return score(logits, few.labels)["loss"]
+
+    seen, judged = 0, 0
+    yield 0, *_judge(model, test, task, "fp32")
+    for step, rows in enumerate(_batches(task, MEZO_ROWS, 0)):
+        write(step, MEZO_SPREAD)
+        above = loss(rows)
+        write(step, -MEZO_SPREAD)
+        below = loss(rows)
+        write(step, -rate * (above - below) / (2 * MEZO_SPREAD), keep=True)
+        seen += 2 * len(rows)
+        if seen - judged >= 2 * JUDGED_EVERY or seen >= most:
+            judged = seen
+            accuracy, found = _judge(model, test, task, "fp32")
+            yield seen, accuracy, found
+            if accuracy >= BARS[0]:
+                return
+        if seen >= most:
+            return
+
+
+def _told(name: str, seed: int, points: Iterator[Point]) -> list[Point]:
+    began, kept = time.perf_counter(), []
+    for point in points:
+        kept.append(point)
+        seconds = time.perf_counter() - began
+        sys.stderr.write(
+            f"{name} seed {seed}: {point[0]} sequences, {point[1]:.3f}, loss {point[2]:.4f}, {seconds:.0f} s\n"
+        )
+    return kept
+
+
+def _needed(points: list[Point], bar: float) -> int | None:
+    return next((seen for seen, accuracy, _ in points if accuracy >= bar), None)
+
+
+def _spread(values: list[float], form: str = ".3f") -> str:
+    return f"{statistics.median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
+
+
+def _row(name: str, runs: list[list[Point]]) -> list[str]:
+    needed = []
+    for bar in BARS:
+        counts = [_needed(run, bar) for run in runs]
+        reached = [count for count in counts if count is not None]
+        told = _spread(reached, ",.0f") if reached else "not reached"
+        needed.append(told if len(reached) in (0, len(runs)) else f"{told}, {len(reached)} of {len(runs)} runs")
+    accuracies = [[point[1] for point in run] for run in runs]
+    best = _spread([max(own) for own in accuracies])
+    return [name, str(len(runs)), f"{accuracies[0][0]:.3f}", _spread([own[-1] for own in accuracies]), best, *needed]
+
+
+def _curves(found: dict[str, list[list[Point]]]) -> str:
+    lines = [
+        f"- {name}, seed {seed}: " + ", ".join(f"{seen:,} {accuracy:.3f}" for seen, accuracy, _ in run)
+        for name, runs in found.items()
+        for seed, run in enumerate(runs)
+    ]
+    return "Accuracy by sequences:\n\n" + "\n".join(lines)
+
+
+def _headline(found: dict[str, list[list[Point]]]) -> dict[str, Any]:
+    return {
+        name: {
+            "accuracy": round(statistics.median(run[-1][1] for run in runs), 3),
+            **{f"sequences_to_{bar}": [_needed(run, bar) for run in runs] for bar in BARS},
+        }
+        for name, runs in found.items()
+    }
+
+
+if __name__ == "__main__":
+    set_allocator("fast")
+    main()
