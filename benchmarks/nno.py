@@ -84,7 +84,7 @@ def _task() -> tuple[Task, Encoded]:
 
 def _model(task: Task, plan: Plan) -> Any:
     folder = find_model("smollm2").folder
-    model = load_classifier(folder, task.config, 0, plan.held)
+    model = load_classifier(folder, task.config, 0, plan.weight_dtype)
     assert task.prompt is not None
     begin_with_words(head_of(model)[1], word_rows(model, folder, task.tokenizer, task.prompt))
     return METHODS[plan.method].prepare(model, plan)

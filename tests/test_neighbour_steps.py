@@ -23,7 +23,7 @@ PLAN = Plan("nno", "fp32", 8, 48, 32, False, "none", 0.0, 1.0, 4, 0, neighbours=
 
 def a_model(folder, plan=PLAN):
     config = classifier_config(folder, ["a", "b"], load_tokenizer(folder), 32)
-    return METHODS["nno"].prepare(load_classifier(folder, config, 0, plan.held), plan)
+    return METHODS["nno"].prepare(load_classifier(folder, config, 0, plan.weight_dtype), plan)
 
 
 def run(model, rows, plan=PLAN, governor=None):

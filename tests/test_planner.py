@@ -185,6 +185,13 @@ def test_a_plan_survives_the_way_through_json():
     assert plan_as_dict(plan)["name"] == plan.name
 
 
+def test_a_micro_batch_counts_points_where_neighbours_are_looked_at():
+    nno = plan_for("1GB", knobs=Knobs(micro_batch=64), method="nno").plan
+    assert (nno.batch, nno.micro_batch) == (METHODS["nno"].batch, 64)
+    full = plan_for("3GB", knobs=Knobs(micro_batch=64), method="full").plan
+    assert (full.batch, full.micro_batch) == (64, 64)
+
+
 def test_when_no_rehearsal_passes_every_candidate_is_refused_and_the_least_need_is_named():
     budget = Budget(memory="1GB")
     choice = plan_for(memory=budget.memory)

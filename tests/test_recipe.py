@@ -2,11 +2,13 @@ import tomllib
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from proxtune.budget import Budget
-from proxtune.recipe import Knobs, Recipe, read_recipe, write_recipe
+from proxtune.errors import PersonError
+from proxtune.recipe import Knobs, Recipe, check, read_recipe, write_recipe
 
 words = st.text(st.characters(codec="utf-8"), max_size=20)
 amounts = st.integers(1, 2**62)
@@ -78,6 +80,13 @@ def test_the_file_is_plain_toml_without_what_was_not_asked(tmp_path: Path) -> No
         "budget": {"memory": 10**9},
         "knobs": {"rank": 8},
     }
+
+
+def test_a_micro_batch_is_a_part_of_a_batch_but_where_rows_count_once_for_each_point() -> None:
+    knobs = Knobs(micro_batch=64, batch=16)
+    check(Recipe(data="a.csv", out="runs/a", method="nno", knobs=knobs))
+    with pytest.raises(PersonError, match="--micro-batch 64 is more than --batch 16"):
+        check(Recipe(data="a.csv", out="runs/a", knobs=knobs))
 
 
 def test_the_least_recipe(tmp_path: Path) -> None:

@@ -47,6 +47,15 @@ def test_a_killed_stage_begins_again_with_nine_tenths_of_the_memory(stages, tmp_
     assert first in said
 
 
+def test_what_a_killed_try_learned_is_gone_before_the_next(stages, tmp_path):
+    (tmp_path / "snapshots").mkdir()
+    for name in ("journal.bin", "snapshots/best.safetensors"):
+        (tmp_path / name).write_bytes(b"of the first try")
+    stages[0][:] = [StageFailed("killed", "SIGKILL"), LEARNED]
+    learn(tmp_path)
+    assert not list(tmp_path.glob("journal.bin")) + list(tmp_path.glob("snapshots/*"))
+
+
 def test_after_three_tries_the_failure_is_told(stages, tmp_path):
     stages[0][:] = [StageFailed("killed", "SIGKILL")] * 3
     with pytest.raises(StageFailed):

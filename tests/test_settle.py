@@ -1,8 +1,10 @@
 """Settling: the best plan that passes a rehearsal, and every other candidate's fate told once."""
 
 import time
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 import proxtune.settle
 from proxtune.budget import Budget
@@ -43,13 +45,17 @@ def rehearsals(monkeypatch):
     return tried, needs_of
 
 
-def settled(emitted=None, knobs=None):
+def a_session(emitted=None, knobs=None):
     meter = ProcessMeter()
-    session = Session(
+    return Session(
         recipe=Recipe(data="", out="", budget=BUDGET, knobs=knobs or Knobs()), folder=None, source=None, task=None,
         device=None, clock=Clock(time.monotonic(), BUDGET.time), governor=Governor(BUDGET.memory, meter),
         phases=Phases(meter, 0), emit=(emitted if emitted is not None else []).append,
     )  # fmt: skip
+
+
+def settled(emitted=None, knobs=None):
+    session = a_session(emitted, knobs)
     choice = choose(SURVEY, BUDGET, knobs or Knobs())
     return choice, settle(choice, SURVEY, session), session
 
@@ -127,6 +133,48 @@ def test_when_none_passes_the_refusal_names_the_least_that_would_do(rehearsals):
     assert len(said["table"]) >= len(before.fitting)
     assert after.infeasible.nearest.cost.peak_bytes == 1_050 * MB
     assert "--memory 1.06GB" in said["message"]
+
+
+def test_a_plan_that_passes_the_budget_while_it_is_loaded_is_refused(monkeypatch):
+    found = SimpleNamespace(
+        memory_bytes=dict.fromkeys(PHASES[1:], 900 * MB), terms={}, seconds_per_token=1e-4, refused=""
+    )
+    monkeypatch.setattr(proxtune.settle, "prepared", lambda plan, session: torch.nn.Linear(2, 2))
+    monkeypatch.setattr(proxtune.settle, "rehearse", lambda *given: found)
+    session = a_session()
+    plan = choose(SURVEY, BUDGET, Knobs()).plan
+    for loading, refused in ((999 * MB, ""), (1_100 * MB, "loading it would take 1.10 GB")):
+        session.phases.memory_bytes["load"] = loading  # a phase keeps its largest peak, and this process has less
+        assert proxtune.settle._rehearse(plan, session)["refused"] == refused
+
+
+@pytest.mark.parametrize(
+    ("memory", "numbers", "surveyed"),
+    [
+        (None, 10**9, ("fp32", True)),
+        ("1GB", 100_000_000, ("fp32", True)),
+        ("1GB", 200_000_000, ("bf16", False)),
+        ("1GB", 10**9, ("bf16", False)),  # nothing fits: what needs least is named
+        ("250MB", 20_000_000, ("fp32", False)),  # small beside the libraries: a probe in fp32 needs least
+    ],
+)
+def test_the_survey_tries_nothing_that_would_pass_the_budget(monkeypatch, memory, numbers, surveyed):
+    monkeypatch.setattr(proxtune.settle, "count_parameters", lambda folder: numbers)
+    monkeypatch.setattr(proxtune.settle, "may_hold_bf16", lambda session: True)
+    session = SimpleNamespace(
+        recipe=Recipe(data="", out="", budget=Budget(memory=memory)), source=SimpleNamespace(folder=None),
+        phases=SimpleNamespace(others_bytes=20 * MB), meter=SimpleNamespace(peak=lambda: 230 * MB),
+    )  # fmt: skip
+    assert proxtune.settle._what_to_survey(session, 220 * MB) == surveyed
+
+
+def test_measured_terms_count_the_weights_as_the_plan_holds_them(rehearsals):
+    _, _, session = settled()
+    for plan in choose(SURVEY, BUDGET, Knobs(), "nno").fitting:
+        terms = proxtune.settle._with_measured_costs(
+            proxtune.settle._rehearse(plan, session), SURVEY, session
+        ).cost.terms
+        assert terms["weights"] == SURVEY.weights_bytes // (2 if plan.dtype == "bf16" else 1)
 
 
 def test_a_rehearsal_that_was_killed_is_a_refusal(rehearsals, monkeypatch):

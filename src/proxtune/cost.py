@@ -96,9 +96,9 @@ def trace_of(plan: Plan, survey: Survey) -> Trace:
 def live_bytes(plan: Plan, survey: Survey) -> int:
     """Activations and casts alive at the worst moment of a step at the worst batch, gradients of weights not counted."""
     trace = trace_of(plan, survey)
-    share = plan.last_layers / survey.blocks if plan.method == "layers" else 1.0
     if plan.neighbours:
         return round(trace.fixed_bytes + trace.row_bytes * plan.micro_batch)
+    share = plan.last_layers / survey.blocks if plan.method == "layers" else 1.0
     forward = survey.traces[trace_key("forward", plan.dtype, False)]
     rows = trace.row_bytes * share + forward.row_bytes * (1 - share)
     return round(trace.fixed_bytes + rows * plan.micro_batch)
@@ -119,7 +119,7 @@ def memory_of(plan: Plan, survey: Survey) -> tuple[dict[str, int], dict[str, int
     terms = {
         "supervisor": survey.supervisor_bytes,
         "libraries": survey.libraries_bytes + (_ADAPTER_LIBRARY_BYTES if plan.method == "lora" else 0),
-        "weights": held_bytes(plan, survey) + (4 * plan.trainable if plan.method == "lora" else 0),
+        "weights": weight_bytes_of(plan, survey) + (4 * plan.trainable if plan.method == "lora" else 0),
         "gradients": gradients,
         "optimizer": round(state * plan.trainable) if gradients else 0,
         "activations": live,
@@ -131,7 +131,9 @@ def memory_of(plan: Plan, survey: Survey) -> tuple[dict[str, int], dict[str, int
     evaluate = round(
         _SLACK[plan.allocator] * (forward.fixed_bytes + forward.row_bytes * min(plan.micro_batch, JUDGED_AT_A_TIME))
     )
-    same = 0.75 < survey.file_bytes / held_bytes(plan, survey) < 1.33  # else converted, and mapped until all of it is
+    same = (
+        0.75 < survey.file_bytes / weight_bytes_of(plan, survey) < 1.33
+    )  # else converted, and mapped until all of it is
     converted = 0 if same else survey.file_bytes
     load = terms["supervisor"] + max(survey.import_peak_bytes, terms["libraries"] + terms["weights"] + converted)
     memory = {
@@ -139,14 +141,14 @@ def memory_of(plan: Plan, survey: Survey) -> tuple[dict[str, int], dict[str, int
         "prepare": load - converted,
         "train": sum(terms.values()) if METHODS[plan.method].makes_steps else grown(standing + evaluate),
         "evaluate": grown(standing + evaluate + (_JUDGING_BYTES if gradients else 0)),
-        "save": standing - terms["optimizer"] + held_bytes(plan, survey) // 8,
+        "save": standing - terms["optimizer"] + weight_bytes_of(plan, survey) // 8,
     }
     return memory, terms
 
 
-def held_bytes(plan: Plan, survey: Survey) -> int:
+def weight_bytes_of(plan: Plan, survey: Survey) -> int:
     """Bytes of the weights as the plan holds them."""
-    return survey.weights_bytes // 2 if plan.held == "bf16" else survey.weights_bytes
+    return survey.weights_bytes // 2 if plan.weight_dtype == "bf16" else survey.weights_bytes
 
 
 def grown(measured_bytes: int) -> int:

@@ -36,12 +36,12 @@ def save_features(session: Session, plan: Plan, model: Any, promised: Record) ->
     """First half: features to disk, for the process that fits the head."""
     task, phases, folder = session.task, session.phases, session.folder
     phases.enter("train")
-    first_look(model, task.train, task.pad_id, plan.cast, session.governor)
+    first_look(model, task.train, task.pad_id, plan.autocast, session.governor)
     session.governor.hold()
     tokens = plan.micro_batch * plan.max_length
 
     def features_of(data: Encoded) -> np.ndarray:
-        return features(model, passes(model, data, task.pad_id, plan.cast, tokens, session.governor), len(data))
+        return features(model, passes(model, data, task.pad_id, plan.autocast, tokens, session.governor), len(data))
 
     arrays = {
         "train": features_of(task.train),

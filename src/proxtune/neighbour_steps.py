@@ -19,7 +19,7 @@ from proxtune.tasks.classify import Encoded
 def neighbour_steps(plan: Plan, training: Training) -> Step:
     """Kernels in memory, the limit set: what makes the steps of `nno`. They tune their own sizes and ask for no schedule."""
     model, data, governor = training.model.eval(), training.train, training.governor
-    first_look(model, data, training.pad_id, plan.cast, governor)
+    first_look(model, data, training.pad_id, plan.autocast, governor)
     read_embeddings(model, data, training.held)
     governor.hold()
     search = NNO(model, neighbours=plan.neighbours, seed=training.seed)

@@ -67,12 +67,12 @@ class Plan:
         return self.batch * (self.neighbours + 2 if self.neighbours else 1)
 
     @property
-    def held(self) -> str:
+    def weight_dtype(self) -> str:
         """What the weights are held in: masters for gradients are fp32 whatever they are cast to."""
         return self.dtype if self.neighbours else "fp32"
 
     @property
-    def cast(self) -> str:
+    def autocast(self) -> str:
         """What weights are cast to while the model computes: `dtype`, or nothing ("fp32") where they are held in it."""
         return "fp32" if self.neighbours else self.dtype
 

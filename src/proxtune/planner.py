@@ -13,12 +13,12 @@ from proxtune.cost import (
     Survey,
     family_of,
     flops_of,
-    held_bytes,
     memory_of,
     seconds_of,
     seconds_per_step,
     trace_of,
     trainable_parameters,
+    weight_bytes_of,
 )
 from proxtune.methods import METHODS
 from proxtune.plan import Cost, Infeasible, Plan, Refused
@@ -64,7 +64,8 @@ def candidates(survey: Survey, knobs: Knobs, method: str = "auto") -> Iterator[P
     for name, entry in METHODS.items():
         if method not in ("auto", name):
             continue
-        batch = min(knobs.batch or max(entry.batch, knobs.micro_batch or 0), survey.rows)
+        asked = knobs.micro_batch if entry.learns_by != "neighbours" else None  # which counts a row once for each point
+        batch = min(knobs.batch or max(entry.batch, asked or 0), survey.rows)
         for variant in entry.variants(survey.blocks, knobs):
             for key in survey.traces:
                 family, dtype, *rest = key.split("/")
@@ -106,10 +107,10 @@ def fit(plan: Plan, survey: Survey, budget: Budget, knobs: Knobs) -> Plan | Refu
             _costed(plan, survey, budget),
             f"trains {plan.trainable:,} parameters, --trainable allows {budget.trainable:,}",
         )
-    if budget.size is not None and held_bytes(plan, survey) > budget.size:
+    if budget.size is not None and weight_bytes_of(plan, survey) > budget.size:
         return Refused(
             _costed(plan, survey, budget),
-            f"its model takes {format_bytes(held_bytes(plan, survey))}, --size allows {format_bytes(budget.size)}",
+            f"its model takes {format_bytes(weight_bytes_of(plan, survey))}, --size allows {format_bytes(budget.size)}",
         )
     for allocator in ("fast", "tight"):
         for micro_batch in _halvings(plan.evaluated):

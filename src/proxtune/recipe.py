@@ -81,7 +81,8 @@ def check(recipe: Recipe) -> None:
         raise PersonError(f"unknown dtype {knobs.dtype!r}; choose fp32 or bf16")
     if knobs.optimizer not in (None, "adamw", "adafactor"):
         raise PersonError(f"unknown optimizer {knobs.optimizer!r}; choose adamw or adafactor")
-    if knobs.micro_batch is not None and knobs.batch is not None and knobs.micro_batch > knobs.batch:
+    rows_count_once = recipe.method != "nno"
+    if rows_count_once and knobs.batch is not None and (knobs.micro_batch or 0) > knobs.batch:
         raise PersonError(
             f"--micro-batch {knobs.micro_batch} is more than --batch {knobs.batch}; a micro-batch is a part of a batch"
         )

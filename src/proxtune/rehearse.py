@@ -65,7 +65,7 @@ def rehearse(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> 
             warm_up(model, train, plan, pad_id, phases)
             optimizer = make_optimizer(model, plan)
         else:
-            first_look(model, train, pad_id, plan.cast, governor)
+            first_look(model, train, pad_id, plan.autocast, governor)
             optimizer = None
         read_embeddings(model, train, held)
         governor.hold()
@@ -80,7 +80,7 @@ def rehearse(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> 
         meter.give_back()
         meter.reset()
         for rows in _spread(one_of_each_shape(sorted_batches(held.lengths, limit), held.lengths), _JUDGED_SHAPES)[::-1]:
-            logits_of(model, take(held, rows), pad_id, plan.cast, limit, governor)
+            logits_of(model, take(held, rows), pad_id, plan.autocast, limit, governor)
         judging = meter.peak()
     except (RuntimeError, MemoryError) as error:
         if not is_refusal(error):
@@ -211,10 +211,10 @@ def _pass_through(plan: Plan, model: Any, train: Encoded, pad_id: int, governor:
     """The same for a method that only looks: a micro-batch of each size from short to long, then three hundred rows."""
     limit = plan.micro_batch * plan.max_length
     for rows in reversed(one_of_each_shape(sorted_batches(train.lengths, limit), train.lengths)):
-        logits_of(model, take(train, rows), pad_id, plan.cast, limit, governor)
+        logits_of(model, take(train, rows), pad_id, plan.autocast, limit, governor)
     some = take(train, np.arange(0, len(train), max(1, len(train) // 300)))
     began = time.perf_counter()
-    logits_of(model, some, pad_id, plan.cast, limit, governor)
+    logits_of(model, some, pad_id, plan.autocast, limit, governor)
     tokens = int(sum(padded(int(length)) for length in some.lengths))
     return (time.perf_counter() - began) / max(1, tokens)
 

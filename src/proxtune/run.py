@@ -234,7 +234,8 @@ def _learn(recipe: Recipe, folder: Path, started: float, journal: Journal) -> Re
             journal.say(step)
             budget = recipe.budget.with_memory(smaller)
             recipe = dataclasses.replace(recipe, budget=budget)
-            shutil.rmtree(folder / "snapshots", ignore_errors=True)
+            shutil.rmtree(folder / "snapshots", ignore_errors=True)  # the next try learns from the beginning
+            (folder / "journal.bin").unlink(missing_ok=True)
             write_recipe(recipe, folder / "recipe.toml")
     if learned["status"] == "infeasible":
         raise Infeasible(learned)

@@ -78,7 +78,7 @@ def prepared(plan: Plan, session: Session) -> Any:
     """The pretrained model with the plan's method and knobs applied, on the session's device."""
     set_allocator(plan.allocator)
     keep_kernels(FEW if plan.neighbours else USUAL)
-    plain = load_classifier(session.source.folder, session.task.config, session.recipe.seed, plan.held)
+    plain = load_classifier(session.source.folder, session.task.config, session.recipe.seed, plan.weight_dtype)
     task = session.task
     if task.prompt is not None:
         begin_with_words(head_of(plain)[1], word_rows(plain, session.source.folder, task.tokenizer, task.prompt))

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from proxtune.budget import format_bytes
-from proxtune.cost import Survey, Trace, held_bytes
+from proxtune.cost import Survey, Trace, weight_bytes_of
 from proxtune.errors import PersonError
 from proxtune.memory.code import unload_cold_code
 from proxtune.methods import METHODS
@@ -35,10 +35,10 @@ def survey_of(session: Session) -> Survey:
     meter.give_back()
     unload_cold_code()
     libraries = meter.now()
-    held, gradients = _what_may_be_held(session, libraries)
-    found = find_out(session, gradients, held)
+    weight_dtype, gradients = _what_to_survey(session, libraries)
+    found = find_out(session, gradients, weight_dtype)
     facts = found["facts"]
-    looked = libraries + facts["parameters"] * (2 if held == "bf16" else 4)
+    looked = libraries + facts["parameters"] * (2 if weight_dtype == "bf16" else 4)
     return Survey(
         **facts,
         supervisor_bytes=others,
@@ -59,7 +59,7 @@ def survey_of(session: Session) -> Survey:
     )
 
 
-def _what_may_be_held(session: Session, libraries_bytes: int) -> tuple[str, bool]:
+def _what_to_survey(session: Session, libraries_bytes: int) -> tuple[str, bool]:
     """The dtype in which the survey may hold the weights, and whether there is room for more than a look at them.
 
     A survey is not held to the budget, so it must not try what would pass it.
@@ -149,7 +149,7 @@ def _with_measured_costs(found: Record, survey: Survey, session: Session) -> Pla
     plan = plan_from_dict(found["plan"])
     terms = {
         "supervisor": survey.supervisor_bytes, "libraries": survey.libraries_bytes,
-        "weights": held_bytes(plan, survey), **found["terms"],
+        "weights": weight_bytes_of(plan, survey), **found["terms"],
     }  # fmt: skip
     elapsed = session.clock.elapsed
     measured = {

@@ -66,34 +66,34 @@ def may_hold_bf16(session: Session) -> bool:
     return recipe.method in ("auto", "nno") and recipe.knobs.dtype != "fp32" and bf16_pays(session.device)
 
 
-def find_out(session: Session, gradients: bool, held: str = "fp32") -> Record:
+def find_out(session: Session, gradients: bool, weight_dtype: str = "fp32") -> Record:
     """Trace every structure (family, dtype, checkpointing) that a candidate may have and feel the machine's pulse.
 
-    Without `gradients` only the forward pass is traced, of weights that are `held` in this dtype: enough to name the least
+    Without `gradients` only the forward pass is traced, of weights that are held in `weight_dtype`: enough to name the least
     plan when nothing else can fit, and for `nno`.
     Plain values: `facts` of the model, `looked_bytes` that a process holds once it has passed a row through it, `traces`
     (see `Trace`), `flops_per_second` of a forward pass by dtype. Each part is found out apart from the others, so that no
     more than one of them is in memory at a time.
     """
     dtype, method = session.recipe.knobs.dtype, session.recipe.method
-    dtypes = ["bf16"] if held == "bf16" else [dtype] if dtype else _dtypes(session)
-    measure_pulse = gradients or held == "bf16"
-    found = apart(session, partial(_forward, session, dtypes, held, measure_pulse))
+    dtypes = ["bf16"] if weight_dtype == "bf16" else [dtype] if dtype else _dtypes(session)
+    measure_pulse = gradients or weight_dtype == "bf16"
+    found = apart(session, partial(_forward, session, dtypes, weight_dtype, measure_pulse))
     traces = found["traces"]
     if method in ("auto", "nno"):
-        traces |= _looks(session, traces, dtypes, held) if measure_pulse else {}
+        traces |= _looks(session, traces, dtypes, weight_dtype) if measure_pulse else {}
     families = {"auto": ["layers", "lora"], "lora": ["lora"], "probe": [], "nno": []}.get(method, ["layers"])
     for family in families if gradients else []:
         traces |= apart(session, partial(_trace_family, session, family, dtypes))
     return found
 
 
-def _looks(session: Session, traces: dict[str, Any], dtypes: list[str], held: str) -> dict[str, Any]:
+def _looks(session: Session, traces: dict[str, Any], dtypes: list[str], weight_dtype: str) -> dict[str, Any]:
     """Traces of a forward pass with the weights held in its dtype; nothing where `nno` cannot be what fits best."""
     if session.recipe.method == "auto" and session.recipe.budget.memory is None:
         return {}
     found = {trace_key("nno", dtype, False): traces[trace_key("forward", dtype, False)] for dtype in dtypes}
-    if held == "fp32" and "bf16" in dtypes:
+    if weight_dtype == "fp32" and "bf16" in dtypes:
         found |= apart(session, partial(_trace_look, session))
     return found
 
@@ -108,22 +108,22 @@ def _dtypes(session: Session) -> list[str]:
 def _trace_look(session: Session) -> Record:
     """Trace of a forward pass with the weights held in bf16."""
     model = _fresh(session, "bf16").requires_grad_(False).to(session.device)
-    return _traces(model, "nno", ["bf16"], session.task.max_length, train=False, held="bf16")
+    return _traces(model, "nno", ["bf16"], session.task.max_length, train=False, weight_dtype="bf16")
 
 
-def _forward(session: Session, dtypes: list[str], held: str, measure_pulse: bool) -> Record:
+def _forward(session: Session, dtypes: list[str], weight_dtype: str, measure_pulse: bool) -> Record:
     """Facts of the model, traces of its forward pass, and the rates of that."""
     task = session.task
-    model = _fresh(session, held).requires_grad_(False).to(session.device)
+    model = _fresh(session, weight_dtype).requires_grad_(False).to(session.device)
     first_look(model, task.train, task.pad_id, "fp32", session.governor)
     read_embeddings(model, task.train, task.held)
     looked_bytes = session.meter.now()
-    traces = _traces(model, "forward", dtypes, task.max_length, train=False, held=held)
+    traces = _traces(model, "forward", dtypes, task.max_length, train=False, weight_dtype=weight_dtype)
     forward_flops = traces[trace_key("forward", dtypes[0], False)]["forward_flops"]
     session.meter.give_back()
     rates = dict.fromkeys(dtypes, _NOMINAL_FLOPS_PER_SECOND)
     if measure_pulse:
-        casts = {dtype: "fp32" if held == dtype else dtype for dtype in dtypes}
+        casts = {dtype: "fp32" if weight_dtype == dtype else dtype for dtype in dtypes}
         rows = _PULSE_ROWS
         if session.governor.room_bytes is not None:
             spare = session.governor.room_bytes - session.meter.now()
@@ -148,8 +148,8 @@ def _trace_family(session: Session, family: str, dtypes: list[str]) -> Record:
     return traces
 
 
-def _fresh(session: Session, held: str = "fp32") -> Any:
-    return load_classifier(session.source.folder, session.task.config, session.recipe.seed, held)
+def _fresh(session: Session, weight_dtype: str = "fp32") -> Any:
+    return load_classifier(session.source.folder, session.task.config, session.recipe.seed, weight_dtype)
 
 
 def _checkpointed(trace: dict[str, float], config: Any, length: int) -> dict[str, float]:
@@ -169,14 +169,14 @@ def _prepared(model: Any, family: str, max_length: int) -> Any:
 
 
 def _traces(
-    model: Any, family: str, dtypes: list[str], length: int, train: bool, held: str = "fp32"
+    model: Any, family: str, dtypes: list[str], length: int, train: bool, weight_dtype: str = "fp32"
 ) -> dict[str, dict[str, float]]:
     """A `Trace` for each dtype as plain values, from steps of one and of three rows; operations are counted once."""
     model.train(train)
     found: dict[str, dict[str, float]] = {}
     counted: Traced | None = None
     for dtype in dtypes:
-        cast = "fp32" if held == dtype else dtype
+        cast = "fp32" if weight_dtype == dtype else dtype
         one = trace_step(model, 1, length, cast, train, count_flops=counted is None)
         three = trace_step(model, 3, length, cast, train, count_flops=False)
         counted = counted or one

@@ -110,7 +110,7 @@ def _judge(plan: Plan, training: Training) -> dict[str, float]:
         training.model,
         training.held,
         training.pad_id,
-        plan.cast,
+        plan.autocast,
         plan.micro_batch * plan.max_length,
         training.governor,
     )

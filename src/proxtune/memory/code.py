@@ -24,9 +24,10 @@ def unload_cold_code() -> None:
         return
     libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
     for low, high, runs in list(_clean_code()):
-        # every other piece is left out of core dumps, which hold no clean file pages anyway: different areas never merge
-        for begin in range(low, high, 2 * _PIECE_BYTES) if runs and high - low > _PIECE_BYTES else ():
-            libc.madvise(begin, min(_PIECE_BYTES, high - begin), _DONTDUMP)
+        if runs and high - low > _PIECE_BYTES:
+            # every other piece is left out of core dumps, which hold no clean file pages anyway: different areas never merge
+            for begin in range(low, high, 2 * _PIECE_BYTES):
+                libc.madvise(begin, min(_PIECE_BYTES, high - begin), _DONTDUMP)
         libc.madvise(low, high - low, _DONTNEED)
 
 

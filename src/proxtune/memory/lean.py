@@ -65,7 +65,8 @@ def without_sharding() -> Iterator[None]:
     if name in sys.modules:
         yield
         return
-    sys.modules[name] = None  # type: ignore[assignment]  # the import system's own word for "not to be had"
+    absent: Any = None  # the import system's own word for "not to be had"
+    sys.modules[name] = absent
     try:
         yield
     finally:
