@@ -1,17 +1,21 @@
 """make bench-neighbours: sequences a second at neighbours, beside plain inference of the same sequences and beside MeZO.
 
-SmolLM2-135M, prompts from the bundled movie reviews, the blocks' linear weights learning. In each round the three follow one
-another on the same rows; the ratio of a round is what counts, the median over rounds is told. MeZO (Malladi et al., 2023) as
-published: weights perturbed in place from a seed, two forward passes, restored, updated. A neighbour step is all of NNO's:
-directions, forward pass, losses, update. Peak memory is the kernel's own, of a step and of plain inference.
+SmolLM2-135M, prompts from the bundled movie reviews, the linear weights learning of all blocks, or of the last twenty as the
+method `nno` has it: the rows pass through the ten before them once. In each round the three follow one another on the same
+rows; the ratio of a round is what counts, the median over rounds is told. Plain inference passes every sequence through the
+whole model. MeZO (Malladi et al., 2023) as published: weights perturbed in place from a seed, two forward passes, restored,
+updated. A neighbour step is all of NNO's: directions, forward pass, losses, update. Peak memory is the kernel's own, of a step
+and of plain inference.
 """
 
 from __future__ import annotations
 
 import csv
+import itertools
 import statistics
 import sys
 import time
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -22,17 +26,18 @@ from proxtune.memory import measure
 from proxtune.memory.allocator import give_back, set_allocator
 from proxtune.models import find_model
 from proxtune.optim.nno import NNO
+from proxtune.prefix import beginning_with, entering
 from proxtune.samples import movies_path
 
-ROUNDS, NEIGHBOURS, ROWS = 7, 14, 16  # with θ itself and the point before, 16 parts: 256 sequences
+ROUNDS, NEIGHBOURS, ROWS, LAST = 5, 14, 16, (30, 20)  # with θ itself and the point before, 16 parts: 256 sequences
 PARTS = NEIGHBOURS + 2
 
 
 def main() -> None:
     rows, headline = [], {}
-    for dtype in (torch.bfloat16, torch.float32):
-        name = str(dtype).removeprefix("torch.")
-        model, batch = _model(dtype), _batch()
+    for dtype, last in itertools.product((torch.bfloat16, torch.float32), LAST):
+        name = f"{str(dtype).removeprefix('torch.')}, {last} blocks"
+        model, batch = _model(dtype, last), _batch()
         found = [_round(model, batch) for _ in range(ROUNDS + 1)][1:]  # the first warms up
         seconds = {key: [one[key] for one in found] for key in found[0]}
         ratio = [one["plain"] / one["neighbours"] for one in found]
@@ -51,17 +56,17 @@ def main() -> None:
             "memory_ratio": round(memory["step"] / memory["plain"], 3),
         }
         sys.stderr.write(f"{headline}\n")
-    head = ["dtype", "plain, sequences/s", "neighbours", "MeZO", "neighbours / plain", "MeZO / plain",
+    head = ["held in, learning", "plain, sequences/s", "neighbours", "MeZO", "neighbours / plain", "MeZO / plain",
             "peak MB, plain", "peak MB, step", "ratio"]  # fmt: skip
     said = f"{PARTS} points of {ROWS} rows of {_batch()['ids'].shape[1]} tokens, {torch.get_num_threads()} threads, medians of "
     said += f"{ROUNDS} rounds.\n\n"
     write_record("neighbours", "Neighbours at the speed of inference", said + table(head, rows), headline)
 
 
-def _model(dtype: torch.dtype) -> Any:
+def _model(dtype: torch.dtype, last: int) -> Any:
     folder = str(find_model("smollm2").folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True).eval().requires_grad_(False)
-    for name, weight in model.model.layers.named_parameters():
+    for name, weight in model.model.layers[-last:].named_parameters():
         weight.requires_grad_("norm" not in name)
     return model
 
@@ -82,12 +87,30 @@ def _batch() -> dict[str, torch.Tensor]:
 
 
 def _forward(model: Any) -> Any:
+    """Logits of the words (rows, 2); of what comes to the first block that learns, where the batch has it."""
+    blocks = model.model.layers
+
     def forward(batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        seen = model.model(input_ids=batch["ids"], use_cache=False).last_hidden_state
+        begun = beginning_with(batch["hidden"], blocks, _first(model)) if "hidden" in batch else nullcontext()
+        with begun:
+            seen = model.model(input_ids=batch["ids"], use_cache=False).last_hidden_state
         seen = seen[torch.arange(len(seen)), batch["last"]].float()  # (rows, width)
         return seen @ model.lm_head.weight[batch["words"][0]].float().T  # (rows, 2)
 
     return forward
+
+
+def _first(model: Any) -> int:
+    """The first block that learns."""
+    return next(i for i, block in enumerate(model.model.layers) if any(p.requires_grad for p in block.parameters()))
+
+
+def _nno_step(nno: NNO, batch: dict[str, torch.Tensor]) -> None:
+    model = nno.model
+    with torch.inference_mode():
+        block = model.model.layers[_first(model)]
+        hidden = entering(block, lambda: model.model(input_ids=batch["ids"], use_cache=False))
+    nno.step(batch | {"hidden": hidden}, _forward(model), _loss)
 
 
 def _loss(outputs: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -101,14 +124,14 @@ def _repeated(batch: dict[str, torch.Tensor], times: int) -> dict[str, torch.Ten
 def _round(model: Any, batch: dict[str, torch.Tensor]) -> dict[str, float]:
     forward, many, half = _forward(model), _repeated(batch, PARTS), _repeated(batch, PARTS // 2)
     nno = NNO(model, neighbours=NEIGHBOURS, spread=1e-3, rate=1e-6)
-    nno.step(batch, forward, _loss)  # from the second step on there is a point before
+    _nno_step(nno, batch)  # from the second step on there is a point before
     seconds = {}
     with torch.inference_mode():
         began = time.perf_counter()
         _loss(forward(many), many)
         seconds["plain"] = time.perf_counter() - began
     began = time.perf_counter()
-    nno.step(batch, forward, _loss)
+    _nno_step(nno, batch)
     seconds["neighbours"] = time.perf_counter() - began
     began = time.perf_counter()
     _mezo_step(model, forward, half)
@@ -138,7 +161,7 @@ def _mezo_step(
 def _peaks(model: Any, batch: dict[str, torch.Tensor]) -> dict[str, int]:
     forward, found = _forward(model), {}
     nno = NNO(model, neighbours=NEIGHBOURS, spread=1e-3, rate=1e-6)
-    nno.step(batch, forward, _loss)
+    _nno_step(nno, batch)
     for key in ("plain", "step"):
         give_back()
         measure.reset_peak()
@@ -146,7 +169,7 @@ def _peaks(model: Any, batch: dict[str, torch.Tensor]) -> dict[str, int]:
             with torch.inference_mode():
                 forward(_repeated(batch, PARTS))
         else:
-            nno.step(batch, forward, _loss)
+            _nno_step(nno, batch)
         found[key] = measure.peak_bytes()
     return found
 

@@ -16,7 +16,8 @@ import argparse
 import statistics
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -32,10 +33,10 @@ from proxtune.memory.govern import Governor
 from proxtune.memory.meter import ProcessMeter
 from proxtune.methods import METHODS
 from proxtune.models import find_model, head_of, load_classifier
-from proxtune.neighbour_steps import look
-from proxtune.optim.nno import NNO
+from proxtune.neighbour_steps import cross_entropy, look
+from proxtune.optim.nno import NNO, Objective
 from proxtune.plan import Plan
-from proxtune.recipe import Recipe
+from proxtune.recipe import Knobs, Recipe
 from proxtune.rows import read_split_of
 from proxtune.samples import movies_path
 from proxtune.task import Task, read_task
@@ -44,11 +45,11 @@ from proxtune.tasks.prompt import begin_with_words, word_rows
 from proxtune.train import schedule
 
 BARS = (0.75, 0.80)
-ROWS, NEIGHBOURS = 16, 14
-MEZO_ROWS, MEZO_SPREAD, MEZO_RATES = 16, 1e-3, (1e-6, 1e-5, 1e-4)
+MEZO_ROWS, MEZO_SPREAD, MEZO_RATES = 16, 1e-3, (3e-6, 1e-5, 3e-5, 1e-4)
 LORA_RATE = 2e-4
 JUDGED_ROWS, JUDGED_EVERY = 500, 2048  # sequences between two judgements
 Point = tuple[int, float, float]  # sequences, accuracy, loss
+Judge = Callable[[], tuple[float, float]]
 
 
 def main() -> None:
@@ -82,6 +83,15 @@ def _task() -> tuple[Task, Encoded]:
     return task, take(test, np.arange(min(JUDGED_ROWS, len(test))))
 
 
+def _plan(method: str, task: Task) -> Plan:
+    """As the planner makes it, but for what depends on a budget."""
+    entry = METHODS[method]
+    batch = entry.batch if entry.learns_by == "neighbours" else MEZO_ROWS
+    return Plan(
+        method, "bf16", batch, 256, task.max_length, False, "none", 0.0, 1.0, 0, 0, **entry.variants(30, Knobs())[0]
+    )
+
+
 def _model(task: Task, plan: Plan) -> Any:
     folder = find_model("smollm2").folder
     model = load_classifier(folder, task.config, 0, plan.weight_dtype)
@@ -103,77 +113,85 @@ def _batches(task: Task, rows: int, seed: int) -> Iterator[np.ndarray]:
         epoch += 1
 
 
-def _nno(task: Task, test: Encoded, seed: int, most: int) -> Iterator[Point]:
-    plan = Plan("nno", "bf16", ROWS, ROWS, task.max_length, False, "none", 0.0, 1.0, 0, 0, neighbours=NEIGHBOURS)
+def _judged(steps: Iterator[int], judge: Judge, most: int, every: int, enough: float = 1.0) -> Iterator[Point]:
+    """The points of a curve: judged before the first step, then every so many sequences, until `most` or `enough` accuracy."""
+    yield 0, *judge()
+    last = 0
+    for seen in steps:
+        if seen - last >= every or seen >= most:
+            last, found = seen, judge()
+            yield seen, *found
+            if seen >= most or found[0] >= enough:
+                return
+
+
+def _nno(task: Task, test: Encoded, seed: int, most: int, objective: Objective = cross_entropy) -> Iterator[Point]:
+    plan = _plan("nno", task)
     model = _model(task, plan).eval()
-    search, seen, judged = NNO(model, neighbours=NEIGHBOURS, seed=seed), 0, 0
-    yield 0, *_judge(model, test, task, "fp32")
-    for rows in _batches(task, ROWS, seed):
-        look(search, plan, task.train, rows, task.pad_id, search.steps)
-        seen += plan.neighbours * len(rows) + 2 * len(rows)
-        if seen - judged >= JUDGED_EVERY or seen >= most:
-            judged = seen
-            yield seen, *_judge(model, test, task, "fp32")
-        if seen >= most:
-            return
+    search, planned = NNO(model, neighbours=plan.neighbours, seed=seed), -(-most // plan.evaluated)
+
+    def steps() -> Iterator[int]:
+        seen = 0
+        for step, rows in enumerate(_batches(task, plan.batch, seed)):
+            share = schedule(step, planned, METHODS["nno"].warm_up)
+            look(search, plan, task.train, rows, task.pad_id, step, share, objective)
+            seen += (plan.neighbours + 2) * len(rows)
+            yield seen
+
+    return _judged(steps(), lambda: _judge(model, test, task, "fp32"), most, JUDGED_EVERY)
 
 
 def _lora(task: Task, test: Encoded, seed: int, most: int) -> Iterator[Point]:
-    plan = Plan("lora", "bf16", ROWS, ROWS, task.max_length, False, "adamw", LORA_RATE, 1.0, 0, 0, rank=16)
+    plan = replace(_plan("lora", task), rank=16, optimizer="adamw", learning_rate=LORA_RATE)
     torch.manual_seed(seed)
     model = _model(task, plan)
-    optimizer, seen, judged, steps = make_optimizer(model, plan), 0, 0, -(-most // ROWS)
-    yield 0, *_judge(model, test, task, "bf16")
-    for step, rows in enumerate(_batches(task, ROWS, seed)):
-        for group in optimizer.param_groups:
-            group["lr"] = LORA_RATE * schedule(step, steps)
-        gradient_of(model.train(), task.train, rows, plan, task.pad_id)
-        update(model, optimizer)
-        seen += len(rows)
-        if seen - judged >= JUDGED_EVERY or seen >= most:
-            judged = seen
-            yield seen, *_judge(model, test, task, "bf16")
-        if seen >= most:
-            return
+    optimizer, planned = make_optimizer(model, plan), -(-most // plan.batch)
+
+    def steps() -> Iterator[int]:
+        seen = 0
+        for step, rows in enumerate(_batches(task, plan.batch, seed)):
+            for group in optimizer.param_groups:
+                group["lr"] = LORA_RATE * schedule(step, planned, METHODS["lora"].warm_up)
+            gradient_of(model.train(), task.train, rows, plan, task.pad_id)
+            update(model, optimizer)
+            seen += len(rows)
+            yield seen
+
+    return _judged(steps(), lambda: _judge(model, test, task, "bf16"), most, JUDGED_EVERY)
 
 
 def _mezo(task: Task, test: Encoded, rate: float, most: int) -> Iterator[Point]:
     """As published, with fp32 masters (16 bits would eat its updates); the forward passes are in bf16 as NNO's are."""
-    plan = Plan("nno", "bf16", ROWS, ROWS, task.max_length, False, "none", 0.0, 1.0, 0, 0, neighbours=NEIGHBOURS)
-    model = _model(task, plan).eval()
+    model = _model(task, _plan("nno", task)).eval()
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     masters = [weight.detach().float() for weight in weights]
+    directions = [torch.empty_like(master) for master in masters]  # kept here; drawn anew from the seed in MeZO proper
 
-    def write(seed: int, length: float, keep: bool = False) -> None:
-        draw = torch.Generator().manual_seed(seed)
-        for weight, master in zip(weights, masters, strict=True):
-            moved = torch.randn(master.shape, generator=draw).mul_(length).add_(master)
-            if keep:
-                master.copy_(moved)
-            weight.data.copy_(moved)
+    def move(length: float) -> None:
+        for weight, master, direction in zip(weights, masters, directions, strict=True):
+            weight.data.copy_(master.add(direction, alpha=length))
 
     def loss(rows: np.ndarray) -> float:
         few = take(task.train, rows)
         logits = logits_of(model, few, task.pad_id, "fp32", 1 << 30, Governor(None, ProcessMeter()))
         return score(logits, few.labels)["loss"]
 
-    seen, judged = 0, 0
-    yield 0, *_judge(model, test, task, "fp32")
-    for step, rows in enumerate(_batches(task, MEZO_ROWS, 0)):
-        write(step, MEZO_SPREAD)
-        above = loss(rows)
-        write(step, -MEZO_SPREAD)
-        below = loss(rows)
-        write(step, -rate * (above - below) / (2 * MEZO_SPREAD), keep=True)
-        seen += 2 * len(rows)
-        if seen - judged >= 2 * JUDGED_EVERY or seen >= most:
-            judged = seen
-            accuracy, found = _judge(model, test, task, "fp32")
-            yield seen, accuracy, found
-            if accuracy >= BARS[0]:
-                return
-        if seen >= most:
-            return
+    def steps() -> Iterator[int]:
+        seen, draw = 0, torch.Generator().manual_seed(0)
+        for rows in _batches(task, MEZO_ROWS, 0):
+            for direction in directions:
+                direction.normal_(generator=draw)
+            move(MEZO_SPREAD)
+            above = loss(rows)
+            move(-MEZO_SPREAD)
+            slope = (above - loss(rows)) / (2 * MEZO_SPREAD)
+            for master, direction in zip(masters, directions, strict=True):
+                master.sub_(direction, alpha=rate * slope)
+            move(0.0)
+            seen += 2 * len(rows)
+            yield seen
+
+    return _judged(steps(), lambda: _judge(model, test, task, "fp32"), most, JUDGED_EVERY, enough=BARS[0])
 
 
 def _told(name: str, seed: int, points: Iterator[Point]) -> list[Point]:

@@ -18,7 +18,7 @@ from proxtune.plan import Plan
 from proxtune.steps import Training
 from proxtune.train import train
 
-PLAN = Plan("nno", "fp32", 8, 48, 32, False, "none", 0.0, 1.0, 4, 0, neighbours=4)
+PLAN = Plan("nno", "fp32", 8, 48, 32, False, "none", 0.0, 1.0, 4, 0, neighbours=4, last_layers=2)
 
 
 def a_model(folder, plan=PLAN):

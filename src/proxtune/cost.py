@@ -80,7 +80,7 @@ def trainable_parameters(plan: Plan, survey: Survey) -> int:
     if plan.method == "probe":
         return 0
     if plan.method == "nno":
-        return survey.linear_parameters
+        return survey.linear_parameters * plan.last_layers // survey.blocks
     if plan.method == "lora":
         per_rank = 1.5 * survey.linear_parameters / survey.width  # Σ (in + out) for the usual 4:1 feed-forward
         return round(plan.rank * per_rank) + head
@@ -97,7 +97,10 @@ def live_bytes(plan: Plan, survey: Survey) -> int:
     """Activations and casts alive at the worst moment of a step at the worst batch, gradients of weights not counted."""
     trace = trace_of(plan, survey)
     if plan.neighbours:
-        return round(trace.fixed_bytes + trace.row_bytes * plan.micro_batch)
+        hidden = (
+            plan.max_length * survey.width * (2 if plan.dtype == "bf16" else 4)
+        )  # what comes out of the shared prefix
+        return round(trace.fixed_bytes + (trace.row_bytes + hidden) * plan.micro_batch)
     share = plan.last_layers / survey.blocks if plan.method == "layers" else 1.0
     forward = survey.traces[trace_key("forward", plan.dtype, False)]
     rows = trace.row_bytes * share + forward.row_bytes * (1 - share)
@@ -168,22 +171,30 @@ def flops_of(plan: Plan, survey: Survey) -> float:
 
 def _flops_per_token(plan: Plan, survey: Survey) -> float:
     trace = trace_of(plan, survey)
+    if plan.neighbours:
+        return trace.forward_flops * _share_of_forward(plan, survey)
     share = plan.last_layers / survey.blocks if plan.method == "layers" else 1.0
     return trace.forward_flops + share * (trace.flops - trace.forward_flops)
+
+
+def _share_of_forward(plan: Plan, survey: Survey) -> float:
+    """How much of a forward pass a row at a point takes: rows pass through the blocks that do not learn once for all points."""
+    if not plan.neighbours:
+        return 1.0
+    learning = plan.last_layers / survey.blocks
+    return learning + (1 - learning) * plan.batch / plan.evaluated
 
 
 def seconds_per_step(plan: Plan, survey: Survey) -> float:
     """Seconds for one effective batch of mean length."""
     rate = survey.flops_per_second[plan.dtype]
-    trace = trace_of(plan, survey)
     tokens = survey.epoch_tokens * plan.evaluated / survey.rows
-    forward = trace.forward_flops * tokens / rate
-    backward = (_flops_per_token(plan, survey) - trace.forward_flops) * tokens / rate
+    computing = _flops_per_token(plan, survey) * tokens / rate
     bites = max(1.0, tokens / (plan.micro_batch * plan.max_length))
     update = plan.trainable * (_LOOK_UPDATE_SECONDS if plan.neighbours else _UPDATE_SECONDS)
     dispatch = _BITE_SECONDS * survey.blocks * bites * (_ADAPTER_BITES if plan.method == "lora" else 1.0)
     slow = _TIGHT_SLOWDOWN if plan.allocator == "tight" else 1.0
-    return slow * (forward + backward + dispatch) + update
+    return slow * (computing + dispatch) + update
 
 
 def evaluations(plan: Plan, survey: Survey) -> int:

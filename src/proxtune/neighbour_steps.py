@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,15 +10,24 @@ import torch
 
 from proxtune.batches import collate
 from proxtune.evaluate import first_look, read_embeddings
-from proxtune.optim.nno import NNO, Forward
+from proxtune.models import blocks_of
+from proxtune.optim.nno import NNO, Objective
 from proxtune.optim.record import StepRecord
 from proxtune.plan import Plan
+from proxtune.prefix import beginning_with, entering
 from proxtune.steps import Step, Stepped, Training, governed, in_bites
 from proxtune.tasks.classify import Encoded
 
+Batch = dict[str, Any]  # ids and mask (rows, length), labels (rows,)
+
+
+def cross_entropy(logits: Any, batch: Batch) -> Any:
+    """The mean loss of a point's logits (rows, classes)."""
+    return torch.nn.functional.cross_entropy(logits.float(), batch["labels"])
+
 
 def neighbour_steps(plan: Plan, training: Training) -> Step:
-    """Kernels in memory, the limit set: what makes the steps of `nno`. They tune their own sizes and ask for no schedule."""
+    """Kernels in memory, the limit set: what makes the steps of `nno`. They tune their own sizes."""
     model, data, governor = training.model.eval(), training.train, training.governor
     first_look(model, data, training.pad_id, plan.autocast, governor)
     read_embeddings(model, data, training.held)
@@ -29,7 +39,7 @@ def neighbour_steps(plan: Plan, training: Training) -> Step:
             plan,
             training,
             number,
-            lambda plan: governed(lambda: look(search, plan, data, rows, training.pad_id, number), governor),
+            lambda plan: governed(lambda: look(search, plan, data, rows, training.pad_id, number, share), governor),
             lambda plan: plan.with_micro_batch(plan.micro_batch // 2) if plan.micro_batch > 1 else None,
         )
         training.journal(record.pack())
@@ -38,30 +48,42 @@ def neighbour_steps(plan: Plan, training: Training) -> Step:
     return step
 
 
-def look(search: NNO, plan: Plan, data: Encoded, rows: np.ndarray, pad_id: int, number: int = 0) -> StepRecord:
-    """A step of `search` on `rows`, with at most `plan.micro_batch` rows in a forward pass.
+def look(
+    search: NNO,
+    plan: Plan,
+    data: Encoded,
+    rows: np.ndarray,
+    pad_id: int,
+    number: int = 0,
+    share: float = 1.0,
+    objective: Objective = cross_entropy,
+) -> StepRecord:
+    """A step of `search` on `rows`, with at most `plan.micro_batch` rows in a forward pass, through the shared blocks once.
 
     Raises what a refused allocation raises; nothing has moved then (the update takes less than the look before it).
     """
-    model = search.model
+    model, blocks = search.model, blocks_of(search.model)[1]
+    first, tokens = len(blocks) - plan.last_layers, plan.micro_batch * plan.max_length
     device = next(model.parameters()).device
     ids, mask = collate(data, rows, pad_id)
     labels = torch.from_numpy(data.labels[rows])
     batch = {"ids": ids.to(device), "mask": mask.to(device), "labels": labels.to(device)}
+
+    def shared(batch: Batch) -> Any:
+        return entering(blocks[first], lambda: model(input_ids=batch["ids"], attention_mask=batch["mask"]))
+
+    def own(batch: Batch) -> Any:
+        with beginning_with(batch["hidden"], blocks, first):
+            return model(input_ids=batch["ids"], attention_mask=batch["mask"]).logits
+
+    with torch.inference_mode():
+        batch["hidden"] = _in_pieces(shared, batch, tokens)  # (rows, length, width)
     search.at_a_time = max(1, plan.micro_batch // len(rows))  # points; as many for short rows: few shapes, few kernels
-    return search.step(batch, _forward(model, plan.micro_batch * plan.max_length), _cross_entropy, number)
+    return search.step(batch, lambda batch: _in_pieces(own, batch, tokens), objective, number, share)
 
 
-def _forward(model: Any, tokens: int) -> Forward:
-    """Logits (rows, classes). Where the rows of one point are more than `tokens`, they come in pieces."""
-
-    def forward(batch: dict[str, Any]) -> Any:
-        pieces = -(-batch["ids"].numel() // tokens)
-        each = zip(batch["ids"].chunk(pieces), batch["mask"].chunk(pieces), strict=True)
-        return torch.cat([model(input_ids=ids, attention_mask=mask).logits for ids, mask in each])
-
-    return forward
-
-
-def _cross_entropy(logits: Any, batch: dict[str, Any]) -> Any:
-    return torch.nn.functional.cross_entropy(logits.float(), batch["labels"])
+def _in_pieces(compute: Callable[[Batch], Any], batch: Batch, tokens: int) -> Any:
+    """What `compute` makes of the batch's rows, those of at most so many tokens at a time, one row at the least."""
+    pieces = -(-batch["ids"].numel() // tokens)
+    each = zip(*(tensor.chunk(pieces) for tensor in batch.values()), strict=True)
+    return torch.cat([compute(dict(zip(batch, few, strict=True))) for few in each])

@@ -55,7 +55,11 @@ class Plan:
     @property
     def name(self) -> str:
         """Short words for tables: 'lora r16 · bf16 · 8/32'."""
-        details = {"lora": f" r{self.rank}", "layers": f" {self.last_layers}", "nno": f" k{self.neighbours}"}
+        details = {
+            "lora": f" r{self.rank}",
+            "layers": f" {self.last_layers}",
+            "nno": f" {self.last_layers} k{self.neighbours}",
+        }
         detail = details.get(self.method, "")
         extra = " · checkpointing" if self.checkpointing else ""
         light = f" · {self.optimizer}" if self.optimizer not in ("adamw", "none") else ""

@@ -16,15 +16,14 @@ from proxtune.neighbour_steps import neighbour_steps
 from proxtune.plan import Plan
 from proxtune.steps import Record, Training
 
-_WARM_UP = 0.06  # of the steps
 _LEAST_GAIN = 1e-9
 _LOOK_AGAIN = 25  # steps between looks at whether there is time for more, at the most
 _SURE = 0.95  # of what seems possible is promised anew
 
 
-def schedule(step: int, steps: int) -> float:
-    """Share of the learning rate at `step` of `steps`: linear up for 6 %, then linear down to zero."""
-    warm = max(1, round(_WARM_UP * steps))
+def schedule(step: int, steps: int, warm_up: float) -> float:
+    """Share of the learning rate at `step` of `steps`: linear up for the share `warm_up` of them, then linear down to zero."""
+    warm = max(1, round(warm_up * steps))
     return min((step + 1) / warm, max(0.0, (steps - step) / max(1, steps - warm)))
 
 
@@ -36,8 +35,8 @@ def train(plan: Plan, training: Training) -> Iterator[Record]:
     learned yet.
     """
     clock, governor = training.clock, training.governor
-    by_gradients = METHODS[plan.method].uses_gradients
-    take = gradient_steps(plan, training) if by_gradients else neighbour_steps(plan, training)
+    method = METHODS[plan.method]
+    take = gradient_steps(plan, training) if method.uses_gradients else neighbour_steps(plan, training)
     batch_count = math.ceil(len(training.train) / plan.batch)
     steps, best, seen, epoch, order = plan.steps, (-1.0, -math.inf), 0, -1, []
     judging_seconds = 0.0
@@ -57,7 +56,7 @@ def train(plan: Plan, training: Training) -> Iterator[Record]:
         training.phases.enter("train")
         return {"kind": "validation", "step": step, "seconds": round(clock.elapsed, 3), **found, "best": better}
 
-    if not by_gradients:
+    if not method.uses_gradients:
         yield judge(0)
     step = 0
     while step < steps:
@@ -67,7 +66,7 @@ def train(plan: Plan, training: Training) -> Iterator[Record]:
         rows = order[step % batch_count]
         began = clock.elapsed
         try:
-            done = take(plan, rows, step, schedule(step, steps))
+            done = take(plan, rows, step, schedule(step, steps, method.warm_up))
         except MemoryError:
             if step == 0:
                 raise

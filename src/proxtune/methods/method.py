@@ -38,7 +38,8 @@ class Method:
     `prior(plan, blocks)` says what to expect of a variant.
     `learning_rate` is for a model 384 wide; wider ones take proportionally less.
     `learns_by` what: "features" (one pass, then a fit elsewhere), "neighbours" or "gradients" (both in steps).
-    `epochs` are the most passes over the data that pay; `batch` is the usual effective batch.
+    `epochs` are the most passes over the data that pay; `batch` is the usual effective batch, and `warm_up` the
+    share of the steps in which the learning rate rises.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Method:
     prior: Callable[[Plan, int], Prior]
     epochs: float = 4.0
     batch: int = DEFAULT_BATCH
+    warm_up: float = 0.06
 
     @property
     def uses_gradients(self) -> bool:

@@ -1,4 +1,6 @@
-"""nno: neighbourhood search over the blocks' linear layers, in the memory of inference. No gradient is taken.
+"""nno: neighbourhood search over the last blocks' linear layers, in the memory of inference. No gradient is taken.
+
+The blocks before them answer alike at every neighbour: rows pass through them once (`prefix.py`).
 
 An encoder begins with `probe`'s fitted head, a decoder with the language model's own words for the labels. Weights are held in
 the plan's dtype: in bf16 half the bytes, and the update is rounded at random so that none of it is lost.
@@ -10,6 +12,7 @@ from typing import Any
 
 from proxtune.methods.method import Method, Prior, unchanged
 from proxtune.plan import Plan
+from proxtune.recipe import Knobs
 
 _NEIGHBOURS = 14  # with θ and the point before, 16 points
 
@@ -20,20 +23,27 @@ def _prepare(model: Any, plan: Plan) -> Any:
     from proxtune.models import blocks_of
 
     model.requires_grad_(False)
-    for module in blocks_of(model)[1].modules():
+    blocks = blocks_of(model)[1]
+    for module in blocks[len(blocks) - plan.last_layers :].modules():
         if isinstance(module, torch.nn.Linear):
             module.weight.requires_grad_(True)
     return model
+
+
+def _variants(blocks: int, knobs: Knobs) -> list[dict[str, Any]]:
+    last = min(blocks, knobs.last_layers or -(-2 * blocks // 3))
+    return [{"neighbours": _NEIGHBOURS, "last_layers": last}]
 
 
 METHOD = Method(
     name="nno",
     learns_by="neighbours",
     learning_rate=0.0,
-    variants=lambda blocks, knobs: [{"neighbours": _NEIGHBOURS}],
+    variants=_variants,
     prepare=_prepare,
     finish=unchanged,
     prior=lambda plan, blocks: Prior(ceiling=0.85, gap=0.10, pace=0.3),
     epochs=1.0,
     batch=16,
+    warm_up=0.0,
 )

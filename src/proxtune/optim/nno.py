@@ -20,7 +20,7 @@ import torch
 from proxtune.errors import PersonError
 from proxtune.optim.neighbours import Directions, Point, View, directions, seen_from
 from proxtune.optim.record import MOVING, StepRecord, as_kept
-from proxtune.optim.sites import sites_of
+from proxtune.optim.sites import sites_of, weights_of
 from proxtune.optim.sizes import Sizes, first_spread, harmful
 from proxtune.optim.update import carry_out, moves_of
 
@@ -64,23 +64,29 @@ class NNO:
                 raise ValueError(f"{name}={size}: give a number above zero, or none, and it tunes itself")
         self.sites = sites_of(model)
         self.neighbours, self.rule, self.seed, self.at_a_time = neighbours, rule, seed, at_a_time
-        self.sizes = Sizes.begin(spread or first_spread(self.sites), rate, neighbours, tune_spread=spread is None)
+        dimensions = sum(site.weight.numel() for site in weights_of(self.sites))
+        self.sizes = Sizes.begin(
+            spread or first_spread(self.sites), rate, neighbours, dimensions, tune_spread=spread is None
+        )
         self.steps = 0
         self.model = model
         self._last: StepRecord | None = None  # the step that led here, if it moved
         self._behind: list[Point] = []  # the point that it left
         self._rejected_in_a_row = 0
 
-    def step(self, batch: Any, forward: Forward, objective: Objective, number: int = 0) -> StepRecord:
+    def step(
+        self, batch: Any, forward: Forward, objective: Objective, number: int = 0, share: float = 1.0
+    ) -> StepRecord:
         """Look around on `batch` and move; returns the record of the step.
 
         `forward(batch)` yields outputs with rows first, for a batch in which the rows come once for each point. `objective(
         outputs, batch)` is what to make small for one point's outputs: a loss, or a metric with a minus sign. `number` goes
-        into the record, to know the rows by. A step with a loss that is not finite leaves θ alone; PersonError after ten in a
+        into the record, to know the rows by. `share` is that of η: where the number of steps is known, let it fall from one to
+        zero over them. A step with a loss that is not finite leaves θ alone; PersonError after ten in a
         row.
         """
         _refuse_dropout(self.model)
-        spread, rate = as_kept([self.sizes.spread, self.sizes.rate])
+        spread, rate = as_kept([self.sizes.spread, share * self.sizes.rate])
         ways = directions(self.sites, self.seed, self.steps, self.neighbours)
         values = as_kept(self._look(ways, spread, batch, forward, objective))
         losses, centre = values[: self.neighbours], values[self.neighbours]
@@ -90,7 +96,7 @@ class NNO:
         carry_out(self.sites, record, self._last, ways)
         self._last = record if rule in MOVING else None
         self._behind = [_point_before(record, ways)] if rule in MOVING else []
-        self.sizes = self.sizes.after(record, before)
+        self.sizes = self.sizes.after(record)
         self.steps += 1
         self._rejected_in_a_row = self._rejected_in_a_row + 1 if rule == "rejected" else 0
         if self._rejected_in_a_row >= _MOST_REJECTED:
@@ -113,7 +119,7 @@ class NNO:
     def _rule(self, losses: list[float], centre: float, before: float | None) -> str:
         if not all(math.isfinite(loss) for loss in (*losses, centre, before or 0.0)):
             return "rejected"
-        if harmful(losses, centre, before):
+        if harmful(losses, centre, before, self._last):
             return "taken back"
         return "stayed" if self.rule == "greedy" and min(losses) >= centre else self.rule
 
