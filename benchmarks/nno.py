@@ -1,13 +1,15 @@
 """make bench-nno: what is learned for each sequence evaluated, by NNO, by MeZO and by LoRA with gradients.
 
 SmolLM2-135M on the bundled movie reviews, asked for the label's word as `proxtune train --method nno` asks it, scored on rows
-of the test file. A sequence is one row through the model once: a step of NNO takes (neighbours + 2) · rows of them, a step of
-MeZO (Malladi et al., 2023) two for each row, and LoRA one for each row, its backward pass not counted.
+of the test file. A sequence is one row at one point: a step of NNO takes (neighbours + 2) · rows of them, though the blocks that do
+not learn are passed once, a step of MeZO (Malladi et al., 2023) on the same weights two for each row, and LoRA one for each row,
+its backward pass not counted.
 
-    --seeds 3            how often NNO and LoRA are run; MeZO's rates are tried with the first seed alone
-    --sequences 16000    for NNO and LoRA
-    --mezo 80000         for each of MeZO's rates, unless it reaches 0.75 before
-    --only nno           one of the three
+    --seeds 3            how often NNO is run
+    --others 1           how often LoRA and NNO on accuracy are run; MeZO's rates are tried with the first seed
+    --sequences 8000     for all but MeZO
+    --mezo 16000         for each of MeZO's rates, unless it reaches 0.75 or goes astray before
+    --only nno           nno, accuracy (NNO on the share of wrong answers, which has no gradient), lora or mezo
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ from proxtune.memory.govern import Governor
 from proxtune.memory.meter import ProcessMeter
 from proxtune.methods import METHODS
 from proxtune.models import find_model, head_of, load_classifier
-from proxtune.neighbour_steps import cross_entropy, look
+from proxtune.neighbour_steps import Batch, cross_entropy, look
 from proxtune.optim.nno import NNO, Objective
 from proxtune.plan import Plan
 from proxtune.recipe import Knobs, Recipe
@@ -45,9 +47,10 @@ from proxtune.tasks.prompt import begin_with_words, word_rows
 from proxtune.train import schedule
 
 BARS = (0.75, 0.80)
-MEZO_ROWS, MEZO_SPREAD, MEZO_RATES = 16, 1e-3, (3e-6, 1e-5, 3e-5, 1e-4)
+MEZO_ROWS, MEZO_SPREAD, MEZO_RATES = 16, 1e-3, (1e-5, 3e-5, 1e-4)
 LORA_RATE = 2e-4
-JUDGED_ROWS, JUDGED_EVERY = 500, 2048  # sequences between two judgements
+METRIC_ROWS = 64  # a share of 16 rows has too few values to tell neighbours apart
+JUDGED_ROWS, JUDGED_EVERY = 500, 1024  # sequences between two judgements
 Point = tuple[int, float, float]  # sequences, accuracy, loss
 Judge = Callable[[], tuple[float, float]]
 
@@ -55,14 +58,15 @@ Judge = Callable[[], tuple[float, float]]
 def main() -> None:
     words = argparse.ArgumentParser()
     words.add_argument("--seeds", type=int, default=3)
-    words.add_argument("--sequences", type=int, default=16_000)
-    words.add_argument("--mezo", type=int, default=80_000)
-    words.add_argument("--only", choices=("nno", "mezo", "lora"))
+    words.add_argument("--others", type=int, default=1)
+    words.add_argument("--sequences", type=int, default=8_000)
+    words.add_argument("--mezo", type=int, default=16_000)
+    words.add_argument("--only", choices=(*WAYS, "mezo"))
     asked = words.parse_args()
     task, test = _task()
     found: dict[str, list[list[Point]]] = {}
-    for seed in range(asked.seeds):
-        for name, run in (("nno", _nno), ("lora", _lora)):
+    for name, run in WAYS.items():
+        for seed in range(asked.seeds if name == "nno" else asked.others):
             if asked.only in (None, name):
                 found.setdefault(name, []).append(_told(name, seed, run(task, test, seed, asked.sequences)))
     if asked.only in (None, "mezo"):
@@ -114,19 +118,32 @@ def _batches(task: Task, rows: int, seed: int) -> Iterator[np.ndarray]:
 
 
 def _judged(steps: Iterator[int], judge: Judge, most: int, every: int, enough: float = 1.0) -> Iterator[Point]:
-    """The points of a curve: judged before the first step, then every so many sequences, until `most` or `enough` accuracy."""
-    yield 0, *judge()
-    last = 0
+    """The points of a curve: judged before the first step, then every so many sequences.
+
+    Ends at `most` sequences, at `enough` accuracy, or where the loss has grown to twice the first.
+    """
+    first, last = judge(), 0
+    yield 0, *first
     for seen in steps:
         if seen - last >= every or seen >= most:
             last, found = seen, judge()
             yield seen, *found
-            if seen >= most or found[0] >= enough:
+            if seen >= most or found[0] >= enough or found[1] > 2 * first[1]:
                 return
 
 
-def _nno(task: Task, test: Encoded, seed: int, most: int, objective: Objective = cross_entropy) -> Iterator[Point]:
-    plan = _plan("nno", task)
+def _nno(task: Task, test: Encoded, seed: int, most: int) -> Iterator[Point]:
+    return _looked(task, test, seed, most, _plan("nno", task), cross_entropy)
+
+
+def _accuracy(task: Task, test: Encoded, seed: int, most: int) -> Iterator[Point]:
+    def wrong(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+        return (logits.argmax(-1) != batch["labels"]).float().mean()
+
+    return _looked(task, test, seed, most, replace(_plan("nno", task), batch=METRIC_ROWS), wrong)
+
+
+def _looked(task: Task, test: Encoded, seed: int, most: int, plan: Plan, objective: Objective) -> Iterator[Point]:
     model = _model(task, plan).eval()
     search, planned = NNO(model, neighbours=plan.neighbours, seed=seed), -(-most // plan.evaluated)
 
@@ -191,7 +208,10 @@ def _mezo(task: Task, test: Encoded, rate: float, most: int) -> Iterator[Point]:
             seen += 2 * len(rows)
             yield seen
 
-    return _judged(steps(), lambda: _judge(model, test, task, "fp32"), most, JUDGED_EVERY, enough=BARS[0])
+    return _judged(steps(), lambda: _judge(model, test, task, "fp32"), most, 2 * JUDGED_EVERY, enough=BARS[0])
+
+
+WAYS = {"nno": _nno, "accuracy": _accuracy, "lora": _lora}
 
 
 def _told(name: str, seed: int, points: Iterator[Point]) -> list[Point]:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxtune.budget import Budget, parse_bytes
-from proxtune.cost import memory_of, trainable_parameters
+from proxtune.cost import flops_of, memory_of, trainable_parameters
 from proxtune.methods import METHODS
 from proxtune.plan import PHASES, Refused, plan_as_dict, plan_from_dict
 from proxtune.planner import Choice, candidates, choose, none_fits, rehearsed
@@ -190,6 +190,19 @@ def test_a_micro_batch_counts_points_where_neighbours_are_looked_at():
     assert (nno.batch, nno.micro_batch) == (METHODS["nno"].batch, 64)
     full = plan_for("3GB", knobs=Knobs(micro_batch=64), method="full").plan
     assert (full.batch, full.micro_batch) == (64, 64)
+
+
+def test_rows_pass_once_through_the_blocks_that_do_not_learn():
+    def operations(last):
+        plan = plan_for("1GB", knobs=Knobs(last_layers=last, epochs=1.0), method="nno").plan
+        judging = flops_of(replace(plan, steps=0), SURVEY)
+        return (flops_of(plan, SURVEY) - judging) / plan.steps / plan.batch
+
+    one_pass = SURVEY.traces["nno/fp32"].forward_flops * SURVEY.epoch_tokens / SURVEY.rows
+    points = METHODS["nno"].variants(SURVEY.blocks, Knobs())[0]["neighbours"] + 2
+    for last in range(1, SURVEY.blocks + 1):
+        shared = 1 - last / SURVEY.blocks
+        assert operations(last) == pytest.approx(one_pass * (shared + points * (1 - shared)))
 
 
 def test_when_no_rehearsal_passes_every_candidate_is_refused_and_the_least_need_is_named():

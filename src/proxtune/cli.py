@@ -49,7 +49,7 @@ Model = Annotated[str, _option(f"Alias, folder or hub id (default {DEFAULT_MODEL
 Validation = Annotated[str | None, _option("Rows to judge by (else a tenth of DATA)", _TASK)]
 TextColumn = Annotated[str | None, _option("Column with the texts (else guessed)", _TASK)]
 LabelColumn = Annotated[str | None, _option("Column with the labels (else guessed)", _TASK)]
-Method = Annotated[str, _option("auto, probe, lora, layers or full", _TASK)]
+Method = Annotated[str, _option("auto, probe, nno, lora, layers or full", _TASK)]
 Seed = Annotated[int, _option("Seed of everything that is drawn (default 0)", _TASK)]
 Device = Annotated[str, _option("auto, cpu or cuda", _TASK)]
 MicroBatch = Annotated[int | None, _option("Rows computed at a time", _KNOBS)]
@@ -66,7 +66,7 @@ Optimizer = Annotated[str | None, _option("adamw or adafactor", _KNOBS)]
 LearningRate = Annotated[float | None, _option("Peak learning rate", _KNOBS)]
 Epochs = Annotated[float | None, _option("Passes over the data at most", _KNOBS)]
 Rank = Annotated[int | None, _option("lora's rank", _KNOBS)]
-LastLayers = Annotated[int | None, _option("How many blocks `layers` trains", _KNOBS)]
+LastLayers = Annotated[int | None, _option("How many blocks `layers` and `nno` train", _KNOBS)]
 KeepAdapter = Annotated[
     bool, typer.Option("--keep-adapter", help="Keep lora's adapter in adapter/ as well", rich_help_panel=_KNOBS)
 ]

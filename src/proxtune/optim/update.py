@@ -20,7 +20,7 @@ from proxtune.optim.sites import SCALE, Site, weights_of
 
 UNIT = 256  # coefficients are whole numbers of 1/UNIT
 MOST = 4.0  # deviations beyond which a coefficient is cut
-_AT_A_TIME = 1 << 17  # numbers of a weight: half a megabyte
+_AT_A_TIME = 1 << 19  # numbers of a weight: two megabytes
 
 
 def coefficients(losses: list[float]) -> list[int]:
