@@ -5,7 +5,7 @@ A step evaluates θ itself and K neighbours θ + ε·Δₖ on the same rows, and
     θ ← θ − (η / K) Σₖ gₖ Δₖ,     gₖ = (Lₖ − mean L) / deviation of L     rule "estimate"
     θ ← θ + ε Δ_best              where the best neighbour beats θ        rule "greedy"
 
-Both sizes tune themselves (`optim/sizes.py`). What a step did is seen one step later, on rows that it did not learn from, for
+ε tunes itself and η goes with it (`optim/sizes.py`). What a step did is seen one step later, on rows that it did not learn from, for
 the price of one more part in the batch: the point before the move. A step that did harm there is taken back.
 """
 
@@ -33,7 +33,7 @@ class NNO:
     """Neighbourhood search for the weights of `model` that learn (`requires_grad`), in float32 or bfloat16.
 
     `neighbours` is K; `at_a_time` is how many points go through one forward pass, all of them by default. `spread` (ε) and
-    `rate` (η) tune themselves unless they are given. State: the sizes, the last step, the number of steps.
+    `rate` (η) see to themselves unless they are given. State: the sizes, the last step, the number of steps.
 
         nno = NNO(model)
         for batch in batches:  # tensors with rows first, in a tuple, a list or a dict
