@@ -108,8 +108,8 @@ def _first(model: Any) -> int:
 def _nno_step(nno: NNO, batch: dict[str, torch.Tensor]) -> None:
     model = nno.model
     with torch.inference_mode():
-        block = model.model.layers[_first(model)]
-        hidden = entering(block, lambda: model.model(input_ids=batch["ids"], use_cache=False))
+        blocks = model.model.layers
+        hidden = entering(blocks, _first(model), lambda: model.model(input_ids=batch["ids"], use_cache=False))
     nno.step(batch | {"hidden": hidden}, _forward(model), _loss)
 
 

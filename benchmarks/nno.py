@@ -1,9 +1,9 @@
 """make bench-nno: what is learned for each sequence evaluated, by NNO, by MeZO and by LoRA with gradients.
 
 SmolLM2-135M on the bundled movie reviews, asked for the label's word as `proxtune train --method nno` asks it, scored on rows
-of the test file. A sequence is one row at one point: a step of NNO takes (neighbours + 2) · rows of them, though the blocks that do
-not learn are passed once, a step of MeZO (Malladi et al., 2023) on the same weights two for each row, and LoRA one for each row,
-its backward pass not counted.
+of the test file. A sequence is one row at one point: a step of NNO takes (neighbours + 2) · rows of them, though the blocks that
+do not learn are passed once, a step of MeZO (Malladi et al., 2023) on the same weights two for each row, and LoRA one for each
+row, its backward pass not counted.
 
     --seeds 3            how often NNO is run
     --others 1           how often LoRA and NNO on accuracy are run; MeZO's rates are tried with the first seed

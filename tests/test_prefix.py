@@ -23,7 +23,7 @@ def test_a_model_that_begins_at_a_block_answers_as_the_whole_one(model_and_rows,
     model, batch = model_and_rows
     blocks = blocks_of(model)[1]
     whole = model(**batch).logits
-    hidden = entering(blocks[first], lambda: model(**batch))
+    hidden = entering(blocks, first, lambda: model(**batch))
     assert hidden.shape == (*batch["input_ids"].shape, model.config.hidden_size)
     with beginning_with(hidden, blocks, first):
         assert torch.equal(model(**batch).logits, whole)
@@ -40,12 +40,24 @@ def test_blocks_before_it_compute_nothing_and_blocks_behind_it_are_not_come_to(m
     for number, block in enumerate(blocks):
         inner = next(module for module in block.modules() if isinstance(module, torch.nn.Linear))
         inner.register_forward_hook(lambda *_, number=number: passed.append(number))
-    hidden = entering(blocks[1], lambda: model(**batch))
+    hidden = entering(blocks, 1, lambda: model(**batch))
     assert set(passed) == {0}
     passed.clear()
     with beginning_with(hidden, blocks, 1):
         model(**batch)
     assert set(passed) == set(range(1, len(blocks)))
+
+
+@torch.inference_mode()
+def test_blocks_that_hand_on_more_than_hidden_states_share_nothing(model_and_rows):
+    model, batch = model_and_rows
+    blocks = blocks_of(model)[1]
+    whole = model(**batch).logits
+    blocks[0].register_forward_hook(lambda block, inputs, output: (output, None))
+    assert entering(blocks, 1, lambda: model(**batch)) is None
+    blocks[0]._forward_hooks.clear()
+    with beginning_with(None, blocks, 1):
+        assert torch.equal(model(**batch).logits, whole)
 
 
 @torch.inference_mode()
@@ -57,4 +69,4 @@ def test_a_pass_that_fails_leaves_the_model_whole(model_and_rows):
         raise RuntimeError("refused")
     assert torch.equal(model(**batch).logits, whole)
     with pytest.raises(AssertionError, match="does not pass"):
-        entering(blocks[1], lambda: None)
+        entering(blocks, 1, lambda: None)

@@ -69,21 +69,21 @@ def look(
     labels = torch.from_numpy(data.labels[rows])
     batch = {"ids": ids.to(device), "mask": mask.to(device), "labels": labels.to(device)}
 
-    def shared(batch: Batch) -> Any:
-        return entering(blocks[first], lambda: model(input_ids=batch["ids"], attention_mask=batch["mask"]))
-
-    def own(batch: Batch) -> Any:
-        with beginning_with(batch["hidden"], blocks, first):
+    def logits(batch: Batch) -> Any:
+        with beginning_with(batch.get("hidden"), blocks, first):
             return model(input_ids=batch["ids"], attention_mask=batch["mask"]).logits
 
     with torch.inference_mode():
-        batch["hidden"] = _in_pieces(shared, batch, tokens)  # (rows, length, width)
+        shared = _in_pieces(lambda batch: entering(blocks, first, lambda: logits(batch)), batch, tokens)
+    if shared is not None:
+        batch["hidden"] = shared  # (rows, length, width)
     search.at_a_time = max(1, plan.micro_batch // len(rows))  # points; as many for short rows: few shapes, few kernels
-    return search.step(batch, lambda batch: _in_pieces(own, batch, tokens), objective, number, share)
+    return search.step(batch, lambda batch: _in_pieces(logits, batch, tokens), objective, number, share)
 
 
 def _in_pieces(compute: Callable[[Batch], Any], batch: Batch, tokens: int) -> Any:
-    """What `compute` makes of the batch's rows, those of at most so many tokens at a time, one row at the least."""
+    """What `compute` makes of the batch's rows, at most so many tokens and at least one row at a time; None if it gives None."""
     pieces = -(-batch["ids"].numel() // tokens)
     each = zip(*(tensor.chunk(pieces) for tensor in batch.values()), strict=True)
-    return torch.cat([compute(dict(zip(batch, few, strict=True))) for few in each])
+    made = [compute(dict(zip(batch, few, strict=True))) for few in each]
+    return None if made[0] is None else torch.cat(made)

@@ -5,8 +5,8 @@ A step evaluates θ itself and K neighbours θ + ε·Δₖ on the same rows, and
     θ ← θ − (η / K) Σₖ gₖ Δₖ,     gₖ = (Lₖ − mean L) / deviation of L     rule "estimate"
     θ ← θ + ε Δ_best              where the best neighbour beats θ        rule "greedy"
 
-ε tunes itself and η goes with it (`optim/sizes.py`). What a step did is seen one step later, on rows that it did not learn from, for
-the price of one more part in the batch: the point before the move. A step that did harm there is taken back.
+ε tunes itself and η goes with it (`optim/sizes.py`). What a step did is seen one step later, on rows that it did not learn from,
+for the price of one more part in the batch: the point before the move. A step that did harm there is taken back.
 """
 
 from __future__ import annotations
