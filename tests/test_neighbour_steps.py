@@ -5,13 +5,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxtune.clock import Clock
 from proxtune.memory.govern import Governor
 from proxtune.memory.meter import Phases, ProcessMeter
 from proxtune.methods import METHODS
 from proxtune.models import classifier_config, load_classifier, load_tokenizer
-from proxtune.neighbour_steps import look
+from proxtune.neighbour_steps import look, stratified
 from proxtune.optim.nno import NNO, replay
 from proxtune.optim.record import RULES, unpack
 from proxtune.plan import Plan
@@ -50,6 +52,18 @@ def test_a_step_says_the_same_however_it_is_cut(tiny_folder, rows, micro_batch):
         found.append(record)
     assert found[0].losses == pytest.approx(found[1].losses, abs=1e-5)
     assert found[0].centre == pytest.approx(found[1].centre, abs=1e-5)
+
+
+@given(st.lists(st.integers(0, 2), min_size=3, max_size=40), st.data())
+def test_labels_count_in_a_batch_as_they_do_in_all_rows(labels, data):
+    everything = np.array(labels)
+    rows = np.array(data.draw(st.lists(st.integers(0, len(labels) - 1), min_size=1, max_size=16)))
+    weights = stratified(everything, rows)
+    assert weights.sum() == pytest.approx(1, abs=1e-5)
+    met = [label for label in range(3) if label in everything[rows]]
+    shares = np.array([weights[everything[rows] == label].sum() for label in met])
+    wanted = np.array([(everything == label).sum() for label in met])
+    np.testing.assert_allclose(shares, wanted / wanted.sum(), rtol=1e-4)
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])

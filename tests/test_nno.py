@@ -104,6 +104,42 @@ def test_a_network_learns_from_a_loss_and_from_a_metric_without_gradient(objecti
     assert all(p.grad is None for p in model.parameters())
 
 
+class EightBits(torch.nn.Module):
+    """A linear layer held in int8, which cannot learn, and a low-rank one in bfloat16 beside it, which can."""
+
+    def __init__(self, linear, rank=4):
+        super().__init__()
+        scale = linear.weight.detach().abs().max() / 127
+        self.register_buffer("scale", scale)
+        self.register_buffer("weight", (linear.weight.detach() / scale).round().to(torch.int8))
+        self.register_buffer("bias", linear.bias.detach())
+        self.down = torch.nn.Linear(linear.in_features, rank, bias=False, dtype=torch.bfloat16)
+        self.up = torch.nn.Linear(rank, linear.out_features, bias=False, dtype=torch.bfloat16)
+        torch.nn.init.zeros_(self.up.weight)
+
+    def forward(self, x):
+        frozen = torch.nn.functional.linear(x, self.weight * self.scale, self.bias)
+        return frozen + self.up(self.down(x.bfloat16())).float()
+
+
+def test_adapters_learn_beside_weights_of_eight_bits_which_stay():
+    def a_model():
+        plain, x, y = a_task()
+        return torch.nn.Sequential(EightBits(plain[0]), plain[1], EightBits(plain[2])), x, y
+
+    model, x, y = a_model()
+    before = accuracy(model, x, y)
+    nno = NNO(model, neighbours=32)
+    records = [nno.step(batch, forward_of(model), cross_entropy, number) for number, batch in batches(x, y, 300)]
+    assert accuracy(model, x, y) > max(0.7, before + 0.1)
+    again, _, _ = a_model()
+    replay(again, records)
+    for (name, learned), repeated in zip(model.state_dict().items(), again.state_dict().values(), strict=True):
+        assert torch.equal(learned, repeated), name
+    for name, buffer in a_model()[0].named_buffers():
+        assert torch.equal(buffer, dict(model.named_buffers())[name]), f"{name} was frozen"
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("rule", ["estimate", "greedy"])
 def test_the_record_alone_leads_to_the_same_weights_to_the_last_bit(dtype, rule):

@@ -18,12 +18,24 @@ from proxtune.prefix import beginning_with, entering
 from proxtune.steps import Step, Stepped, Training, governed, in_bites
 from proxtune.tasks.classify import Encoded
 
-Batch = dict[str, Any]  # ids and mask (rows, length), labels (rows,)
+Batch = dict[str, Any]  # ids and mask (rows, length), labels and weights (rows,)
 
 
 def cross_entropy(logits: Any, batch: Batch) -> Any:
-    """The mean loss of a point's logits (rows, classes)."""
-    return torch.nn.functional.cross_entropy(logits.float(), batch["labels"])
+    """The weighted loss of a point's logits (rows, classes)."""
+    losses = torch.nn.functional.cross_entropy(logits.float(), batch["labels"], reduction="none")
+    return (losses * batch["weights"]).sum()
+
+
+def stratified(labels: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Weights of a batch's rows, (rows,) float32, that sum to one: each label counts as it does in all `labels`.
+
+    Few rows rarely have the labels' shares, and which they have is nearly half of what one batch says otherwise than the next.
+    """
+    share = np.bincount(labels) / len(labels)
+    here = np.bincount(labels[rows], minlength=len(share)) / len(rows)
+    weights = share[labels[rows]] / here[labels[rows]]
+    return (weights / weights.sum()).astype(np.float32)
 
 
 def neighbour_steps(plan: Plan, training: Training) -> Step:
@@ -67,7 +79,8 @@ def look(
     device = next(model.parameters()).device
     ids, mask = collate(data, rows, pad_id)
     labels = torch.from_numpy(data.labels[rows])
-    batch = {"ids": ids.to(device), "mask": mask.to(device), "labels": labels.to(device)}
+    weights = torch.from_numpy(stratified(data.labels, rows))
+    batch = {"ids": ids.to(device), "mask": mask.to(device), "labels": labels.to(device), "weights": weights.to(device)}
 
     def logits(batch: Batch) -> Any:
         with beginning_with(batch.get("hidden"), blocks, first):
