@@ -20,7 +20,9 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -66,13 +68,22 @@ def main() -> None:
     asked = words.parse_args()
     task, test = _task()
     found: dict[str, list[list[Point]]] = {}
-    for name, run in WAYS.items():
-        for seed in range(asked.seeds if name == "nno" else asked.others):
-            if asked.only in (None, name):
-                found.setdefault(name, []).append(_told(name, seed, run(task, test, seed, asked.sequences)))
-    if asked.only in (None, "mezo"):
-        for rate in MEZO_RATES:
-            found[f"mezo {rate:g}"] = [_told(f"mezo {rate:g}", 0, _mezo(task, test, rate, asked.mezo))]
+    ways = [
+        (name, seed, partial(run, task, test, seed, asked.sequences))
+        for name, run in WAYS.items()
+        for seed in range(asked.seeds if name == "nno" else asked.others)
+        if asked.only in (None, name)
+    ]
+    ways += [
+        (f"mezo {rate:g}", 0, partial(_mezo, task, test, rate, asked.mezo))
+        for rate in MEZO_RATES
+        if asked.only in (None, "mezo")
+    ]
+    with suppress(KeyboardInterrupt):  # what was found until then is written down
+        for name, seed, run in ways:
+            found.setdefault(name, []).append([])
+            for point in _told(name, seed, run()):
+                found[name][-1].append(point)
     head = ["way", "runs", "before", "after", "best", *(f"sequences to {bar}" for bar in BARS)]
     rows = [_row(name, runs) for name, runs in found.items()]
     body = f"{JUDGED_ROWS} test rows, judged every {JUDGED_EVERY:,} sequences; median (least to most) of the runs.\n\n"
@@ -216,15 +227,14 @@ def _mezo(task: Task, test: Encoded, rate: float, most: int) -> Iterator[Point]:
 WAYS = {"nno": _nno, "accuracy": _accuracy, "lora": _lora}
 
 
-def _told(name: str, seed: int, points: Iterator[Point]) -> list[Point]:
-    began, kept = time.perf_counter(), []
+def _told(name: str, seed: int, points: Iterator[Point]) -> Iterator[Point]:
+    began = time.perf_counter()
     for point in points:
-        kept.append(point)
+        yield point
         seconds = time.perf_counter() - began
         sys.stderr.write(
             f"{name} seed {seed}: {point[0]} sequences, {point[1]:.3f}, loss {point[2]:.4f}, {seconds:.0f} s\n"
         )
-    return kept
 
 
 def _needed(points: list[Point], bar: float) -> int | None:

@@ -24,7 +24,6 @@ from proxtune.methods import METHODS
 from proxtune.plan import Cost, Infeasible, Plan, Refused
 from proxtune.recipe import Knobs
 
-_LEAST_STEPS = 20
 _LONG = 192  # tokens; in shorter rows recomputing the activations was seen to save nothing
 _ADAFACTOR_LOSS = 0.004  # of expected quality, beside AdamW
 _SURVEYS_DIFFER_BYTES = 10_000_000  # by less than that, when two are made of the same things
@@ -135,7 +134,8 @@ def _halvings(batch: int) -> list[int]:
 
 def _on_time(plan: Plan, survey: Survey, budget: Budget, knobs: Knobs) -> Plan | Refused:
     asked = steps_of(plan, survey, knobs.epochs)  # a person who asks for few steps gets them
-    least = min(_LEAST_STEPS, asked) if METHODS[plan.method].makes_steps else 0
+    method = METHODS[plan.method]
+    least = min(method.least_steps, asked) if method.makes_steps else 0
     if plan.steps < least and plan.steps < math.ceil(survey.rows / plan.batch):
         have = "the budget" if budget.time is None else f"--time {format_seconds(budget.time)}"
         return Refused(plan, f"{have} leaves {plan.steps} steps, too few to learn from")

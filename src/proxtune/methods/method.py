@@ -38,8 +38,8 @@ class Method:
     `prior(plan, blocks)` says what to expect of a variant.
     `learning_rate` is for a model 384 wide; wider ones take proportionally less.
     `learns_by` what: "features" (one pass, then a fit elsewhere), "neighbours" or "gradients" (both in steps).
-    `epochs` are the most passes over the data that pay; `batch` is the usual effective batch, and `warm_up` the
-    share of the steps in which the learning rate rises.
+    `epochs` are the most passes over the data that pay, and fewer than `least_steps` are not worth a beginning.
+    `batch` is the usual effective batch, and `warm_up` the share of the steps in which the learning rate rises.
     """
 
     name: str
@@ -50,6 +50,7 @@ class Method:
     finish: Callable[[Any, Plan], Any]
     prior: Callable[[Plan, int], Prior]
     epochs: float = 4.0
+    least_steps: int = 20
     batch: int = DEFAULT_BATCH
     warm_up: float = 0.06
 
