@@ -86,7 +86,8 @@ def main() -> None:
                 found[name][-1].append(point)
     head = ["way", "runs", "before", "after", "best", *(f"sequences to {bar}" for bar in BARS)]
     rows = [_row(name, runs) for name, runs in found.items()]
-    body = f"{JUDGED_ROWS} test rows, judged every {JUDGED_EVERY:,} sequences ({2 * JUDGED_EVERY:,} for MeZO); median (least to most) of the runs.\n\n"
+    body = f"{JUDGED_ROWS} test rows, judged every {JUDGED_EVERY:,} sequences ({2 * JUDGED_EVERY:,} for MeZO); "
+    body += "median (least to most) of the runs.\n\n"
     body += table(head, rows) + "\n\n" + _curves(found)
     record = f"nno-{asked.only}" if asked.only else "nno"
     write_record(record, "What is learned for each sequence evaluated", body, _headline(found))
