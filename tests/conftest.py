@@ -15,6 +15,7 @@ from hypothesis import settings
 
 from proxtune.samples import movies_path
 from proxtune.tasks.classify import Encoded
+from written import Write
 
 # A loaded machine is slow now and then: that is no bug of the code under test.
 settings.register_profile("here", deadline=None)
@@ -22,6 +23,19 @@ settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 _ROWS = 200
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Puts a file of that name and content into the test's own folder."""
+
+    def put(name: str, content: str | bytes) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return put
 
 
 @pytest.fixture(scope="session")

@@ -97,9 +97,8 @@ def live_bytes(plan: Plan, survey: Survey) -> int:
     """Activations and casts alive at the worst moment of a step at the worst batch, gradients of weights not counted."""
     trace = trace_of(plan, survey)
     if plan.neighbours:
-        hidden = (
-            plan.max_length * survey.width * (2 if plan.dtype == "bf16" else 4)
-        )  # what comes out of the shared prefix
+        # what comes out of the shared prefix
+        hidden = plan.max_length * survey.width * (2 if plan.dtype == "bf16" else 4)
         return round(trace.fixed_bytes + (trace.row_bytes + hidden) * plan.micro_batch)
     share = plan.last_layers / survey.blocks if plan.method == "layers" else 1.0
     forward = survey.traces[trace_key("forward", plan.dtype, False)]
@@ -134,10 +133,9 @@ def memory_of(plan: Plan, survey: Survey) -> tuple[dict[str, int], dict[str, int
     evaluate = round(
         _SLACK[plan.allocator] * (forward.fixed_bytes + forward.row_bytes * min(plan.micro_batch, JUDGED_AT_A_TIME))
     )
-    same = (
-        0.75 < survey.file_bytes / weight_bytes_of(plan, survey) < 1.33
-    )  # else converted, and mapped until all of it is
-    converted = 0 if same else survey.file_bytes
+    # Weights of another width than the file's are converted; the file stays mapped until all of them are.
+    same_width = 0.75 < survey.file_bytes / weight_bytes_of(plan, survey) < 1.33
+    converted = 0 if same_width else survey.file_bytes
     load = terms["supervisor"] + max(survey.import_peak_bytes, terms["libraries"] + terms["weights"] + converted)
     memory = {
         "load": load,
@@ -171,18 +169,11 @@ def flops_of(plan: Plan, survey: Survey) -> float:
 
 def _flops_per_token(plan: Plan, survey: Survey) -> float:
     trace = trace_of(plan, survey)
-    if plan.neighbours:
-        return trace.forward_flops * _share_of_forward(plan, survey)
+    if plan.neighbours:  # rows pass through the blocks that do not learn once for all points
+        learning = plan.last_layers / survey.blocks
+        return trace.forward_flops * (learning + (1 - learning) * plan.batch / plan.evaluated)
     share = plan.last_layers / survey.blocks if plan.method == "layers" else 1.0
     return trace.forward_flops + share * (trace.flops - trace.forward_flops)
-
-
-def _share_of_forward(plan: Plan, survey: Survey) -> float:
-    """How much of a forward pass a row at a point takes: rows pass through the blocks that do not learn once for all points."""
-    if not plan.neighbours:
-        return 1.0
-    learning = plan.last_layers / survey.blocks
-    return learning + (1 - learning) * plan.batch / plan.evaluated
 
 
 def seconds_per_step(plan: Plan, survey: Survey) -> float:

@@ -32,8 +32,8 @@ _MOST_REJECTED = 10  # steps one after another, before there is no sense in goin
 class NNO:
     """Neighbourhood search for the weights of `model` that learn (`requires_grad`), in float32 or bfloat16.
 
-    `neighbours` is K; `at_a_time` is how many points go through one forward pass, all of them by default. `spread` (ε) and
-    `rate` (η) see to themselves unless they are given. State: the sizes, the last step, the number of steps.
+    `neighbours` is K; `at_a_time` is how many points go through one forward pass, all of them by default. Unless
+    they are given, `spread` (ε) tunes itself and `rate` (η) goes with it. State: the sizes, the last step, the number of steps.
 
         nno = NNO(model)
         for batch in batches:  # tensors with rows first, in a tuple, a list or a dict
@@ -61,7 +61,7 @@ class NNO:
             raise ValueError(f"at_a_time={at_a_time}: give 1 or more")
         for name, size in (("spread", spread), ("rate", rate)):
             if size is not None and not (size > 0 and math.isfinite(size)):
-                raise ValueError(f"{name}={size}: give a number above zero, or none, and it tunes itself")
+                raise ValueError(f"{name}={size}: give a number above zero, or none, and it is found")
         self.sites = sites_of(model)
         self.neighbours, self.rule, self.seed, self.at_a_time = neighbours, rule, seed, at_a_time
         dimensions = sum(site.weight.numel() for site in weights_of(self.sites))
@@ -82,8 +82,7 @@ class NNO:
         `forward(batch)` yields outputs with rows first, for a batch in which the rows come once for each point. `objective(
         outputs, batch)` is what to make small for one point's outputs: a loss, or a metric with a minus sign. `number` goes
         into the record, to know the rows by. `share` is that of η: where the number of steps is known, let it fall from one to
-        zero over them. A step with a loss that is not finite leaves θ alone; PersonError after ten in a
-        row.
+        zero over them. A step with a loss that is not finite leaves θ alone; PersonError after ten in a row.
         """
         _refuse_dropout(self.model)
         spread, rate = as_kept([self.sizes.spread, share * self.sizes.rate])
