@@ -6,11 +6,12 @@ do not learn are passed once, a step of MeZO (Malladi et al., 2023) on the same 
 row, its backward pass not counted.
 
     --seeds 3            how often NNO is run
-    --others 1           how often LoRA and NNO on accuracy are run; MeZO's rates are tried with the first seed
+    --others 1           how often the other ways are run
     --sequences 8000     for all but MeZO
-    --mezo 16000         for each of MeZO's rates, unless it reaches 0.75 or goes astray before
-    --only nno           nno, accuracy (NNO on the share of wrong answers, which has no gradient), lora or mezo; with a record
-                         of its own
+    --mezo 16000         for each run of MeZO, unless it reaches 0.75 or goes astray before
+    --rates 1e-4 3e-5    MeZO's
+    --only nno           nno, lora, mezo, or NNO on what has no gradient: accuracy (the share of wrong answers) or f1 (one less
+                         the macro-averaged F1, which is then also what is judged); with a record of its own
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ def main() -> None:
     words.add_argument("--others", type=int, default=1)
     words.add_argument("--sequences", type=int, default=8_000)
     words.add_argument("--mezo", type=int, default=16_000)
+    words.add_argument("--rates", type=float, nargs="*", default=MEZO_RATES)
     words.add_argument("--only", choices=(*WAYS, "mezo"))
     asked = words.parse_args()
     task, test = _task()
@@ -75,8 +77,9 @@ def main() -> None:
         if asked.only in (None, name)
     ]
     ways += [
-        (f"mezo {rate:g}", 0, partial(_mezo, task, test, rate, asked.mezo))
-        for rate in MEZO_RATES
+        (f"mezo {rate:g}", seed, partial(_mezo, task, test, rate, seed, asked.mezo))
+        for rate in asked.rates
+        for seed in range(asked.others)
         if asked.only in (None, "mezo")
     ]
     with suppress(KeyboardInterrupt):  # what was found until then is written down
@@ -86,7 +89,7 @@ def main() -> None:
                 found[name][-1].append(point)
     head = ["way", "runs", "before", "after", "best", *(f"sequences to {bar}" for bar in BARS)]
     rows = [_row(name, runs) for name, runs in found.items()]
-    body = f"{JUDGED_ROWS} test rows, judged every {JUDGED_EVERY:,} sequences ({2 * JUDGED_EVERY:,} for MeZO); "
+    body = f"{JUDGED_ROWS} test rows, judged every {JUDGED_EVERY:,} sequences; "
     body += "median (least to most) of the runs.\n\n"
     body += table(head, rows) + "\n\n" + _curves(found)
     record = f"nno-{asked.only}" if asked.only else "nno"
@@ -118,10 +121,10 @@ def _model(task: Task, plan: Plan) -> Any:
     return METHODS[plan.method].prepare(model, plan)
 
 
-def _judge(model: Any, test: Encoded, task: Task, cast: str) -> tuple[float, float]:
+def _judge(model: Any, test: Encoded, task: Task, cast: str, metric: str = "accuracy") -> tuple[float, float]:
     logits = logits_of(model, test, task.pad_id, cast, 32 * task.max_length, Governor(None, ProcessMeter()))
     found = score(logits, test.labels)
-    return found["accuracy"], found["loss"]
+    return found[metric], found["loss"]
 
 
 def _batches(task: Task, rows: int, seed: int) -> Iterator[np.ndarray]:
@@ -151,13 +154,29 @@ def _nno(task: Task, test: Encoded, seed: int, most: int) -> Iterator[Point]:
 
 
 def _accuracy(task: Task, test: Encoded, seed: int, most: int) -> Iterator[Point]:
-    def wrong(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-        return ((logits.argmax(-1) != batch["labels"]) * batch["weights"]).sum()
-
-    return _looked(task, test, seed, most, replace(_plan("nno", task), batch=METRIC_ROWS), wrong)
+    return _looked(task, test, seed, most, replace(_plan("nno", task), batch=METRIC_ROWS), _wrong)
 
 
-def _looked(task: Task, test: Encoded, seed: int, most: int, plan: Plan, objective: Objective) -> Iterator[Point]:
+def _f1(task: Task, test: Encoded, seed: int, most: int) -> Iterator[Point]:
+    return _looked(task, test, seed, most, replace(_plan("nno", task), batch=METRIC_ROWS), _f1_missed, "macro_f1")
+
+
+def _wrong(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+    return ((logits.argmax(-1) != batch["labels"]) * batch["weights"]).sum()
+
+
+def _f1_missed(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+    said = (
+        torch.nn.functional.one_hot(logits.argmax(-1), logits.shape[-1]) * batch["weights"][:, None]
+    )  # (rows, classes)
+    true = torch.nn.functional.one_hot(batch["labels"], logits.shape[-1]) * batch["weights"][:, None]
+    both = torch.minimum(said, true).sum(0)
+    return 1 - (2 * both / (said.sum(0) + true.sum(0))).mean()
+
+
+def _looked(
+    task: Task, test: Encoded, seed: int, most: int, plan: Plan, objective: Objective, metric: str = "accuracy"
+) -> Iterator[Point]:
     model = _model(task, plan).eval()
     search, planned = NNO(model, neighbours=plan.neighbours, seed=seed), -(-most // plan.evaluated)
 
@@ -169,7 +188,7 @@ def _looked(task: Task, test: Encoded, seed: int, most: int, plan: Plan, objecti
             seen += (plan.neighbours + 2) * len(rows)
             yield seen
 
-    return _judged(steps(), lambda: _judge(model, test, task, "fp32"), most, JUDGED_EVERY)
+    return _judged(steps(), lambda: _judge(model, test, task, "fp32", metric), most, JUDGED_EVERY)
 
 
 def _lora(task: Task, test: Encoded, seed: int, most: int) -> Iterator[Point]:
@@ -191,7 +210,7 @@ def _lora(task: Task, test: Encoded, seed: int, most: int) -> Iterator[Point]:
     return _judged(steps(), lambda: _judge(model, test, task, "bf16"), most, JUDGED_EVERY)
 
 
-def _mezo(task: Task, test: Encoded, rate: float, most: int) -> Iterator[Point]:
+def _mezo(task: Task, test: Encoded, rate: float, seed: int, most: int) -> Iterator[Point]:
     """As published, with fp32 masters (16 bits would eat its updates); the forward passes are in bf16 as NNO's are."""
     model = _model(task, _plan("nno", task)).eval()
     weights = [weight for weight in model.parameters() if weight.requires_grad]
@@ -208,8 +227,8 @@ def _mezo(task: Task, test: Encoded, rate: float, most: int) -> Iterator[Point]:
         return score(logits, few.labels)["loss"]
 
     def steps() -> Iterator[int]:
-        seen, draw = 0, torch.Generator().manual_seed(0)
-        for rows in _batches(task, MEZO_ROWS, 0):
+        seen, draw = 0, torch.Generator().manual_seed(seed)
+        for rows in _batches(task, MEZO_ROWS, seed):
             for direction in directions:
                 direction.normal_(generator=draw)
             move(MEZO_SPREAD)
@@ -222,10 +241,10 @@ def _mezo(task: Task, test: Encoded, rate: float, most: int) -> Iterator[Point]:
             seen += 2 * len(rows)
             yield seen
 
-    return _judged(steps(), lambda: _judge(model, test, task, "fp32"), most, 2 * JUDGED_EVERY, enough=BARS[0])
+    return _judged(steps(), lambda: _judge(model, test, task, "fp32"), most, JUDGED_EVERY, enough=BARS[0])
 
 
-WAYS = {"nno": _nno, "accuracy": _accuracy, "lora": _lora}
+WAYS = {"nno": _nno, "accuracy": _accuracy, "f1": _f1, "lora": _lora}
 
 
 def _told(name: str, seed: int, points: Iterator[Point]) -> Iterator[Point]:

@@ -77,10 +77,10 @@ def draw_a_step(file: Path) -> None:
 
 
 def draw_paths(file: Path) -> None:
-    """The paths of both rules from the same start."""
+    """The paths of the rules from the same start."""
     figure, axes = plt.subplots(figsize=(6, 4.5))
     contours(axes, (-1.6, 1.6), (-0.4, 1.9))
-    for rule, colour in (("estimate", "tab:red"), ("greedy", "tab:green")):
+    for rule, colour in (("estimate", "tab:red"), ("greedy", "tab:green"), ("nearest", "tab:blue")):
         path, value = search(rule, STEPS)
         axes.plot(*path.T, color=colour, linewidth=1, label=f"{rule}: {STEPS} steps, to {value:.3f}")
     axes.scatter(*START, color="black", zorder=4)

@@ -42,7 +42,7 @@ def rastrigin(x):
     return (x**2 - 10 * torch.cos(2 * math.pi * x) + 10).sum()
 
 
-@pytest.mark.parametrize("rule", ["estimate", "greedy"])
+@pytest.mark.parametrize("rule", ["estimate", "greedy", "nearest"])
 @pytest.mark.parametrize(
     ("function", "start", "share"),
     [
@@ -61,11 +61,11 @@ def test_it_goes_down_on_functions_that_optimizers_are_tested_with(function, sta
     assert sorted(ends)[2] < share
 
 
-def a_task(dtype=torch.float32):
+def a_task(dtype=torch.float32, width=32):
     torch.manual_seed(0)
     x = torch.randn(512, 12)
     y = (x[:, 0] * x[:, 1] + x[:, 2] > 0).long()
-    model = torch.nn.Sequential(torch.nn.Linear(12, 32), torch.nn.Tanh(), torch.nn.Linear(32, 2)).to(dtype)
+    model = torch.nn.Sequential(torch.nn.Linear(12, width), torch.nn.Tanh(), torch.nn.Linear(width, 2)).to(dtype)
     return model, x.to(dtype), y
 
 
@@ -141,14 +141,15 @@ def test_adapters_learn_beside_weights_of_eight_bits_which_stay():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("rule", ["estimate", "greedy"])
+@pytest.mark.parametrize("rule", ["estimate", "greedy", "nearest"])
 def test_the_record_alone_leads_to_the_same_weights_to_the_last_bit(dtype, rule):
     def digest(model):
         return hashlib.sha256(
             b"".join(p.detach().view(torch.uint8).numpy().tobytes() for p in model.parameters())
         ).digest()
 
-    model, x, y = a_task(dtype)
+    width = 8 if rule == "nearest" else 32
+    model, x, y = a_task(dtype, width)
     nno = NNO(model, neighbours=8, rule=rule)
     written = b"".join(
         nno.step(batch, forward_of(model), cross_entropy, number).pack() for number, batch in batches(x, y, 200)
@@ -158,7 +159,7 @@ def test_the_record_alone_leads_to_the_same_weights_to_the_last_bit(dtype, rule)
     try:
         for count in (1, 2):
             torch.set_num_threads(count)
-            again, _, _ = a_task(dtype)
+            again, _, _ = a_task(dtype, width)
             replay(again, unpack(written))
             found.add(digest(again))
     finally:
@@ -209,7 +210,7 @@ def test_sizes_that_are_given_stay():
 
 def test_a_step_that_did_harm_is_taken_back():
     points = Points([torch.zeros(3)])
-    nno = NNO(points, neighbours=8)
+    nno = NNO(points, neighbours=8, rule="estimate")
     nno.step(ONE_ROW, points, lambda place, _: place[0].sum())
     moved = points.place.detach().clone()
     assert float(moved.abs().max()) > 0
@@ -227,7 +228,7 @@ def test_a_loss_that_is_not_finite_leaves_the_weights_and_too_many_end_it_with_a
     for _ in range(9):
         assert nno.step(ONE_ROW, points, lambda place, _: math.nan).rule == "rejected"
     assert torch.equal(points.place.detach(), torch.ones(3))
-    assert nno.step(ONE_ROW, points, lambda place, _: (place**2).sum()).rule == "estimate"
+    assert nno.step(ONE_ROW, points, lambda place, _: (place**2).sum()).rule == "nearest"
     for _ in range(9):
         nno.step(ONE_ROW, points, lambda place, _: 1e300)
     with pytest.raises(PersonError, match="not finite"):
@@ -238,7 +239,7 @@ def test_a_loss_that_is_not_finite_leaves_the_weights_and_too_many_end_it_with_a
     ("options", "said"),
     [
         ({"neighbours": 1}, "2 or more"),
-        ({"rule": "best"}, "estimate or greedy"),
+        ({"rule": "best"}, "choose estimate, greedy, nearest"),
         ({"at_a_time": 0}, "1 or more"),
         ({"spread": 0.0}, "above zero"),
         ({"rate": math.nan}, "above zero"),

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from proxtune.optim.neighbours import Point, View, directions, seen_from
+from proxtune.optim.neighbours import Point, View, combined, directions, seen_from
 from proxtune.optim.sites import SCALE, sites_of, weights_of
-from proxtune.optim.update import UNIT, apply_update, coefficients, combined
+from proxtune.optim.update import UNIT, apply_update, coefficients
 
 SEED, STEP, K = 11, 5, 3
 
@@ -135,12 +135,16 @@ def slow_move(site, ways, weighted, rate):
     return rate * total / (UNIT * ways.neighbours)
 
 
+def move(sites, ways, weighted, length, step):
+    apply_update(sites, lambda site, part: combined(site, ways, weighted, part), length, SEED, step)
+
+
 def test_the_update_is_the_sum_over_neighbours():
     model = a_mix()
     sites = sites_of(model)
     ways, weighted = directions(sites, SEED, STEP, K), [300, -5, 77]
     wanted = {s.name: s.weight.detach().double() - slow_move(s, ways, weighted, 0.3) for s in weights_of(sites)}
-    apply_update(sites, ways, weighted, 0.3 / (UNIT * K), SEED, STEP)
+    move(sites, ways, weighted, 0.3 / (UNIT * K), STEP)
     for site in weights_of(sites):
         torch.testing.assert_close(site.weight.detach().double(), wanted[site.name], atol=1e-6, rtol=1e-6)
 
@@ -155,7 +159,7 @@ def test_the_update_is_the_same_to_the_last_bit_with_any_number_of_threads(dtype
             layer = torch.nn.Linear(700, 900).to(dtype)
             sites = sites_of(layer)
             for step in range(5):
-                apply_update(sites, directions(sites, SEED, step, 16), list(range(-800, 800, 100)), 2e-7, SEED, step)
+                move(sites, directions(sites, SEED, step, 16), list(range(-800, 800, 100)), 2e-7, step)
             found.append(layer.weight.detach().clone())
     finally:
         torch.set_num_threads(before)
@@ -179,7 +183,7 @@ def test_sixteen_bits_do_not_eat_small_updates():
     ways = directions(sites, SEED, 0, 2)
     rate = 2**-12
     for step in range(100):
-        apply_update(sites, ways, [UNIT, UNIT], rate / (2 * UNIT), SEED, step)
+        move(sites, ways, [UNIT, UNIT], rate / (2 * UNIT), step)
     wanted = 1 - 100 * slow_move(sites[0], ways, [UNIT, UNIT], rate)
     off = (layer.weight.detach().double() - wanted).double()
     assert abs(float(off.mean())) < 1e-4

@@ -35,6 +35,13 @@ def test_more_neighbours_than_dimensions_tell_no_more():
     assert many == pytest.approx(few, rel=0.05)
 
 
+def test_where_all_is_flat_the_spread_ends_somewhere():
+    sizes = Sizes.begin(0.01, None, neighbours=4, dimensions=10, tune_spread=True)
+    for _ in range(300):
+        sizes = sizes.after(replace(RECORD, losses=(1.0,) * 4))
+    assert sizes.spread == 100.0
+
+
 @pytest.mark.parametrize(
     ("rate", "worse_by", "harm"),
     [(0.0, 2.9, False), (0.0, 3.1, True), (0.04, 5.9, False), (0.04, 6.1, True)],  # 0.04 = 2 ε √K: twice as long
@@ -53,7 +60,7 @@ def test_a_share_of_the_rate_is_a_share_of_the_step(share):
     places = []
     for asked in (1.0, share):
         points = Points([torch.tensor([1.0, 2.0, 3.0])])
-        nno = NNO(points, neighbours=8)
+        nno = NNO(points, neighbours=8, rule="estimate")
         record = nno.step(torch.zeros(1), points, lambda place, _: (place[0] ** 2).sum(), share=asked)
         assert record.rate == pytest.approx(asked * nno.sizes.most * record.spread)
         places.append(points.place.detach() - torch.tensor([1.0, 2.0, 3.0]))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from proxtune.optim.bits import signs
@@ -48,6 +49,17 @@ def directions(sites: list[Site], seed: int, step: int, neighbours: int) -> Dire
         rows[site.stream] = both[:, : site.rows].contiguous()
         columns[site.stream] = both[:, site.rows :].contiguous()
     return Directions(neighbours, rows, columns)
+
+
+def combined(site: Site, ways: Directions, weighted: list[int], part: slice = slice(None)) -> Tensor:
+    """Σₖ weightedₖ Δₖ of some rows of a weight, in their shape, float32: whole numbers, exact (before a norm's own scale)."""
+    assert sum(abs(count) for count in weighted) < 1 << 24, "float32 holds whole numbers below 2²⁴"
+    rows = ways.rows[site.stream][:, part].float()  # (neighbours, rows)
+    counts = torch.tensor(weighted, dtype=torch.float32, device=rows.device)
+    if site.weight.dim() > 1:
+        return (rows * counts.unsqueeze(1)).T @ ways.columns[site.stream].float()
+    total = counts @ rows
+    return total * site.weight[part].float() if site.kind == SCALE else total
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,11 @@ A step evaluates θ itself and K neighbours θ + ε·Δₖ on the same rows, and
 
     θ ← θ − (η / K) Σₖ gₖ Δₖ,     gₖ = (Lₖ − mean L) / deviation of L     rule "estimate"
     θ ← θ + ε Δ_best              where the best neighbour beats θ        rule "greedy"
+    θ ← θ − η · slope             of the nearest of all points seen       rule "nearest"
 
-ε tunes itself and η goes with it (`optim/sizes.py`). What a step did is seen one step later, on rows that it did not learn from,
-for the price of one more part in the batch: the point before the move. A step that did harm there is taken back.
+The last is for few weights (`optim/archive.py`). ε tunes itself and η goes with it (`optim/sizes.py`). What a step of the first
+two did is seen one step later, on rows that it did not learn from, for the price of one more part in the batch: the point
+before the move. A step that did harm there is taken back.
 """
 
 from __future__ import annotations
@@ -18,22 +20,27 @@ from typing import Any
 import torch
 
 from proxtune.errors import PersonError
+from proxtune.optim.archive import Archive, dimensions_of
 from proxtune.optim.neighbours import Directions, Point, View, directions, seen_from
 from proxtune.optim.record import MOVING, StepRecord, as_kept
-from proxtune.optim.sites import sites_of, weights_of
+from proxtune.optim.sites import sites_of
 from proxtune.optim.sizes import Sizes, first_spread, harmful
 from proxtune.optim.update import carry_out, moves_of
 
 Forward = Callable[[Any], Any]
 Objective = Callable[[Any, Any], Any]
+_FEWEST, _MANY = 4, 16  # neighbours
+_FEW_DIMENSIONS, _MOST_DIMENSIONS = 256, 2048  # for which points are kept unasked, and at all
 _MOST_REJECTED = 10  # steps one after another, before there is no sense in going on
 
 
 class NNO:
     """Neighbourhood search for the weights of `model` that learn (`requires_grad`), in float32 or bfloat16.
 
-    `neighbours` is K; `at_a_time` is how many points go through one forward pass, all of them by default. Unless
-    they are given, `spread` (ε) tunes itself and `rate` (η) goes with it. State: the sizes, the last step, the number of steps.
+    `neighbours` is K: √(2d) for d weights, but four to sixteen. `rule` is "nearest" for as many as 256 weights, else
+    "estimate". `spread` (ε) tunes itself and `rate` (η) goes with it. What is given stays. `at_a_time` is how many points go
+    through one forward pass, all of them by default. State: the sizes, the last step, the number of steps, for "nearest" the
+    points seen.
 
         nno = NNO(model)
         for batch in batches:  # tensors with rows first, in a tuple, a list or a dict
@@ -46,28 +53,35 @@ class NNO:
         self,
         model: Any,
         *,
-        neighbours: int = 16,
+        neighbours: int | None = None,
         spread: float | None = None,
         rate: float | None = None,
-        rule: str = "estimate",
+        rule: str | None = None,
         seed: int = 0,
         at_a_time: int | None = None,
     ) -> None:
-        if neighbours < 2:
+        if neighbours is not None and neighbours < 2:
             raise ValueError(f"neighbours={neighbours}: points are compared with one another, give 2 or more")
-        if rule not in ("estimate", "greedy"):
-            raise ValueError(f"unknown rule {rule!r}; choose estimate or greedy")
+        if rule not in (None, *MOVING):
+            raise ValueError(f"unknown rule {rule!r}; choose {', '.join(MOVING)}, or none")
         if at_a_time is not None and at_a_time < 1:
             raise ValueError(f"at_a_time={at_a_time}: give 1 or more")
         for name, size in (("spread", spread), ("rate", rate)):
             if size is not None and not (size > 0 and math.isfinite(size)):
                 raise ValueError(f"{name}={size}: give a number above zero, or none, and it is found")
         self.sites = sites_of(model)
-        self.neighbours, self.rule, self.seed, self.at_a_time = neighbours, rule, seed, at_a_time
-        dimensions = sum(site.weight.numel() for site in weights_of(self.sites))
-        self.sizes = Sizes.begin(
-            spread or first_spread(self.sites), rate, neighbours, dimensions, tune_spread=spread is None
-        )
+        dimensions = dimensions_of(self.sites)
+        self.neighbours = neighbours or max(_FEWEST, min(_MANY, round(math.sqrt(2 * dimensions))))
+        self.rule = rule or ("nearest" if dimensions <= _FEW_DIMENSIONS else "estimate")
+        if self.rule == "nearest" and dimensions > _MOST_DIMENSIONS:
+            raise ValueError(
+                f"rule='nearest' is for {_MOST_DIMENSIONS} weights at most, {dimensions} learn; use estimate"
+            )
+        self.archive = Archive(dimensions) if self.rule == "nearest" else None
+        self.seed, self.at_a_time = seed, at_a_time
+        points = self.archive.nearest if self.archive else self.neighbours
+        first = spread or first_spread(self.sites)
+        self.sizes = Sizes.begin(first, rate, points, dimensions, tune_spread=spread is None)
         self.steps = 0
         self.model = model
         self._last: StepRecord | None = None  # the step that led here, if it moved
@@ -85,16 +99,18 @@ class NNO:
         zero over them. A step with a loss that is not finite leaves θ alone; PersonError after ten in a row.
         """
         _refuse_dropout(self.model)
-        spread, rate = as_kept([self.sizes.spread, share * self.sizes.rate])
+        trust = self.archive.trust(self.neighbours) if self.archive and self.sizes.tune_ratio else 1.0
+        spread, rate = as_kept([self.sizes.spread, share * trust * self.sizes.rate])
         ways = directions(self.sites, self.seed, self.steps, self.neighbours)
         values = as_kept(self._look(ways, spread, batch, forward, objective))
         losses, centre = values[: self.neighbours], values[self.neighbours]
         before = values[-1] if self._behind else None
         rule = self._rule(losses, centre, before)
         record = StepRecord(self.steps, self.seed, number, spread, rate, rule, centre, tuple(losses))
-        carry_out(self.sites, record, self._last, ways)
-        self._last = record if rule in MOVING else None
-        self._behind = [_point_before(record, ways)] if rule in MOVING else []
+        carry_out(self.sites, record, self._last, self.archive, ways)
+        seen_again = rule in MOVING and self.archive is None
+        self._last = record if seen_again else None
+        self._behind = [_point_before(record, ways)] if seen_again else []
         self.sizes = self.sizes.after(record)
         self.steps += 1
         self._rejected_in_a_row = self._rejected_in_a_row + 1 if rule == "rejected" else 0
@@ -125,9 +141,11 @@ class NNO:
 
 def replay(model: Any, records: Iterable[StepRecord]) -> None:
     """Bring `model` from its starting weights to where the records lead, bit for bit, without a forward pass."""
-    sites, last = sites_of(model), None
+    sites, last, archive = sites_of(model), None, None
     for record in records:
-        carry_out(sites, record, last)
+        if record.rule == "nearest" and archive is None:
+            archive = Archive(dimensions_of(sites))
+        carry_out(sites, record, last, archive)
         last = record if record.rule in MOVING else None
 
 

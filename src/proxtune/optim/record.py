@@ -10,17 +10,17 @@ from dataclasses import dataclass
 
 _HEAD = struct.Struct("<IQQffHHf")  # step, seed, batch, spread, rate, neighbours, rule, loss at the centre
 _CHECK = struct.Struct("<I")
-RULES = ("rejected", "stayed", "taken back", "estimate", "greedy")
-MOVING = ("estimate", "greedy")
+RULES = ("rejected", "stayed", "taken back", "estimate", "greedy", "nearest")
+MOVING = ("estimate", "greedy", "nearest")
 
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
     """A step: its name (step, seed, batch), the loss at θ and at each neighbour, ε and η, and the rule that moved θ.
 
-    All numbers are as they are kept, in float32. `rule` says what was done: θ moved by "estimate" or "greedy"; it "stayed"
-    where no neighbour was better; the last step was "taken back"; or a loss was not finite and the step "rejected". `batch`
-    is a number that the caller gives, to know the rows by.
+    All numbers are as they are kept, in float32. `rule` says what was done: θ moved by "estimate", "greedy" or "nearest";
+    it "stayed" where no neighbour was better; the last step was "taken back"; or a loss was not finite and the step
+    "rejected". `batch` is a number that the caller gives, to know the rows by.
     """
 
     step: int

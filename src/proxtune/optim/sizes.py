@@ -20,28 +20,26 @@ _LIFT = 0.3  # of the spread: how much curvature may lift the mean of the neighb
 _LEARN_SPREAD = 0.05
 _REACH = 0.6  # η = this · K · ε: c = 0.36 and the lift at its target
 _RECOVERY = 1.05
+_WIDEST = 1e4  # times the first ε: where all is flat, it would double for ever
 _HARM = 3.0  # times what chance does to rows that a step did not learn from
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """ε = `spread`, η = `ratio` · ε; which of them tune themselves; the largest ratio."""
+    """ε = `spread`, η = `ratio` · ε; which of them tune themselves; the largest ratio, the widest spread."""
 
     spread: float
     ratio: float
     tune_spread: bool
     tune_ratio: bool
     most: float
+    widest: float
 
     @classmethod
     def begin(cls, spread: float, rate: float | None, neighbours: int, dimensions: int, tune_spread: bool) -> Sizes:
-        """The sizes of the first step; one that is given stays as it is.
-
-        More neighbours than dimensions tell no more: then the step's own curvature counts, not that of chance.
-        """
-        telling = neighbours * dimensions / (neighbours + dimensions)
-        ratio = _REACH * telling if rate is None else rate / spread
-        return cls(spread, ratio, tune_spread, rate is None, ratio)
+        """The sizes of the first step; one that is given stays as it is."""
+        ratio = _REACH * telling(neighbours, dimensions) if rate is None else rate / spread
+        return cls(spread, ratio, tune_spread, rate is None, ratio, _WIDEST * spread)
 
     @property
     def rate(self) -> float:
@@ -60,7 +58,7 @@ class Sizes:
         """
         if record.rule == "rejected":
             return replace(self, spread=self.spread / 2 if self.tune_spread else self.spread)
-        spread = self.spread * self._stretch(record) if self.tune_spread else self.spread
+        spread = min(self.widest, self.spread * self._stretch(record)) if self.tune_spread else self.spread
         ratio = self.ratio
         if self.tune_ratio:
             ratio = ratio / 2 if record.rule == "taken back" else min(self.most, ratio * _RECOVERY)
@@ -74,6 +72,11 @@ class Sizes:
             return 2.0
         lift = (fmean(record.losses) - record.centre) / deviation
         return math.exp(_LEARN_SPREAD * max(-1.0, min(1.0, _LIFT - lift)))
+
+
+def telling(points: int, dimensions: int) -> float:
+    """How many points' worth a step goes by. More of them than dimensions tell no more: then its own curvature counts."""
+    return points * dimensions / (points + dimensions)
 
 
 def harmful(losses: list[float], centre: float, before: float | None, last: StepRecord | None) -> bool:

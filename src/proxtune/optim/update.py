@@ -7,20 +7,22 @@ is rounded up or down at random with the odds that keep the expectation: an upda
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import fsum, sqrt
 
 import torch
 from torch import Tensor
 
+from proxtune.optim.archive import WHOLE, Archive
 from proxtune.optim.bits import dither
-from proxtune.optim.neighbours import Directions, directions
+from proxtune.optim.neighbours import Directions, combined, directions
 from proxtune.optim.record import MOVING, StepRecord
-from proxtune.optim.sites import SCALE, Site, weights_of
+from proxtune.optim.sites import Site, weights_of
 
 UNIT = 256  # coefficients are whole numbers of 1/UNIT
 MOST = 4.0  # deviations beyond which a coefficient is cut
 _AT_A_TIME = 1 << 19  # numbers of a weight: two megabytes
+Move = Callable[[Site, slice], Tensor]  # of some rows of a weight, float32 in their shape; it is spoiled
 
 
 def coefficients(losses: list[float]) -> list[int]:
@@ -45,19 +47,38 @@ def moves_of(record: StepRecord) -> tuple[list[int], float]:
     return coefficients(list(record.losses)), record.rate / (UNIT * len(record.losses))
 
 
-def carry_out(sites: list[Site], record: StepRecord, last: StepRecord | None, ways: Directions | None = None) -> None:
-    """Do to the weights what a record says: move, take the `last` step back, or nothing. `ways`: its directions, if at hand."""
+def carry_out(
+    sites: list[Site],
+    record: StepRecord,
+    last: StepRecord | None,
+    archive: Archive | None,
+    ways: Directions | None = None,
+) -> None:
+    """Do to the weights what a record says: move, take the `last` step back, or nothing. `ways`: its directions, if at hand.
+
+    The rule "nearest" needs the `archive`, and fills it.
+    """
     moving, forth = (record, 1) if record.rule in MOVING else (last, -1) if record.rule == "taken back" else (None, 0)
     if moving is None:
         return
     if ways is None or moving is not record:
         ways = directions(sites, moving.seed, moving.step, len(moving.losses))
+    if record.rule == "nearest":
+        assert archive is not None, "a slope through the nearest points needs points"
+        archive.remember(sites, ways, record)
+        slope = archive.slope(sites, record.spread)
+        apply_update(
+            sites, lambda site, part: slope[site.stream][part].clone(), record.rate / WHOLE, record.seed, record.step
+        )
+        return
     weighted, length = moves_of(moving)
-    apply_update(sites, ways, weighted, forth * length, record.seed, record.step)
+    apply_update(
+        sites, lambda site, part: combined(site, ways, weighted, part), forth * length, record.seed, record.step
+    )
 
 
-def apply_update(sites: list[Site], ways: Directions, weighted: list[int], length: float, seed: int, step: int) -> None:
-    """θ ← θ − length · Σₖ weightedₖ Δₖ. Seed and step name the random bits of rounding."""
+def apply_update(sites: list[Site], move: Move, length: float, seed: int, step: int) -> None:
+    """θ ← θ − length · move. Seed and step name the random bits of rounding."""
     weights = list(weights_of(sites))
     narrow = [site for site in weights if site.weight.dtype == torch.bfloat16]
     asked = [(site.stream, site.rows + site.columns) for site in narrow]
@@ -66,19 +87,7 @@ def apply_update(sites: list[Site], ways: Directions, weighted: list[int], lengt
     with torch.no_grad():
         for site in weights:
             for part in _pieces(site):
-                move = combined(site, ways, weighted, part).mul_(length)
-                _subtract(site, part, move, bits.get(site.stream))
-
-
-def combined(site: Site, ways: Directions, weighted: list[int], part: slice = slice(None)) -> Tensor:
-    """Σₖ weightedₖ Δₖ of some rows of a weight, in their shape, float32: whole numbers, exact (before a norm's own scale)."""
-    assert sum(abs(count) for count in weighted) < 1 << 24, "float32 holds whole numbers below 2²⁴"
-    rows = ways.rows[site.stream][:, part].float()  # (neighbours, rows)
-    counts = torch.tensor(weighted, dtype=torch.float32, device=rows.device)
-    if site.weight.dim() > 1:
-        return (rows * counts.unsqueeze(1)).T @ ways.columns[site.stream].float()
-    total = counts @ rows
-    return total * site.weight[part].float() if site.kind == SCALE else total
+                _subtract(site, part, move(site, part).mul_(length), bits.get(site.stream))
 
 
 def _pieces(site: Site) -> Iterator[slice]:
