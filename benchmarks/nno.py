@@ -3,15 +3,17 @@
 SmolLM2-135M on the bundled movie reviews, asked for the label's word as `proxtune train --method nno` asks it, scored on rows
 of the test file. A sequence is one row at one point: a step of NNO takes (neighbours + 2) · rows of them, though the blocks that
 do not learn are passed once, a step of MeZO (Malladi et al., 2023) on the same weights two for each row, and LoRA one for each
-row, its backward pass not counted.
+row, its backward pass not counted. "nno" is the method: a head is fitted to some rows first, each of which counts once. "steps"
+are its steps alone, from the words that the model has for the labels, as MeZO begins; "mezo-head" is MeZO from the fitted head.
 
     --seeds 3            how often NNO is run
     --others 1           how often the other ways are run
     --sequences 8000     for all but MeZO
     --mezo 16000         for each run of MeZO, unless it reaches 0.75 or goes astray before
     --rates 1e-4 3e-5    MeZO's
-    --only nno           nno, lora, mezo, or NNO on what has no gradient: accuracy (the share of wrong answers) or f1 (one less
-                         the macro-averaged F1, which is then also what is judged); with a record of its own
+    --only nno           nno, steps, lora, mezo, mezo-head, or steps on what has no gradient: accuracy (the share of wrong
+                         answers) or f1 (one less the macro-averaged F1, which is then also what is judged); with a record of
+                         its own
 """
 
 from __future__ import annotations
@@ -24,20 +26,26 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from harness import table, write_record
 from proxtune.batches import epoch_batches
 from proxtune.data import read_examples
-from proxtune.evaluate import logits_of, score
+from proxtune.evaluate import logits_of, passes, score
 from proxtune.gradient_steps import gradient_of, make_optimizer, update
+from proxtune.learn_probe import some_rows
 from proxtune.memory.allocator import set_allocator
 from proxtune.memory.govern import Governor
 from proxtune.memory.meter import ProcessMeter
 from proxtune.methods import METHODS
+from proxtune.methods.head import fit_head
+from proxtune.methods.probe import features, install_head
 from proxtune.models import find_model, head_of, load_classifier
 from proxtune.neighbour_steps import Batch, cross_entropy, look
 from proxtune.optim.nno import NNO, Objective
@@ -51,6 +59,12 @@ from proxtune.tasks.prompt import begin_with_words, word_rows
 from proxtune.train import schedule
 
 BARS = (0.75, 0.80)
+HEAD_ROWS = (
+    256,
+    512,
+    1024,
+    2048,
+)  # that a head is fitted to, one after another; the last is what the method goes on from
 MEZO_ROWS, MEZO_SPREAD, MEZO_RATES = 16, 1e-3, (1e-4, 3e-5, 3e-4)
 LORA_RATE = 2e-4
 METRIC_ROWS = 64  # a share of 16 rows has too few values to tell neighbours apart
@@ -66,7 +80,7 @@ def main() -> None:
     words.add_argument("--sequences", type=int, default=8_000)
     words.add_argument("--mezo", type=int, default=16_000)
     words.add_argument("--rates", type=float, nargs="*", default=MEZO_RATES)
-    words.add_argument("--only", choices=(*WAYS, "mezo"))
+    words.add_argument("--only", choices=(*WAYS, "mezo", "mezo-head"))
     asked = words.parse_args()
     task, test = _task()
     found: dict[str, list[list[Point]]] = {}
@@ -77,10 +91,11 @@ def main() -> None:
         if asked.only in (None, name)
     ]
     ways += [
-        (f"mezo {rate:g}", seed, partial(_mezo, task, test, rate, seed, asked.mezo))
+        (f"{name} {rate:g}", seed, partial(run, task, test, rate, seed, asked.mezo))
+        for name, run in (("mezo", _mezo), ("mezo-head", _mezo_head))
         for rate in asked.rates
         for seed in range(asked.others)
-        if asked.only in (None, "mezo")
+        if asked.only in (None, name)
     ]
     with suppress(KeyboardInterrupt):  # what was found until then is written down
         for name, seed, run in ways:
@@ -113,11 +128,13 @@ def _plan(method: str, task: Task) -> Plan:
     )
 
 
-def _model(task: Task, plan: Plan) -> Any:
+def _model(task: Task, plan: Plan, head: Tensor | None = None) -> Any:
+    """Prepared for a plan, under the words for the labels or another `head` (classes, width)."""
     folder = find_model("smollm2").folder
     model = load_classifier(folder, task.config, 0, plan.weight_dtype)
     assert task.prompt is not None
-    begin_with_words(head_of(model)[1], word_rows(model, folder, task.tokenizer, task.prompt))
+    rows = word_rows(model, folder, task.tokenizer, task.prompt) if head is None else head
+    begin_with_words(head_of(model)[1], rows)
     return METHODS[plan.method].prepare(model, plan)
 
 
@@ -150,22 +167,55 @@ def _judged(steps: Iterator[int], judge: Judge, most: int, every: int, enough: f
 
 
 def _nno(task: Task, test: Encoded, seed: int, most: int) -> Iterator[Point]:
-    return _looked(task, test, seed, most, _plan("nno", task), cross_entropy)
+    return _after_head(task, test, seed, most, partial(_looked, task, test, seed, _plan("nno", task), cross_entropy))
+
+
+def _steps(task: Task, test: Encoded, seed: int, most: int) -> Iterator[Point]:
+    return _looked(task, test, seed, _plan("nno", task), cross_entropy, most)
+
+
+def _after_head(
+    task: Task, test: Encoded, seed: int, most: int, then: Callable[[int, Tensor | None], Iterator[Point]]
+) -> Iterator[Point]:
+    """The points of heads fitted to more and more rows, then those of a way that begins from the last of them."""
+    plan = _plan("nno", task)
+    model, rows = _model(task, plan).eval(), some_rows(task.train, HEAD_ROWS[-1], seed)
+    yield 0, *_judge(model, test, task, "fp32")
+
+    def seen(data: Encoded) -> np.ndarray:
+        governor = Governor(None, ProcessMeter())
+        return features(model, passes(model, data, task.pad_id, "fp32", 32 * task.max_length, governor), len(data))
+
+    train, held, words = seen(rows), seen(task.held), head_of(model)[1].weight.detach().float().numpy()
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        for count in HEAD_ROWS:
+            np.savez(
+                folder / "features.npz", train=train[:count], labels=rows.labels[:count], held=held,
+                held_labels=task.held.labels, classes=len(task.labels), has_bias=False, words=words,
+            )  # fmt: skip
+            fit_head(folder)
+            install_head(model, folder / "head.npz")
+            yield count, *_judge(model, test, task, "fp32")
+    for count, accuracy, loss in then(most - HEAD_ROWS[-1], head_of(model)[1].weight.detach()):
+        if count:  # what it begins from was judged
+            yield HEAD_ROWS[-1] + count, accuracy, loss
 
 
 def _accuracy(task: Task, test: Encoded, seed: int, most: int) -> Iterator[Point]:
-    return _looked(task, test, seed, most, replace(_plan("nno", task), batch=METRIC_ROWS), _wrong)
+    return _looked(task, test, seed, replace(_plan("nno", task), batch=METRIC_ROWS), _wrong, most)
 
 
 def _f1(task: Task, test: Encoded, seed: int, most: int) -> Iterator[Point]:
-    return _looked(task, test, seed, most, replace(_plan("nno", task), batch=METRIC_ROWS), _f1_missed, "macro_f1")
+    plan = replace(_plan("nno", task), batch=METRIC_ROWS)
+    return _looked(task, test, seed, plan, _f1_missed, most, metric="macro_f1")
 
 
-def _wrong(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+def _wrong(logits: Tensor, batch: Batch) -> Tensor:
     return ((logits.argmax(-1) != batch["labels"]) * batch["weights"]).sum()
 
 
-def _f1_missed(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+def _f1_missed(logits: Tensor, batch: Batch) -> Tensor:
     said = (
         torch.nn.functional.one_hot(logits.argmax(-1), logits.shape[-1]) * batch["weights"][:, None]
     )  # (rows, classes)
@@ -175,9 +225,16 @@ def _f1_missed(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
 
 
 def _looked(
-    task: Task, test: Encoded, seed: int, most: int, plan: Plan, objective: Objective, metric: str = "accuracy"
+    task: Task,
+    test: Encoded,
+    seed: int,
+    plan: Plan,
+    objective: Objective,
+    most: int,
+    head: Tensor | None = None,
+    metric: str = "accuracy",
 ) -> Iterator[Point]:
-    model = _model(task, plan).eval()
+    model = _model(task, plan, head).eval()
     search, planned = NNO(model, neighbours=plan.neighbours, seed=seed), -(-most // plan.evaluated)
 
     def steps() -> Iterator[int]:
@@ -210,9 +267,13 @@ def _lora(task: Task, test: Encoded, seed: int, most: int) -> Iterator[Point]:
     return _judged(steps(), lambda: _judge(model, test, task, "bf16"), most, JUDGED_EVERY)
 
 
-def _mezo(task: Task, test: Encoded, rate: float, seed: int, most: int) -> Iterator[Point]:
+def _mezo_head(task: Task, test: Encoded, rate: float, seed: int, most: int) -> Iterator[Point]:
+    return _after_head(task, test, seed, most, partial(_mezo, task, test, rate, seed))
+
+
+def _mezo(task: Task, test: Encoded, rate: float, seed: int, most: int, head: Tensor | None = None) -> Iterator[Point]:
     """As published, with fp32 masters (16 bits would eat its updates); the forward passes are in bf16 as NNO's are."""
-    model = _model(task, _plan("nno", task)).eval()
+    model = _model(task, _plan("nno", task), head).eval()
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     masters = [weight.detach().float() for weight in weights]
     directions = [torch.empty_like(master) for master in masters]  # kept here; drawn anew from the seed in MeZO proper
@@ -241,10 +302,12 @@ def _mezo(task: Task, test: Encoded, rate: float, seed: int, most: int) -> Itera
             seen += 2 * len(rows)
             yield seen
 
-    return _judged(steps(), lambda: _judge(model, test, task, "fp32"), most, JUDGED_EVERY, enough=BARS[0])
+    return _judged(
+        steps(), lambda: _judge(model, test, task, "fp32"), most, JUDGED_EVERY, enough=BARS[0] if head is None else 1.0
+    )
 
 
-WAYS = {"nno": _nno, "accuracy": _accuracy, "f1": _f1, "lora": _lora}
+WAYS = {"nno": _nno, "steps": _steps, "accuracy": _accuracy, "f1": _f1, "lora": _lora}
 
 
 def _told(name: str, seed: int, points: Iterator[Point]) -> Iterator[Point]:

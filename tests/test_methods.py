@@ -119,6 +119,25 @@ def test_the_fitted_head_tells_apart_what_can_be_told_apart(tmp_path, classes, h
     assert (logits.argmax(1) == labels).mean() > 0.97
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_a_decoders_words_stay_where_no_fit_does_better(tmp_path, known):
+    from proxtune.methods.head import fit_head
+
+    random = np.random.default_rng(0)
+    labels = np.arange(80) % 2
+    words = np.array([[-1.0, 0.0], [1.0, 0.0]], dtype=np.float32) * (1 if known else -1)
+    held = np.where(labels[:, None] == 1, 1.0, -1.0) * np.array([1.0, 0.0]) + 0.1 * random.normal(size=(80, 2))
+    train = held[:, ::-1].copy() if known else held  # what can be learned tells nothing where the words know
+    np.savez(
+        tmp_path / "features.npz", train=train.astype(np.float32), labels=labels, held=held.astype(np.float32),
+        held_labels=labels, classes=np.asarray(2), has_bias=np.asarray(False), words=words,
+    )  # fmt: skip
+    fit_head(tmp_path)
+    with np.load(tmp_path / "head.npz") as head:
+        assert np.array_equal(head["weight"], words) == known
+        assert ((held @ head["weight"].T).argmax(1) == labels).all()
+
+
 def test_a_class_that_training_never_showed_is_never_chosen(tmp_path):
     from proxtune.methods.head import fit_head
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxtune.budget import Budget, parse_bytes
-from proxtune.cost import flops_of, memory_of, trainable_parameters
+from proxtune.cost import flops_of, head_rows_within, memory_of, seconds_of, trainable_parameters
 from proxtune.methods import METHODS
 from proxtune.plan import PHASES, Refused, plan_as_dict, plan_from_dict
 from proxtune.planner import Choice, candidates, choose, none_fits, rehearsed
@@ -190,6 +190,19 @@ def test_a_micro_batch_counts_points_where_neighbours_are_looked_at():
     assert (nno.batch, nno.micro_batch) == (METHODS["nno"].batch, 64)
     full = plan_for("3GB", knobs=Knobs(micro_batch=64), method="full").plan
     assert (full.batch, full.micro_batch) == (64, 64)
+
+
+def test_the_head_of_nno_is_fitted_to_as_many_rows_as_a_share_of_the_time_allows():
+    def head_rows(seconds):
+        return plan_for("1GB", seconds, method="nno").plan.head_rows
+
+    assert head_rows(None) == head_rows(10_000) == SURVEY.rows
+    slow = replace(SURVEY, flops_per_second={"fp32": 1e9})
+    plan = replace(plan_for("1GB", method="nno").plan, head_rows=1)
+    assert head_rows_within(0.0, plan, slow) == 512
+    some = head_rows_within(1000.0, plan, slow)
+    more = seconds_of(replace(plan, head_rows=some), slow) - seconds_of(replace(plan, head_rows=0), slow)
+    assert more == pytest.approx(some) == pytest.approx(1000.0)
 
 
 def test_rows_pass_once_through_the_blocks_that_do_not_learn():

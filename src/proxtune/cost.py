@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from proxtune.batches import JUDGED_AT_A_TIME
 from proxtune.methods import METHODS
@@ -24,6 +24,7 @@ _GROWTH_BYTES = 6_000_000
 _TIGHT_SLOWDOWN = 1.6
 _UPDATE_SECONDS, _LOOK_UPDATE_SECONDS = 2e-9, 8e-9  # for each trained parameter
 _BITE_SECONDS = 0.01  # for each block and micro-batch, whatever its size: dispatch and allocation
+_LEAST_HEAD_ROWS = 512
 _ADAPTER_BITES = 2.5  # lora dispatches three products where there was one
 
 
@@ -61,7 +62,6 @@ class Survey:
     flops_per_second: dict[str, float] = field(default_factory=dict)  # of a forward pass, by dtype
     seconds_so_far: float = 0.0
     file_bytes: int = 0  # of the weights on disk
-    speaks: bool = False  # a decoder that has words for the labels
 
 
 def trace_key(family: str, dtype: str, checkpointing: bool) -> str:
@@ -162,9 +162,10 @@ def flops_of(plan: Plan, survey: Survey) -> float:
     forward = survey.traces[trace_key("forward", plan.dtype, False)].forward_flops
     judging = evaluations(plan, survey) * survey.validation_tokens * forward
     if not METHODS[plan.method].makes_steps:
-        return survey.epoch_tokens * forward + judging
+        return _head_flops(plan, survey) + judging
     tokens = plan.steps * plan.evaluated / survey.rows * survey.epoch_tokens
-    return tokens * _flops_per_token(plan, survey) + judging
+    head = _head_flops(plan, survey) if plan.neighbours else 0.0
+    return head + tokens * _flops_per_token(plan, survey) + judging
 
 
 def _flops_per_token(plan: Plan, survey: Survey) -> float:
@@ -195,10 +196,22 @@ def evaluations(plan: Plan, survey: Survey) -> int:
     return max(2, min(12, round(2 * plan.steps * plan.batch / survey.rows))) + 1
 
 
-def _probe_seconds(plan: Plan, survey: Survey) -> float:
-    """One pass over the rows, and the fit of a head on what it found."""
-    forward = survey.traces[trace_key("forward", plan.dtype, False)].forward_flops
-    return 8.0 + survey.epoch_tokens * forward / survey.flops_per_second[plan.dtype]
+def _head_seconds(plan: Plan, survey: Survey) -> float:
+    """A pass over the rows that a head is fitted to, and the fit."""
+    return 8.0 + _head_flops(plan, survey) / survey.flops_per_second[plan.dtype]
+
+
+def _head_flops(plan: Plan, survey: Survey) -> float:
+    rows = plan.head_rows if plan.neighbours else survey.rows
+    return (
+        rows / survey.rows * survey.epoch_tokens * survey.traces[trace_key("forward", plan.dtype, False)].forward_flops
+    )
+
+
+def head_rows_within(seconds: float, plan: Plan, survey: Survey) -> int:
+    """How many rows pass through the model in so many seconds: what a head may be fitted to, some hundred at the least."""
+    row = _head_flops(replace(plan, head_rows=1), survey) / survey.flops_per_second[plan.dtype]
+    return int(min(survey.rows, max(_LEAST_HEAD_ROWS, seconds / row)))
 
 
 def seconds_of(plan: Plan, survey: Survey) -> float:
@@ -208,7 +221,7 @@ def seconds_of(plan: Plan, survey: Survey) -> float:
     judging = evaluations(plan, survey) * (survey.validation_tokens * forward / rate + 0.2)
     ending = 4.0 + survey.weights_bytes / 2e8
     if not METHODS[plan.method].makes_steps:
-        return survey.seconds_so_far + _probe_seconds(plan, survey) + judging + ending
-    if plan.neighbours and not survey.speaks:
-        ending += _probe_seconds(plan, survey)  # what it begins with
+        return survey.seconds_so_far + _head_seconds(plan, survey) + judging + ending
+    if plan.neighbours:
+        ending += _head_seconds(plan, survey)  # what it begins with
     return survey.seconds_so_far + plan.steps * seconds_per_step(plan, survey) + judging + ending

@@ -62,7 +62,7 @@ def learn(session: Session, plan_only: bool = False) -> Record:
         "plan": plan_as_dict(plan), "predicted": promised(plan), "step_downs": session.governor.step_downs,
         "pace": pace,
     }  # fmt: skip
-    if begins_with_features(plan, session):
+    if begins_with_features(plan):
         return save_features(session, plan, model, settled)
     return _learned(session, plan, settled, model)
 

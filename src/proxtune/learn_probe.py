@@ -1,6 +1,6 @@
 """The probe learns in two halves, with the fit of the head in a process between them (`methods/head.py`).
 
-`nno` begins with the same head, where the model has no words for the labels.
+`nno` begins with such a head too, fitted to as many rows as the plan says.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from proxtune.methods.probe import features, install_head
 from proxtune.models import head_of
 from proxtune.plan import Plan, plan_from_dict
 from proxtune.session import Record, Session, prepared
-from proxtune.tasks.classify import Encoded
+from proxtune.tasks.classify import Encoded, take
 
 _SETTLED = "settled.json"
 
 
-def begins_with_features(plan: Plan, session: Session) -> bool:
+def begins_with_features(plan: Plan) -> bool:
     """Whether a fitted head is what the plan comes to, or begins from."""
-    return not METHODS[plan.method].makes_steps or (plan.neighbours > 0 and session.task.prompt is None)
+    return METHODS[plan.method].learns_by != "gradients"
 
 
 def has_features(session: Session) -> bool:
@@ -43,20 +43,28 @@ def save_features(session: Session, plan: Plan, model: Any, promised: Record) ->
     def features_of(data: Encoded) -> np.ndarray:
         return features(model, passes(model, data, task.pad_id, plan.autocast, tokens, session.governor), len(data))
 
+    train = some_rows(task.train, plan.head_rows, session.recipe.seed) if plan.neighbours else task.train
     arrays = {
-        "train": features_of(task.train),
-        "labels": task.train.labels,
+        "train": features_of(train),
+        "labels": train.labels,
         "held": features_of(task.held),
         "held_labels": task.held.labels,
         "classes": np.asarray(len(task.labels)),
         "has_bias": np.asarray(head_of(model)[1].bias is not None),
     }
+    if task.prompt is not None:
+        arrays["words"] = head_of(model)[1].weight.detach().float().cpu().numpy()
     session.governor.release()
     np.savez(folder / "features.npz", allow_pickle=False, **arrays)
     phases.leave()
     settled = {**promised, "memory_bytes": phases.memory_bytes}
     write_json(folder / _SETTLED, settled)
     return {"status": "features", **settled}
+
+
+def some_rows(data: Encoded, count: int, seed: int) -> Encoded:
+    """So many rows, drawn at random; all of them in their own order where there are no more."""
+    return data if count >= len(data) else take(data, np.random.default_rng(seed).permutation(len(data))[:count])
 
 
 def model_with_head(session: Session) -> tuple[Plan, Record, Any]:

@@ -48,6 +48,7 @@ class Plan:
     rank: int = 0
     last_layers: int = 0
     neighbours: int = 0
+    head_rows: int = 0  # that the head is fitted to before the first step of `nno`
     keep_adapter: bool = False
     expected: float = 0.0
     cost: Cost = field(default_factory=lambda: Cost({}, 0.0, 0.0))

@@ -13,6 +13,7 @@ from proxtune.cost import (
     Survey,
     family_of,
     flops_of,
+    head_rows_within,
     memory_of,
     seconds_of,
     seconds_per_step,
@@ -27,6 +28,7 @@ from proxtune.recipe import Knobs
 _LONG = 192  # tokens; in shorter rows recomputing the activations was seen to save nothing
 _ADAFACTOR_LOSS = 0.004  # of expected quality, beside AdamW
 _SURVEYS_DIFFER_BYTES = 10_000_000  # by less than that, when two are made of the same things
+_HEAD_SHARE = 0.3  # of the time that is left: for the head that `nno` begins with, which teaches most at first
 _TIME_SHARE = 0.93  # the rest is for a machine that slows down
 
 
@@ -169,6 +171,9 @@ def steps_of(plan: Plan, survey: Survey, epochs: float | None) -> int:
 def _with_steps(plan: Plan, survey: Survey, budget: Budget) -> Plan:
     if not METHODS[plan.method].makes_steps:
         return replace(plan, steps=0, epochs=1.0)
+    if plan.neighbours:
+        seconds = math.inf if budget.time is None else _HEAD_SHARE * (budget.time - survey.seconds_so_far)
+        plan = replace(plan, head_rows=head_rows_within(seconds, plan, survey))
     steps_per_epoch = math.ceil(survey.rows / plan.batch)
     steps = steps_of(plan, survey, plan.epochs)
     if budget.time is not None:

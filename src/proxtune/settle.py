@@ -55,7 +55,6 @@ def survey_of(session: Session) -> Survey:
         flops_per_second=found["flops_per_second"],
         seconds_so_far=session.clock.elapsed + ENDING_SECONDS,
         file_bytes=weight_bytes(session.source.folder),
-        speaks=task.prompt is not None,
     )
 
 

@@ -11,14 +11,16 @@ import numpy as np
 def fit_head(folder: Path) -> None:
     """Fit the head on `features.npz` (train, labels, held, held_labels) in `folder`; writes `head.npz` (weight, bias).
 
-    Standardised features, multinomial logistic regression; the strength of its penalty is chosen on held-out rows.
+    Standardised features, multinomial logistic regression; the strength of its penalty is chosen on held-out rows. Where the
+    file has `words`, a decoder's own rows for the labels' words (classes, width), they stay if no fit does better on those.
     """
     from sklearn.linear_model import LogisticRegression
 
     with np.load(folder / "features.npz", allow_pickle=False) as arrays:
         train, labels = arrays["train"], arrays["labels"]
         held, held_labels, classes = arrays["held"], arrays["held_labels"], int(arrays["classes"])
-        has_bias = bool(arrays["has_bias"])
+        has_bias, words = bool(arrays["has_bias"]), arrays.get("words")
+    known = -1.0 if words is None else float((np.argmax(held @ words.T, axis=1) == held_labels).mean())
     deviation = train.std(0) + 1e-6
     mean = train.mean(0) if has_bias else np.zeros_like(deviation)  # without a bias there is nowhere to put the shift
     train, held = (train - mean) / deviation, (held - mean) / deviation
@@ -35,4 +37,7 @@ def fit_head(folder: Path) -> None:
     bias = np.full(classes, -20.0, dtype=np.float32)  # a class that training never showed is never chosen
     weight[found.classes_] = coefficients / deviation
     bias[found.classes_] = intercepts - (coefficients / deviation) @ mean
+    if known > best[0]:
+        assert words is not None
+        weight, bias = words, np.zeros(classes, dtype=np.float32)
     np.savez(folder / "head.npz", weight=weight, bias=bias)

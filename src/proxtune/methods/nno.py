@@ -2,7 +2,8 @@
 
 The blocks before them answer alike at every neighbour: rows pass through them once (`prefix.py`).
 
-An encoder begins with `probe`'s fitted head, a decoder with the language model's own words for the labels. Weights are held in
+It begins with `probe`'s head, fitted to as many rows as the time allows (`head_rows`), or with a decoder's own words for the
+labels where those know better: a row that a head is fitted to passes once, one of a step at every neighbour. Weights are held in
 the plan's dtype: in bf16 half the bytes, and the update is rounded at random so that none of it is lost.
 """
 
