@@ -1,9 +1,13 @@
 """The artifact: the best point comes back as it was, and `model/` is whole or absent."""
 
+import errno
+import os
+
 import pytest
 
-from proxtune.artifact import has_best, keep_best, return_to_best, save_model, weight_bytes
+from proxtune.artifact import save_model, weight_bytes
 from proxtune.models import classifier_config, load_classifier, load_tokenizer
+from proxtune.snapshot import has_weights, keep_weights, return_to_weights
 
 
 def a_model(folder):
@@ -23,11 +27,11 @@ def test_the_best_point_comes_back_bit_for_bit(tiny_folder, tmp_path):
 
     model = a_model(tiny_folder)
     best = {name: p.detach().clone() for name, p in model.named_parameters()}
-    assert not has_best(tmp_path)
-    keep_best(model, tmp_path)
-    assert has_best(tmp_path)
+    assert not has_weights(tmp_path)
+    keep_weights(model, tmp_path)
+    assert has_weights(tmp_path)
     shift(model, 0.5)
-    return_to_best(model, tmp_path)
+    return_to_weights(model, tmp_path)
     assert all(torch.equal(p, best[name]) for name, p in model.named_parameters())
 
 
@@ -36,25 +40,23 @@ def test_only_what_learns_is_kept(tiny_model, tmp_path):
 
     model = a_model(tiny_model).requires_grad_(False)
     model.classifier.requires_grad_(True)
-    keep_best(model, tmp_path)
+    keep_weights(model, tmp_path)
     with safe_open(str(tmp_path / "snapshots" / "best.safetensors"), framework="pt") as snapshot:
         assert set(snapshot.keys()) == {"classifier.weight", "classifier.bias"}
 
 
 def test_the_former_best_stays_when_the_next_cannot_be_written(tiny_model, tmp_path, monkeypatch):
-    import safetensors.torch
-
     model = a_model(tiny_model)
-    keep_best(model, tmp_path)
+    keep_weights(model, tmp_path)
     former = (tmp_path / "snapshots" / "best.safetensors").read_bytes()
 
-    def fail(tensors, filename):
-        raise OSError("no space left")
+    def fail(descriptor, data):
+        raise OSError(errno.ENOSPC, "no space left")
 
-    monkeypatch.setattr(safetensors.torch, "save_file", fail)
+    monkeypatch.setattr(os, "write", fail)
     shift(model, 0.5)
     with pytest.raises(OSError, match="no space left"):
-        keep_best(model, tmp_path)
+        keep_weights(model, tmp_path)
     assert [file.name for file in (tmp_path / "snapshots").iterdir()] == ["best.safetensors"]
     assert (tmp_path / "snapshots" / "best.safetensors").read_bytes() == former
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kept import Unkept
 from proxtune.clock import Clock
 from proxtune.memory.govern import Governor
 from proxtune.memory.meter import Phases, ProcessMeter
@@ -29,14 +30,14 @@ def a_model(folder, plan=PLAN):
 
 
 def run(model, rows, plan=PLAN, governor=None):
-    journal, kept = [], []
+    keeper, kept = Unkept(), []
     training = Training(
         model=model, train=rows, held=rows, pad_id=model.config.pad_token_id, seed=0,
         clock=Clock(time.monotonic(), None), ending_seconds=0.0, evaluations=2, most_steps=plan.steps,
         governor=governor or Governor(None, ProcessMeter()), phases=Phases(ProcessMeter(), 0),
-        keep_best=lambda: kept.append(1), interrupted=lambda: False, journal=journal.append,
+        keep_best=lambda: kept.append(1), keep_stopped=lambda: None, interrupted=lambda: False, keeper=keeper,
     )  # fmt: skip
-    return list(train(plan, training)), b"".join(journal), kept
+    return list(train(plan, training)), b"".join(record.pack() for record in keeper.records), kept
 
 
 @pytest.mark.parametrize("micro_batch", [1, 3, 8, 16, 48])

@@ -4,8 +4,8 @@ import pytest
 
 import proxtune.run
 from proxtune.budget import Budget
+from proxtune.metrics import Metrics
 from proxtune.recipe import Recipe, read_recipe, write_recipe
-from proxtune.run import Journal
 from proxtune.stages import StageFailed
 
 LEARNED = {"status": "done", "step_downs": [{"kind": "step_down", "why": "close to the budget"}]}
@@ -31,8 +31,8 @@ def learn(folder, memory="1GB"):
     recipe = Recipe(data="reviews.csv", out=str(folder), budget=Budget(memory=memory))
     write_recipe(recipe, folder / "recipe.toml")
     said = []
-    with Journal(folder / "metrics.jsonl", said.append) as journal:
-        return proxtune.run._learn(recipe, folder, 0.0, journal), said
+    with Metrics(folder, said.append) as metrics:
+        return proxtune.run._learn(recipe, folder, 0.0, metrics, {}), said
 
 
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGSEGV", "SIGBUS"])

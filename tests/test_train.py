@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kept import Unkept
 from proxtune.clock import Clock
 from proxtune.errors import Interrupted
 from proxtune.examples import Examples
@@ -64,14 +65,22 @@ class Held(Governor):
 
 
 def go(
-    model, plan: Plan, data: Encoded, keep_best=lambda: None, on_hold=lambda: None, interrupted=lambda: False, seed=0
+    model,
+    plan: Plan,
+    data: Encoded,
+    keep_best=lambda: None,
+    on_hold=lambda: None,
+    interrupted=lambda: False,
+    seed=0,
+    keeper=None,
 ):
     """Run `train` to its end; returns its records and the governor."""
     governor = Held(None, ProcessMeter(), on_hold=on_hold)
     training = Training(
         model=model, train=data, held=data, pad_id=model.config.pad_token_id, seed=seed,
         clock=Clock(time.monotonic(), None), ending_seconds=0.0, evaluations=3, most_steps=plan.steps, governor=governor,
-        phases=Phases(ProcessMeter(), 0), keep_best=keep_best, interrupted=interrupted,
+        phases=Phases(ProcessMeter(), 0), keep_best=keep_best, keep_stopped=keep_best, interrupted=interrupted,
+        keeper=keeper or Unkept(),
     )  # fmt: skip
     return list(train(plan, training)), governor
 

@@ -46,6 +46,12 @@ def epoch_batches(lengths: np.ndarray, batch: int, seed: int, epoch: int) -> lis
     return shuffled
 
 
+def rows_in(lengths: np.ndarray, batch: int, seed: int, steps: int) -> int:
+    """Rows that the first `steps` batches have, over as many epochs as it takes."""
+    epochs, more = divmod(steps, -(-len(lengths) // batch))
+    return epochs * len(lengths) + sum(len(rows) for rows in epoch_batches(lengths, batch, seed, epochs)[:more])
+
+
 def sorted_batches(lengths: np.ndarray, micro_tokens: int) -> Iterator[np.ndarray]:
     """All rows once from short to long, in pieces of at most 32 rows and `micro_tokens` padded tokens; for evaluation."""
     order = np.argsort(lengths, kind="stable")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
 from pathlib import Path
@@ -142,6 +143,25 @@ def _train(recipe: Recipe, as_json: bool) -> None:
 
 
 @app.command()
+def resume(
+    folder: Folder,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Refuse where anything is otherwise than when the run began")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Go on with a run that was interrupted, killed or out of room; the time that it used counts."""
+    from proxtune.run import begun_recipe
+    from proxtune.run import resume as resume_run
+    from proxtune.show import Progress, show_result
+
+    with Progress(begun_recipe(folder).budget) as progress:
+        result = resume_run(folder, progress.hear, _STARTED, exact)
+    show_result(result, str(folder))
+    _print_json(as_json, result)
+
+
+@app.command()
 def evaluate(folder: Folder, data: Data, as_json: Json = False) -> None:
     """Score a run's model on another file, with the baselines beside it."""
     from proxtune.run import evaluate as evaluate_run
@@ -202,7 +222,7 @@ def _print_json(wanted: bool, value: Any) -> None:
 
 
 def main() -> None:
-    """Run the command line; exit codes: 0 done, 2 the person can mend it, 1 our fault, 130 interrupted."""
+    """Run the command line; exit codes: 0 done, 2 the person can mend it, 1 our fault, 130 or 143 interrupted."""
     as_json = "--json" in sys.argv
     try:
         app()
@@ -215,7 +235,7 @@ def main() -> None:
             getattr(error, "record", {}),
         )
     except (Interrupted, KeyboardInterrupt) as error:
-        _end(as_json, 130, "interrupted", str(error) or "interrupted", {})
+        _end(as_json, 128 + getattr(error, "by", signal.SIGINT), "interrupted", str(error) or "interrupted", {})
     except Exception as error:
         from proxtune.stages import StageFailed
 

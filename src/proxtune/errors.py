@@ -5,5 +5,16 @@ class PersonError(Exception):
     """Something the person can mend; the message is one line that says how. Exit code 2."""
 
 
+class DiskFailed(PersonError):
+    """The disk did not keep what was written to it. Nothing is tried again: what is on disk before it is good."""
+
+
 class Interrupted(Exception):
-    """The person pressed Ctrl-C; what was best is kept. Exit code 130."""
+    """The person pressed Ctrl-C, or the process was asked to end; what was best is kept. `by` names the signal.
+
+    Exit code 128 + its number: 130 for Ctrl-C, 143 for SIGTERM.
+    """
+
+    def __init__(self, message: str = "", by: int = 2) -> None:
+        super().__init__(message)
+        self.by = by

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -10,17 +12,19 @@ import numpy as np
 import torch
 
 from proxtune.batches import collate, cut
+from proxtune.headers import Entry
 from proxtune.memory.govern import Governor
 from proxtune.memory.meter import Phases
 from proxtune.models import enable_checkpointing
 from proxtune.plan import Plan
-from proxtune.steps import Step, Stepped, Training, governed, in_bites
+from proxtune.steps import Stepped, Steps, Training, faulty_rows, governed, in_bites
 from proxtune.tasks.classify import Encoded
+from proxtune.tensors import DTYPES
 
 _CLIP_NORM = 1.0
 
 
-def gradient_steps(plan: Plan, training: Training) -> Step:
+def gradient_steps(plan: Plan, training: Training) -> Steps:
     """Kernels in memory, the limit set, the optimizer made: what makes the steps of a gradient method."""
     model, data, pad_id = training.model, training.train, training.pad_id
     warm_up(model, data, plan, pad_id, training.phases)
@@ -28,7 +32,7 @@ def gradient_steps(plan: Plan, training: Training) -> Step:
     optimizer = make_optimizer(model, plan)
     base_rates = [group["lr"] for group in optimizer.param_groups]
 
-    def step(plan: Plan, rows: np.ndarray, number: int, share: float) -> Stepped:
+    def take(plan: Plan, rows: np.ndarray, number: int, share: float) -> Stepped:
         for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
             group["lr"] = rate * share
         model.train()
@@ -43,10 +47,49 @@ def gradient_steps(plan: Plan, training: Training) -> Step:
         except MemoryError:
             model.zero_grad(set_to_none=True)
             raise
-        update(model, optimizer)
-        return Stepped(plan, loss, optimizer.param_groups[0]["lr"], changes)
+        is_good = math.isfinite(loss) and update(model, optimizer)
+        if not is_good:
+            model.zero_grad(set_to_none=True)
+        faulty = None if is_good else faulty_rows(rows, lambda rows: _is_finite(model, data, rows, plan, pad_id))
+        return Stepped(plan, loss, optimizer.param_groups[0]["lr"], changes, rejected=faulty)
 
-    return step
+    return Steps(take, lambda: state_of(model, optimizer), lambda entries: room_for_state(model, optimizer, entries))
+
+
+def state_of(model: Any, optimizer: Any) -> dict[str, Any]:
+    """The optimizer's tensors by "weight/what": none before its first step."""
+    return {
+        f"{name}/{key}": value
+        for name, parameter in model.named_parameters()
+        for key, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def room_for_state(model: Any, optimizer: Any, entries: Mapping[str, Entry]) -> dict[str, Any]:
+    """Tensors of the optimizer, new and empty, in the shapes of what `state_of` gave, for these to be read into."""
+    parameters = dict(model.named_parameters())
+    optimizer.state.clear()
+    made = {}
+    for name, entry in entries.items():
+        owner, _, key = name.rpartition("/")
+        device = parameters[owner].device if key != "step" or plan_is_fused(optimizer) else torch.device("cpu")
+        made[name] = torch.empty(entry.shape, dtype=DTYPES[entry.dtype], device=device)
+        optimizer.state[parameters[owner]][key] = made[name]
+    return made
+
+
+def plan_is_fused(optimizer: Any) -> bool:
+    """Whether the optimizer counts its steps where the weights are."""
+    return bool(optimizer.param_groups[0].get("fused"))
+
+
+def _is_finite(model: Any, data: Encoded, rows: np.ndarray, plan: Plan, pad_id: int) -> bool:
+    """Whether the loss of these rows and its gradient are finite. Leaves no gradient."""
+    loss = gradient_of(model, data, rows, plan, pad_id)
+    squares = (p.grad.square().sum().item() for p in model.parameters() if p.grad is not None)
+    good = math.isfinite(loss) and math.isfinite(sum(squares))
+    model.zero_grad(set_to_none=True)
+    return good
 
 
 def gradient_of(model: Any, data: Encoded, rows: np.ndarray, plan: Plan, pad_id: int) -> float:
@@ -96,11 +139,18 @@ def make_optimizer(model: Any, plan: Plan) -> Any:
     return torch.optim.AdamW(groups, lr=plan.learning_rate, fused=True)
 
 
-def update(model: Any, optimizer: Any) -> None:
-    """One step of the optimizer on the gradient that is there, its norm clipped; the gradient is gone afterwards."""
-    torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.grad is not None], _CLIP_NORM, foreach=False)
+def update(model: Any, optimizer: Any) -> bool:
+    """One step of the optimizer on the gradient that is there, its norm clipped; the gradient is gone afterwards.
+
+    A gradient that is not finite moves nothing and stays: False.
+    """
+    learning = [p for p in model.parameters() if p.grad is not None]
+    norm = torch.nn.utils.clip_grad_norm_(learning, _CLIP_NORM, foreach=False)
+    if not bool(torch.isfinite(norm)):
+        return False
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
+    return True
 
 
 def step_down(plan: Plan, model: Any) -> Plan | None:

@@ -6,9 +6,8 @@ import signal
 from functools import partial
 from typing import Any
 
-from proxtune.artifact import has_best, keep_best, return_to_best
 from proxtune.cost import evaluations
-from proxtune.durable import append, write_json
+from proxtune.durable import write_json
 from proxtune.errors import Interrupted, PersonError
 from proxtune.judge import judge_and_save
 from proxtune.learn_probe import begins_with_features, forget_features, has_features, model_with_head, save_features
@@ -18,22 +17,29 @@ from proxtune.memory.lean import without_sharding
 from proxtune.methods import METHODS
 from proxtune.plan import Plan, plan_as_dict
 from proxtune.planner import choose, steps_of
+from proxtune.result import LEARNED
+from proxtune.resume import begun_before, keeper_of
+from proxtune.rows import line_of
 from proxtune.session import Record, Session, prepared
 from proxtune.settle import ending_seconds, plan_table, promised, refusal, settle, survey_of
+from proxtune.snapshot import BEST, STOPPED, forget_snapshots, has_weights, keep_weights, return_to_weights
 from proxtune.steps import Training
 from proxtune.train import train
 
-_JOURNAL = "journal.bin"  # what each step of `nno` did, enough to do it again
 
+def learn(session: Session, plan_only: bool = False, exact: bool = False) -> Record:
+    """Run the session's recipe in its folder, from where it is; returns what was learned, ready for JSON.
 
-def learn(session: Session, plan_only: bool = False) -> Record:
-    """Run the session's recipe in its folder; returns what was learned, ready for JSON.
-
-    Raises PersonError when the budget does not do, Interrupted when nothing was learned.
+    Raises PersonError when the budget does not do, or nothing may be otherwise (`exact`) than when it began; Interrupted
+    when nothing was learned.
     """
     if has_features(session):
         plan, settled, model = model_with_head(session)
-        return _learned(session, plan, settled, model)
+        return _learned(session, plan, settled, model, exact)
+    begun = begun_before(session)
+    if begun is not None:
+        session.phases.enter("load")
+        return _learned(session, *begun, prepared(begun[0], session), exact)
 
     recipe = session.recipe
     session.announce("plan")
@@ -64,52 +70,60 @@ def learn(session: Session, plan_only: bool = False) -> Record:
     }  # fmt: skip
     if begins_with_features(plan):
         return save_features(session, plan, model, settled)
-    return _learned(session, plan, settled, model)
+    return _learned(session, plan, settled, model, exact)
 
 
-def _learned(session: Session, plan: Plan, settled: Record, model: Any) -> Record:
+def _learned(session: Session, plan: Plan, settled: Record, model: Any, exact: bool) -> Record:
     """Train where the method makes steps; then judge what was learned and save it."""
-    folder, pace = session.folder, settled.pop("pace")
+    folder = session.folder
     progress: Record = {
         "status": "done", "steps": 0, "examples_seen": len(session.task.train), "flops": plan.cost.flops,
     }  # fmt: skip
     if METHODS[plan.method].makes_steps:
-        progress = _train(session, plan, pace, model)
-        return_to_best(model, folder)
+        progress = _train(session, plan, settled, model, exact)
+        return_to_weights(model, folder, STOPPED if has_weights(folder, STOPPED) else BEST)
     if plan.keep_adapter:
         with without_sharding():
             model.save_pretrained(str(folder / "adapter"))
     plain = METHODS[plan.method].finish(model, plan)
-    learned = judge_and_save(session, plan, plain)
-    forget_features(session)
-    return {**settled, **progress, **learned, "model_source": session.source.origin}
+    judged = judge_and_save(session, plan, plain)
+    learned = {**settled, **progress, **judged, "model_source": session.source.origin}
+    write_json(folder / LEARNED, learned)
+    if learned["status"] == "done":  # else it may be gone on with
+        forget_features(session)
+        forget_snapshots(folder)
+    return learned
 
 
-def _train(session: Session, plan: Plan, pace: Record, model: Any) -> Record:
+def _train(session: Session, plan: Plan, settled: Record, model: Any, exact: bool) -> Record:
     """Train until the best weights are on disk; how far it came."""
     session.announce("train")
-    session.phases.enter("train")
-    task, governor, stop = session.task, session.governor, _Stop()
+    task, folder, governor, stop = session.task, session.folder, session.governor, _Stop()
+    keeper = keeper_of(session, plan, settled, model, exact)
+    session.phases.enter("resume" if keeper.goes_on else "train")
+    pace = settled.pop("pace")
     training = Training(
         model, task.train, task.held, task.pad_id, session.recipe.seed, session.clock, pace["ending_seconds"],
-        pace["evaluations"], pace["most_steps"], governor, session.phases, lambda: keep_best(model, session.folder),
-        stop.asked, partial(append, session.folder / _JOURNAL),
+        pace["evaluations"], pace["most_steps"], governor, session.phases, partial(keep_weights, model, folder, BEST),
+        partial(keep_weights, model, folder, STOPPED), stop.asked, keeper, partial(line_of, task.split.train),
     )  # fmt: skip
     last: Record = {}
-    status = "done"
+    status, unseen = "done", []
     try:
         for record in train(plan, training):
-            session.emit(record)
-            if record["kind"] == "step":
-                last = record
+            unseen.append(record)
+            if keeper.commit():  # nothing is shown before it is on disk for good
+                last = _show(session, unseen, last)
     except Interrupted:
         status = "interrupted"
     except (MemoryError, RuntimeError) as error:
         if not is_refusal(error):
             raise
         raise PersonError(f"{error}: give a little more --memory, or a smaller --max-length") from error
+    keeper.close()
+    last = _show(session, unseen, last)
     governor.release()  # the optimizer is gone: its address space is not
-    if not has_best(session.folder):
+    if not (has_weights(folder, BEST) or has_weights(folder, STOPPED)):
         raise Interrupted("stopped before anything was learned")
     seen = last.get("examples_seen", 0)
     whole = plan.steps * plan.batch
@@ -117,6 +131,16 @@ def _train(session: Session, plan: Plan, pace: Record, model: Any) -> Record:
         "status": status, "steps": last.get("step", 0), "examples_seen": seen,
         "flops": plan.cost.flops * (seen / whole if whole else 1.0), "step_downs": governor.step_downs,
     }  # fmt: skip
+
+
+def _show(session: Session, unseen: list[Record], last: Record) -> Record:
+    """Emit the records that wait; returns the last step among them, else `last`."""
+    for record in unseen:
+        session.emit(record)
+        if record["kind"] in ("step", "continued"):
+            last = record
+    unseen.clear()
+    return last
 
 
 class _Stop:

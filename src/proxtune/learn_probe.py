@@ -13,13 +13,13 @@ import numpy as np
 from proxtune.durable import write_json
 from proxtune.evaluate import first_look, passes
 from proxtune.methods import METHODS
+from proxtune.methods.head import FEATURES, HEAD, save_arrays
 from proxtune.methods.probe import features, install_head
 from proxtune.models import head_of
 from proxtune.plan import Plan, plan_from_dict
+from proxtune.result import FEATURES_SETTLED
 from proxtune.session import Record, Session, prepared
 from proxtune.tasks.classify import Encoded, take
-
-_SETTLED = "settled.json"
 
 
 def begins_with_features(plan: Plan) -> bool:
@@ -29,7 +29,7 @@ def begins_with_features(plan: Plan) -> bool:
 
 def has_features(session: Session) -> bool:
     """Whether the first half is done."""
-    return (session.folder / _SETTLED).is_file()
+    return (session.folder / FEATURES_SETTLED).is_file()
 
 
 def save_features(session: Session, plan: Plan, model: Any, promised: Record) -> Record:
@@ -55,10 +55,10 @@ def save_features(session: Session, plan: Plan, model: Any, promised: Record) ->
     if task.prompt is not None:
         arrays["words"] = head_of(model)[1].weight.detach().float().cpu().numpy()
     session.governor.release()
-    np.savez(folder / "features.npz", allow_pickle=False, **arrays)
+    save_arrays(folder / FEATURES, arrays)
     phases.leave()
     settled = {**promised, "memory_bytes": phases.memory_bytes}
-    write_json(folder / _SETTLED, settled)
+    write_json(folder / FEATURES_SETTLED, settled)
     return {"status": "features", **settled}
 
 
@@ -70,11 +70,11 @@ def some_rows(data: Encoded, count: int, seed: int) -> Encoded:
 def model_with_head(session: Session) -> tuple[Plan, Record, Any]:
     """Second half: the plan, what was settled, and the model with the fitted head, as the plan prepares it."""
     folder, phases = session.folder, session.phases
-    settled = json.loads((folder / _SETTLED).read_text(encoding="utf-8"))
+    settled = json.loads((folder / FEATURES_SETTLED).read_text(encoding="utf-8"))
     plan = plan_from_dict(settled["plan"])
     phases.enter("load")
     model = prepared(plan, session)
-    install_head(model, folder / "head.npz")
+    install_head(model, folder / HEAD)
     phases.leave()
     for phase, peak in settled.pop("memory_bytes").items():
         phases.memory_bytes[phase] = max(peak, phases.memory_bytes.get(phase, 0))
@@ -84,5 +84,5 @@ def model_with_head(session: Session) -> tuple[Plan, Record, Any]:
 
 def forget_features(session: Session) -> None:
     """Remove what the halves gave each other."""
-    for name in (_SETTLED, "features.npz", "head.npz"):
+    for name in (FEATURES_SETTLED, FEATURES, HEAD):
         (session.folder / name).unlink(missing_ok=True)

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from proxtune.batches import collate
+from proxtune.batches import collate, cut
 from proxtune.evaluate import first_look, read_embeddings
 from proxtune.models import blocks_of
 from proxtune.optim.nno import NNO, Objective
 from proxtune.optim.record import StepRecord
 from proxtune.plan import Plan
 from proxtune.prefix import beginning_with, entering
-from proxtune.steps import Step, Stepped, Training, governed, in_bites
+from proxtune.steps import Stepped, Steps, Training, faulty_rows, governed, in_bites
 from proxtune.tasks.classify import Encoded
 
 Batch = dict[str, Any]  # ids and mask (rows, length), labels and weights (rows,)
@@ -38,7 +38,7 @@ def stratified(labels: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return (weights / weights.sum()).astype(np.float32)
 
 
-def neighbour_steps(plan: Plan, training: Training) -> Step:
+def neighbour_steps(plan: Plan, training: Training) -> Steps:
     """Kernels in memory, the limit set: what makes the steps of `nno`. They tune their own sizes."""
     model, data, governor = training.model.eval(), training.train, training.governor
     first_look(model, data, training.pad_id, plan.autocast, governor)
@@ -46,7 +46,7 @@ def neighbour_steps(plan: Plan, training: Training) -> Step:
     governor.hold()
     search = NNO(model, neighbours=plan.neighbours, seed=training.seed)
 
-    def step(plan: Plan, rows: np.ndarray, number: int, share: float) -> Stepped:
+    def take(plan: Plan, rows: np.ndarray, number: int, share: float) -> Stepped:
         plan, record, changes = in_bites(
             plan,
             training,
@@ -54,10 +54,25 @@ def neighbour_steps(plan: Plan, training: Training) -> Step:
             lambda plan: governed(lambda: look(search, plan, data, rows, training.pad_id, number, share), governor),
             lambda plan: plan.with_micro_batch(plan.micro_batch // 2) if plan.micro_batch > 1 else None,
         )
-        training.journal(record.pack())
-        return Stepped(plan, record.centre, record.rate, changes, {"rule": record.rule, "spread": record.spread})
+        training.keeper.note_step(record)
+        told = {"rule": record.rule, "spread": record.spread}
+        faulty = None
+        if record.rule == "rejected":
+            faulty = faulty_rows(rows, lambda rows: _is_finite(model, data, rows, plan, training.pad_id))
+        return Stepped(plan, record.centre, record.rate, changes, told, faulty)
 
-    return step
+    return Steps(take, again=search.again)
+
+
+def _is_finite(model: Any, data: Encoded, rows: np.ndarray, plan: Plan, pad_id: int) -> bool:
+    """Whether the logits of these rows are finite at θ."""
+    pieces = cut(rows, data.lengths, plan.micro_batch * plan.max_length)
+    device = next(model.parameters()).device
+    with torch.inference_mode():
+        for ids, mask in (collate(data, piece, pad_id) for piece in pieces):
+            if not bool(model(input_ids=ids.to(device), attention_mask=mask.to(device)).logits.isfinite().all()):
+                return False
+    return True
 
 
 def look(

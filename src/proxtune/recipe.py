@@ -8,11 +8,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from proxtune.budget import Budget
+from proxtune.durable import write_text
 from proxtune.errors import PersonError
 
 DEFAULT_MODEL = "minilm"
 DEFAULT_BATCH = 32
 TASKS = ("classify",)
+_MOST_BYTES = 1_000_000
 METHOD_NAMES = ("auto", "probe", "nno", "lora", "layers", "full")
 
 
@@ -89,7 +91,7 @@ def check(recipe: Recipe) -> None:
 
 
 def write_recipe(recipe: Recipe, path: Path) -> None:
-    """Write `recipe` as TOML."""
+    """Write `recipe` as TOML, whole or not at all."""
     top, tables = [], []
     for key, value in recipe.as_dict().items():
         if isinstance(value, dict):
@@ -97,7 +99,7 @@ def write_recipe(recipe: Recipe, path: Path) -> None:
                 tables.append(f"\n[{key}]\n" + "".join(f"{k} = {_toml(v)}\n" for k, v in value.items()))
         else:
             top.append(f"{key} = {_toml(value)}\n")
-    path.write_text("".join(top + tables), encoding="utf-8")
+    write_text(path, "".join(top + tables))
 
 
 def _toml(value: object) -> str:
@@ -106,8 +108,13 @@ def _toml(value: object) -> str:
 
 
 def read_recipe(path: Path) -> Recipe:
-    """The recipe that `write_recipe` wrote."""
-    raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    raw["budget"] = Budget(**raw.get("budget", {}))
-    raw["knobs"] = Knobs(**raw.get("knobs", {}))
-    return Recipe(**raw)
+    """The recipe that `write_recipe` wrote. Raises PersonError for what it did not write."""
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise PersonError(f"{path} is too large for a recipe")
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw["budget"] = Budget(**raw.get("budget", {}))
+        raw["knobs"] = Knobs(**raw.get("knobs", {}))
+        return Recipe(**raw)
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise PersonError(f"{path} cannot be read as a recipe: {error}") from error

@@ -9,6 +9,7 @@ from typing import Any
 
 from proxtune.durable import write_whole
 from proxtune.errors import PersonError
+from proxtune.metrics import said
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ def read_run(run_dir: Path) -> RunFiles:
         folder=run_dir,
         result=result,
         plan=plan if isinstance(plan, dict) else {},
-        records=_records(run_dir / "metrics.jsonl"),
+        records=said(run_dir),
         recipe=_text(run_dir / "recipe.toml"),
     )
 
@@ -88,16 +89,3 @@ def _json(path: Path) -> Any:
         return json.loads(_text(path))
     except ValueError:
         return None
-
-
-def _records(path: Path) -> list[dict[str, Any]]:
-    """The records of a journal of lines; a torn one (the power went, then `resume` wrote on) is passed over."""
-    records = []
-    for line in _text(path).split("\n"):  # not splitlines: U+2028 may stand inside a record
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict):
-            records.append(record)
-    return records

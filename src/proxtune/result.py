@@ -12,6 +12,8 @@ from proxtune.errors import PersonError
 from proxtune.recipe import Recipe
 
 Record = dict[str, Any]
+LEARNED = "learned.json"  # what the process that learns ended with
+FEATURES_SETTLED = "settled.json"  # the first half of learning in two halves is done (`learn_probe.py`)
 
 
 def result_of(recipe: Recipe, learned: Record, compared: Record, seconds: float) -> Record:
@@ -97,3 +99,45 @@ def run_with_model(folder: str | Path) -> Path:
     if not (place / "model").is_dir():
         raise PersonError(f"{folder} has no model/ folder; train again")
     return place
+
+
+def learned_before(folder: Path) -> Record | None:
+    """What an earlier sitting of the run learned to the end; None where it has to go on learning."""
+    try:
+        learned: Record = json.loads((folder / LEARNED).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return learned if learned.get("status") == "done" and (folder / "model").is_dir() else None
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a run has come to its end: result, model and report."""
+    if not ((folder / "result.json").is_file() and (folder / "report.html").is_file()):
+        return False
+    return read_result(folder).get("status") == "done" and (folder / "model").is_dir()
+
+
+def how_it_ended(records: list[Record]) -> Record:
+    """How the last sitting of a run ended, by its records: by what, in which phase, after which step."""
+    by = records[-1].get("by") if records and records[-1].get("kind") == "interrupted" else None
+    phases = [record["phase"] for record in records if record.get("kind") == "phase" and "phase" in record]
+    steps = [record["step"] for record in records if record.get("kind") in ("step", "continued") and "step" in record]
+    return {"after": by, "phase": phases[-1] if phases else None, "last_step": steps[-1] if steps else 0}
+
+
+def interruptions(records: list[Record]) -> list[Record]:
+    """Each time that the run was gone on with: when on its own clock, after what, and from which step."""
+    found: list[Record] = []
+    for record in records:
+        if record.get("kind") == "resumed":
+            found.append({key: record.get(key) for key in ("seconds", "after", "phase", "last_step")})
+        elif record.get("kind") == "continued" and found:
+            found[-1] |= {"from_step": record.get("step"), "notes": record.get("notes", [])}
+    return found
+
+
+def step_downs_of(records: list[Record], learned: list[Record]) -> list[Record]:
+    """The step-downs of all sittings, in order; `learned` are those that the last one tells of."""
+    told = [record for record in records if record.get("kind") == "step_down"]
+    found = [step for step in learned if step not in told] + told
+    return sorted(found, key=lambda step: step.get("seconds", 0.0))

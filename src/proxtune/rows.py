@@ -23,3 +23,8 @@ def read_asked(recipe: Recipe, file: str) -> Examples:
     text, label = recipe.text_column, recipe.label_column
     held = read_split(file, "test", text_column=text, label_column=label)
     return read_examples(file, text_column=text, label_column=label) if held is None else held
+
+
+def line_of(examples: Examples, row: int) -> str:
+    """What the person calls a row: its file and line."""
+    return f"{examples.source} line {examples.lines[row]}"

@@ -7,25 +7,36 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import shutil
+import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from proxtune.budget import Budget
-from proxtune.durable import write_json
-from proxtune.errors import Interrupted, PersonError
+from proxtune.durable import disk_words, sweep, write_json
+from proxtune.errors import DiskFailed, Interrupted, PersonError
+from proxtune.lock import locked
 from proxtune.memory.measure import outer_limit_bytes
+from proxtune.metrics import Listen, Metrics, Record, said, seconds_used
 from proxtune.models import ALIASES
-from proxtune.recipe import DEFAULT_MODEL, Knobs, Recipe, check, write_recipe
-from proxtune.result import read_result, result_of, run_with_model
+from proxtune.recipe import DEFAULT_MODEL, Knobs, Recipe, check, read_recipe, write_recipe
+from proxtune.result import (
+    FEATURES_SETTLED,
+    how_it_ended,
+    interruptions,
+    is_finished,
+    learned_before,
+    read_result,
+    result_of,
+    run_with_model,
+    step_downs_of,
+)
 from proxtune.stages import StageFailed, run_stage
 
-Record = dict[str, Any]
-Listen = Callable[[Record], None]
 _LEARN_TRIES = 3
 _SHORT_OF_MEMORY = ("SIGKILL", "SIGSEGV", "SIGBUS")  # the system's answer, and that of compilers which do not ask
 
@@ -102,19 +113,70 @@ def train(recipe: Recipe, listen: Listen | None = None, started: float | None = 
     recipe = checked(recipe)
     made = missing_parents(recipe.out)
     folder = claim_folder(recipe.out)
-    with Journal(folder / "metrics.jsonl", listen) as journal:
-        try:
-            result = _carry_out(recipe, folder, started, journal)
-        except BaseException:
-            if not (folder / "model").is_dir():
-                shutil.rmtree(folder, ignore_errors=True)
-                for parent in made:
-                    with contextlib.suppress(OSError):
-                        parent.rmdir()
+    try:
+        with _failures_of_the_disk(), locked(folder) as lock:
+            write_recipe(recipe, folder / "recipe.toml")
+            with Metrics(folder, listen) as metrics:
+                return _carry_out(recipe, folder, started, metrics, {"lock": lock})
+    except BaseException as error:
+        if not _can_be_gone_on_with(folder, error):
+            shutil.rmtree(folder, ignore_errors=True)
+            for parent in made:
+                with contextlib.suppress(OSError):
+                    parent.rmdir()
+        raise
+
+
+def resume(
+    folder: str | Path, listen: Listen | None = None, started: float | None = None, exact: bool = False
+) -> Record:
+    """Go on with a run that was interrupted, from wherever it was; returns what `result.json` holds.
+
+    The time that it has used counts. A run that is finished stays as it is. With `exact` nothing that training depends on may
+    be otherwise than it was. Raises PersonError and Interrupted.
+    """
+    recipe = begun_recipe(folder)
+    place = Path(folder).resolve()
+    with _failures_of_the_disk(), locked(place) as lock:
+        if is_finished(place):
+            if listen is not None:
+                listen({"kind": "warning", "words": f"{folder} is finished: there is nothing to do"})
+            return read_result(place)
+        sweep(place)
+        recipe = dataclasses.replace(checked(recipe), out=str(place))
+        before = said(place)
+        used = seconds_used(before)
+        began = (time.monotonic() if started is None else started) - used
+        with Metrics(place, listen) as metrics:
+            metrics.say({"kind": "resumed", "seconds": used, **how_it_ended(before)})
+            return _carry_out(recipe, place, began, metrics, {"lock": lock, "exact": exact})
+
+
+def begun_recipe(folder: str | Path) -> Recipe:
+    """The recipe of a run that was begun. Raises PersonError."""
+    if not (Path(folder) / "recipe.toml").is_file():
+        raise PersonError(f"{folder} is not a run (no recipe.toml); give the folder that `proxtune train --out` made")
+    return read_recipe(Path(folder) / "recipe.toml")
+
+
+def _can_be_gone_on_with(folder: Path, error: BaseException) -> bool:
+    """Whether `resume` would find something: what was learned, or a run that was stopped from outside."""
+    stopped = isinstance(error, Interrupted | KeyboardInterrupt | DiskFailed) or getattr(error, "killed_by", None)
+    began = not isinstance(error, PersonError) and (folder / "journal.bin").exists()
+    learned = (folder / "model").is_dir() or any(folder.glob("snapshots/*.safetensors"))
+    return (folder / "recipe.toml").is_file() and bool(stopped or began or learned)
+
+
+@contextmanager
+def _failures_of_the_disk() -> Iterator[None]:
+    """A disk that is full or fails is no fault of ours: the person is told."""
+    try:
+        yield
+    except OSError as error:
+        words = disk_words(error)
+        if words is None:
             raise
-    if result["status"] == "interrupted":
-        raise Interrupted(f"interrupted; the best model so far is in {folder / 'model'}")
-    return result
+        raise DiskFailed(words) from error
 
 
 def missing_parents(out: str) -> list[Path]:
@@ -122,19 +184,33 @@ def missing_parents(out: str) -> list[Path]:
     return [parent for parent in Path(out).absolute().parents if not parent.exists()]
 
 
-def _carry_out(recipe: Recipe, folder: Path, started: float, journal: Journal) -> Record:
-    """The stages of a run, one after another; `result.json` stands before the report that is drawn from it."""
-    write_recipe(recipe, folder / "recipe.toml")
-    learned = _learn(recipe, folder, started, journal)
-    journal.say({"kind": "phase", "phase": "baselines", "seconds": time.monotonic() - started})
-    compared = run_stage("baselines", {"folder": str(folder)})
-    result = result_of(recipe, learned, compared, time.monotonic() - started)
-    write_json(folder / "result.json", result)
-    journal.say({"kind": "phase", "phase": "report", "seconds": time.monotonic() - started})
-    run_stage("report", {"folder": str(folder)})
-    # the report is part of the time: the result on disk says when everything was there
-    result["measured"]["seconds"] = round(time.monotonic() - started, 2)
-    write_json(folder / "result.json", result)
+def _carry_out(recipe: Recipe, folder: Path, started: float, metrics: Metrics, job: Record) -> Record:
+    """The stages of a run that are not done yet, one after another; `result.json` stands before the report drawn from it.
+
+    Raises Interrupted, with a model and a report there if anything was learned.
+    """
+    try:
+        learned = learned_before(folder) or _learn(recipe, folder, started, metrics, job)
+        metrics.say({"kind": "phase", "phase": "baselines", "seconds": time.monotonic() - started})
+        compared = run_stage("baselines", {"folder": str(folder), **job})
+        told = said(folder)
+        learned["step_downs"] = step_downs_of(told, learned["step_downs"])
+        result = result_of(recipe, learned, compared, time.monotonic() - started) | {
+            "interruptions": interruptions(told)
+        }
+        write_json(folder / "result.json", result)
+        metrics.say({"kind": "phase", "phase": "report", "seconds": time.monotonic() - started})
+        run_stage("report", {"folder": str(folder), **job})
+        # the report is part of the time: the result on disk says when everything was there
+        result["measured"]["seconds"] = round(time.monotonic() - started, 2)
+        write_json(folder / "result.json", result)
+        if result["status"] == "interrupted":
+            by = learned.get("interrupted_by", signal.SIGINT)
+            raise Interrupted(f"interrupted; the best model so far is in {folder / 'model'}", by)
+    except Interrupted as stop:
+        seconds = time.monotonic() - started
+        metrics.say({"kind": "interrupted", "by": signal.Signals(stop.by).name, "seconds": seconds})
+        raise Interrupted(f"{stop}; to go on: proxtune resume {recipe.out}", stop.by) from None
     return result
 
 
@@ -187,38 +263,17 @@ def claim_folder(out: str) -> Path:
     return folder.resolve()
 
 
-class Journal:
-    """Appends each record to `metrics.jsonl` and passes it on. State: the open file."""
-
-    def __init__(self, path: Path, listen: Listen | None) -> None:
-        self._file = path.open("a", encoding="utf-8")
-        self._listen = listen
-
-    def __enter__(self) -> Journal:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._file.close()
-
-    def say(self, record: Record) -> None:
-        """One record, on disk before anyone hears of it."""
-        if record.get("kind") != "plan":  # has a file of its own
-            self._file.write(json.dumps(record) + "\n")
-            self._file.flush()
-        if self._listen is not None:
-            self._listen(record)
-
-
-def _learn(recipe: Recipe, folder: Path, started: float, journal: Journal) -> Record:
+def _learn(recipe: Recipe, folder: Path, started: float, metrics: Metrics, more: Record) -> Record:
     """The stage `learn`, again with less memory when the system kills it; with the head fitted in between for `probe`."""
     killed: list[Record] = []
     for attempt in range(_LEARN_TRIES):
-        job = {"folder": str(folder), "started": started}
+        job = {"folder": str(folder), "started": started, **more}
         try:
-            learned = run_stage("learn", job, journal.say)
+            has_features = (folder / FEATURES_SETTLED).is_file()
+            learned: Record = {"status": "features"} if has_features else run_stage("learn", job, metrics.say)
             if learned["status"] == "features":
-                head = run_stage("head", job)
-                learned = run_stage("learn", job, journal.say)
+                head = {"peak_bytes": 0} if (folder / "head.npz").is_file() else run_stage("head", job)
+                learned = run_stage("learn", job, metrics.say)
                 learned["memory_bytes"]["train"] = max(learned["memory_bytes"]["train"], head["peak_bytes"])
             break
         except StageFailed as failure:
@@ -231,11 +286,12 @@ def _learn(recipe: Recipe, folder: Path, started: float, journal: Journal) -> Re
                 "from": f"{memory} bytes", "to": f"{smaller} bytes", "why": f"the process was killed by {failure.killed_by}",
             }  # fmt: skip
             killed.append(step)
-            journal.say(step)
+            metrics.say(step)
             budget = recipe.budget.with_memory(smaller)
             recipe = dataclasses.replace(recipe, budget=budget)
             shutil.rmtree(folder / "snapshots", ignore_errors=True)  # the next try learns from the beginning
-            (folder / "journal.bin").unlink(missing_ok=True)
+            for name in ("journal.bin", FEATURES_SETTLED, "features.npz", "head.npz"):
+                (folder / name).unlink(missing_ok=True)
             write_recipe(recipe, folder / "recipe.toml")
     if learned["status"] == "infeasible":
         raise Infeasible(learned)

@@ -81,6 +81,8 @@ class Progress:
                 f"{record['seconds']:6.1f} s  step down: {record['from']} → {record['to']} ({record['why']})",
                 markup=False,
             )
+        elif kind in ("warning", "continued", "rejected", "resumed"):
+            _console.print(f"          {_told(record)}", markup=False)
         elif kind == "schedule":
             _console.print(
                 f"{record['seconds']:6.1f} s  {'slower' if record['to'] < record['from'] else 'faster'} than planned: "
@@ -99,6 +101,19 @@ class Progress:
         if self._task is None:
             self._task = self._bar.add_task("training", total=record["steps"], words=words)
         self._bar.update(self._task, completed=record["step"], total=record["steps"], words=words)
+
+
+def _told(record: Record) -> str:
+    """What a record says, in words."""
+    if record["kind"] == "resumed":
+        how = f"interrupted by {record['after']}" if record["after"] else "cut off"
+        return f"going on with a run that was {how}, {format_seconds(record['seconds'])} in"
+    if record["kind"] == "continued":
+        return "; ".join([f"going on from step {record['step']}", *record["notes"]])
+    if record["kind"] == "rejected":
+        rows = f"; look at {', '.join(record['rows'][:5])}" if record["rows"] else ""
+        return f"step {record['step']}: a loss or a gradient was not finite, and nothing moved{rows}"
+    return str(record["words"])
 
 
 def show_plan(found: Record) -> None:

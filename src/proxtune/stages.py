@@ -20,7 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from proxtune.errors import Interrupted, PersonError
+from proxtune.durable import disk_words
+from proxtune.errors import DiskFailed, Interrupted, PersonError
 from proxtune.memory import measure
 from proxtune.memory.allocator import give_back
 from proxtune.memory.code import unload_cold_code
@@ -29,7 +30,7 @@ from proxtune.memory.kernels import USUAL, keep_kernels
 Record = dict[str, Any]
 _SUPERVISOR_GROWTH_BYTES = 3_000_000  # what this process may still take while a stage runs
 _LAST_WORDS = 4000
-_STATUS = {"done": 0, "person": 2, "interrupted": 130}  # by outcome; a fault is 1
+_STATUS = {"done": 0, "person": 2, "disk": 2, "interrupted": 130}  # by outcome; a fault is 1
 
 
 class StageFailed(Exception):
@@ -56,6 +57,9 @@ def run_stage(name: str, job: Record, listen: Callable[[Record], None] | None = 
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        pass_fds=(job["lock"],)
+        if job.get("lock") is not None
+        else (),  # held until the last process of the run is gone
     ) as stage:
         words: list[str] = []
         assert stage.stdin is not None
@@ -66,7 +70,7 @@ def run_stage(name: str, job: Record, listen: Callable[[Record], None] | None = 
         with contextlib.suppress(BrokenPipeError), stage.stdin as pipe:
             pipe.write(json.dumps(job | {"others_bytes": others}))
         end: Record | None = None
-        with _passing_interrupts_to(stage):
+        with _passing_interrupts_to(stage) as interrupts:
             for line in stage.stdout:
                 record = _record(line)
                 if record is None:
@@ -77,23 +81,31 @@ def run_stage(name: str, job: Record, listen: Callable[[Record], None] | None = 
                     listen(record)
             status = stage.wait()
         reader.join(timeout=2)
-    return _outcome(name, status, end, "".join(words))
+    return _outcome(name, status, end, "".join(words), interrupts)
 
 
-def _outcome(name: str, status: int, end: Record | None, words: str) -> Record:
+def _outcome(name: str, status: int, end: Record | None, words: str, interrupts: list[int]) -> Record:
+    """What the stage ended with; `interrupts` are the signals that were passed on to it."""
+    by = interrupts[0] if interrupts else signal.SIGINT
+    if end is None and interrupts:  # asked twice, it goes without a word
+        raise Interrupted("interrupted", by)
     if end is None:
         killed_by = signal.Signals(-status).name if status < 0 else None
         how = f"was killed by {killed_by}" if killed_by else f"ended with status {status}"
         if status == -signal.SIGKILL:
             how += " (the system may be out of memory)"
         raise StageFailed(f"the stage {name!r} {how}\n{words[-_LAST_WORDS:]}".rstrip(), killed_by)
+    if end["outcome"] == "disk":
+        raise DiskFailed(end["message"])
     if end["outcome"] == "person":
         raise PersonError(end["message"])
     if end["outcome"] == "interrupted":
-        raise Interrupted(end["message"])
+        raise Interrupted(end["message"], by)
     if end["outcome"] == "fault":
         raise StageFailed(end["message"])
     result: Record = end["result"]
+    if result.get("status") == "interrupted":
+        result["interrupted_by"] = int(by)
     return result
 
 
@@ -112,19 +124,21 @@ def _keep_last_words(stream: Any, words: list[str]) -> None:
 
 
 @contextmanager
-def _passing_interrupts_to(stage: subprocess.Popen[str]) -> Iterator[None]:
-    """Ctrl-C and SIGTERM reach the stage, which ends in good order; this process waits for it."""
+def _passing_interrupts_to(stage: subprocess.Popen[str]) -> Iterator[list[int]]:
+    """Ctrl-C and SIGTERM reach the stage, which ends in good order; this process waits for it. Yields those that came."""
+    came: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield came
         return
 
     def forward(number: int, frame: Any) -> None:
+        came.append(number)
         with contextlib.suppress(ProcessLookupError):
             stage.send_signal(signal.SIGINT)
 
     former = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield came
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
@@ -146,7 +160,9 @@ def main(name: str) -> int:
     try:
         end: Record = {"outcome": "done", "result": _STAGES[name](job, emit)}
     except PersonError as error:
-        end = {"outcome": "person", "message": str(error)}
+        end = {"outcome": "disk" if isinstance(error, DiskFailed) else "person", "message": str(error)}
+    except OSError as error:
+        end = _of_the_disk(error) or {"outcome": "fault", "message": traceback.format_exc()}
     except (Interrupted, KeyboardInterrupt) as error:
         end = {"outcome": "interrupted", "message": str(error)}
     except BaseException:
@@ -154,6 +170,12 @@ def main(name: str) -> int:
     with contextlib.suppress(BrokenPipeError):
         emit({"kind": "end", **end})
     return _STATUS.get(end["outcome"], 1)
+
+
+def _of_the_disk(error: OSError) -> Record | None:
+    """The end of a stage whose disk is full or failing; None for an error that is our own."""
+    words = disk_words(error)
+    return {"outcome": "disk", "message": words} if words else None
 
 
 def _learn(job: Record, emit: Callable[[Record], None]) -> Record:
@@ -170,7 +192,7 @@ def _learn(job: Record, emit: Callable[[Record], None]) -> Record:
 
     gc.freeze()
     gc.enable()
-    return learn(session, plan_only=job.get("plan_only", False))
+    return learn(session, plan_only=job.get("plan_only", False), exact=job.get("exact", False))
 
 
 def _head(job: Record, emit: Callable[[Record], None]) -> Record:

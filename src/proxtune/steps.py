@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
 
 from proxtune.clock import Clock
+from proxtune.headers import Entry
+from proxtune.keeping import Keeper
 from proxtune.memory.govern import Governor, is_refusal
 from proxtune.memory.meter import Phases
+from proxtune.optim.record import StepRecord
 from proxtune.plan import Plan
 from proxtune.tasks.classify import Encoded
 
@@ -34,23 +37,56 @@ class Training:
     governor: Governor
     phases: Phases
     keep_best: Callable[[], None]  # writes the trainable weights, durably
+    keep_stopped: Callable[[], None]  # the same where the person stops, beside the best so far
     interrupted: Callable[[], bool]
-    journal: Callable[[bytes], None] = lambda record: None
+    keeper: Keeper
+    where: Callable[[int], str] = "row {}".format  # what the person calls a row: its file and line
 
 
 @dataclass(frozen=True, slots=True)
 class Stepped:
-    """What a step did: the plan that it ended with (its bites may be smaller), the loss, and what else is worth a record."""
+    """What a step did: the plan that it ended with (its bites may be smaller), the loss, and what else is worth a record.
+
+    `rejected` holds the rows at fault, as far as they were found, where the step moved nothing since a number was not finite.
+    """
 
     plan: Plan
     loss: float
     learning_rate: float
     step_downs: list[Record] = field(default_factory=list)
     told: Record = field(default_factory=dict)
+    rejected: list[int] | None = None
 
 
-# (plan, row numbers, number of the step, share of the learning rate) → what was done
-Step = Callable[[Plan, np.ndarray, int, float], Stepped]
+def nothing_beside(names: Mapping[str, Entry]) -> dict[str, Any]:
+    """For steps that keep nothing beside the weights."""
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """A way to make steps, and what it has beside the weights, so that it can be gone on with.
+
+    `take(plan, row numbers, number of the step, share of the learning rate)` makes one. `beside()` is what a snapshot keeps,
+    named by the weight that it belongs to ("encoder.weight/exp_avg"), and `make(entries)` makes room for the same.
+    `again(records, applied)` does again what records say, of which the first `applied` are in the weights already; None for
+    steps that no record can repeat.
+    """
+
+    take: Callable[[Plan, np.ndarray, int, float], Stepped]
+    beside: Callable[[], Mapping[str, Any]] = dict
+    make: Callable[[Mapping[str, Entry]], Mapping[str, Any]] = nothing_beside
+    again: Callable[[list[StepRecord], int], None] | None = None
+
+
+def faulty_rows(rows: np.ndarray, is_finite: Callable[[np.ndarray], bool]) -> list[int]:
+    """The rows that alone make a number that is not finite, found by halves; none where only many together do."""
+    if is_finite(rows):
+        return []
+    if len(rows) == 1:
+        return [int(rows[0])]
+    half = len(rows) // 2
+    return faulty_rows(rows[:half], is_finite) + faulty_rows(rows[half:], is_finite)
 
 
 def in_bites(

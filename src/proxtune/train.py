@@ -4,130 +4,110 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from proxtune.batches import epoch_batches
+from proxtune.batches import epoch_batches, rows_in
 from proxtune.errors import Interrupted
-from proxtune.evaluate import logits_at_last, score
 from proxtune.gradient_steps import gradient_steps
+from proxtune.judgement import is_due, judged, stopped
 from proxtune.methods import METHODS
 from proxtune.neighbour_steps import neighbour_steps
+from proxtune.pace import rescheduled, schedule
 from proxtune.plan import Plan
-from proxtune.steps import Record, Training
-
-_LEAST_GAIN = 1e-9
-_LOOK_AGAIN = 25  # steps between looks at whether there is time for more, at the most
-_SURE = 0.95  # of what seems possible is promised anew
-
-
-def schedule(step: int, steps: int, warm_up: float) -> float:
-    """Share of the learning rate at `step` of `steps`: linear up for the share `warm_up` of them, then linear down to zero."""
-    warm = max(1, round(warm_up * steps))
-    return min((step + 1) / warm, max(0.0, (steps - step) / max(1, steps - warm)))
+from proxtune.progress import Progress
+from proxtune.rejection import backed_off, rejection
+from proxtune.steps import Record, Stepped, Training
 
 
 def train(plan: Plan, training: Training) -> Iterator[Record]:
-    """Train for `plan.steps` steps, fewer or more when the clock says so; yields records of kind step, validation, step_down.
+    """Train for `plan.steps` steps, fewer or more when the clock says so; yields records of kind step, validation, step_down, …
 
-    What begins from something that knows already (`nno`) is judged before its first step too, and never ends worse.
-    Raises Interrupted after the best point so far is safe, and MemoryError when no step-down is left and nothing was
-    learned yet.
+    A training that was begun before goes on from its last snapshot. What begins from something that knows already (`nno`) is
+    judged before its first step too, and never ends worse. Raises Interrupted after a snapshot, with the best point so far
+    safe, MemoryError when no step-down is left and nothing was learned yet, and PersonError when losses stay not finite.
     """
-    clock, governor = training.clock, training.governor
+    clock, governor, keeper = training.clock, training.governor, training.keeper
     method = METHODS[plan.method]
-    take = gradient_steps(plan, training) if method.uses_gradients else neighbour_steps(plan, training)
-    batch_count = math.ceil(len(training.train) / plan.batch)
-    steps, best, seen, epoch, order = plan.steps, (-1.0, -math.inf), 0, -1, []
-    judging_seconds = 0.0
-    last_judged = -1
+    steps = gradient_steps(plan, training) if method.uses_gradients else neighbour_steps(plan, training)
+    rows_of = _Order(plan.batch, training)
+    at, told = keeper.begin(steps, Progress(plan, plan.steps))
+    at.seen = rows_of.count(at.step)
+    yield from ({**record, "examples_seen": at.seen} for record in told)
+    training.phases.enter("train")
     step_seconds: list[float] = []
 
-    def judge(step: int) -> Record:
-        nonlocal best, judging_seconds, last_judged
-        began, last_judged = clock.elapsed, step
-        found = _judge(plan, training)
-        judging_seconds = max(judging_seconds, clock.elapsed - began)
-        score = (found["accuracy"], -found["loss"])
-        better = score > (best[0] + _LEAST_GAIN, best[1]) or not math.isfinite(best[1])
-        if better:
-            best = score
-            training.keep_best()
-        training.phases.enter("train")
-        return {"kind": "validation", "step": step, "seconds": round(clock.elapsed, 3), **found, "best": better}
-
-    if not method.uses_gradients:
-        yield judge(0)
-    step = 0
-    while step < steps:
-        if step // batch_count != epoch:
-            epoch = step // batch_count
-            order = epoch_batches(training.train.lengths, plan.batch, training.seed, epoch)
-        rows = order[step % batch_count]
-        began = clock.elapsed
+    while True:
+        if is_due(at, training, from_the_first=not method.uses_gradients):
+            yield from judged(at, training)
+        if at.step >= at.steps:
+            return
+        yield from keeper.save_if_due(steps, at)
+        rows = rows_of.step(at.step)
+        begun, began = at.step, clock.elapsed
         try:
-            done = take(plan, rows, step, schedule(step, steps, method.warm_up))
+            done = steps.take(at.plan, rows, at.step, at.rate_share * schedule(at.step, at.steps, method.warm_up))
         except MemoryError:
-            if step == 0:
+            if at.step == 0:
                 raise
-            if best[0] < 0:  # not judged yet, but learned: better than nothing
+            if at.best[0] < 0:  # not judged yet, but learned: better than nothing
                 training.keep_best()
-            yield governor.record(plan.name, "the best weights so far", "no smaller step is left", step, clock.elapsed)
+            yield governor.record(
+                at.plan.name, "the best weights so far", "no smaller step is left", at.step, clock.elapsed
+            )
             return
         yield from done.step_downs
-        plan = done.plan
-        step, seen = step + 1, seen + len(rows)
+        at.plan, at.step, at.seen = done.plan, at.step + 1, at.seen + len(rows)
         step_seconds.append(clock.elapsed - began)
-        yield {
-            "kind": "step",
-            "step": step,
-            "steps": steps,
-            "seconds": round(clock.elapsed, 3),
-            "loss": round(done.loss, 6),
-            "learning_rate": done.learning_rate,
-            "memory_bytes": training.phases.meter.now() + training.phases.others_bytes,
-            "examples_seen": seen,
-            **done.told,
-        }
-        mean_seconds = float(np.mean(step_seconds[-50:]))
-        fitting = _steps_in_time(step, steps, mean_seconds, judging_seconds, training)
-        if fitting != steps:
-            yield {"kind": "schedule", "step": step, "seconds": round(clock.elapsed, 2), "from": steps, "to": fitting}
-            steps = fitting
-        interval = max(1, steps // max(1, training.evaluations - 1))
-        stopping = training.interrupted()
-        if stopping or step >= steps or (step % interval == 0 and steps - step >= interval // 2):
-            yield judge(step)
-        if stopping:
-            raise Interrupted(f"stopped after {step} of {steps} steps; the best point is kept")
-    assert last_judged == step, "the last weights were judged"
+        yield _step_record(at, done, training)
+        if done.rejected is not None:
+            yield rejection(at, done, training)
+        if method.uses_gradients:
+            at, told, is_over = backed_off(at, done, steps, training)
+            yield from told
+            if is_over:
+                return
+            if at.step != begun + 1:  # gone back
+                at.seen = rows_of.count(at.step)
+        yield from rescheduled(at, step_seconds, training)
+        if at.step < at.steps and training.interrupted():
+            yield from keeper.save(steps, at)
+            yield stopped(at, training)
+            raise Interrupted(f"stopped after {at.step} of {at.steps} steps")
 
 
-def _judge(plan: Plan, training: Training) -> dict[str, float]:
-    training.phases.enter("evaluate")
-    logits = logits_at_last(
-        training.model,
-        training.held,
-        training.pad_id,
-        plan.autocast,
-        plan.micro_batch * plan.max_length,
-        training.governor,
-    )
-    return score(logits, training.held.labels)
+@dataclass(slots=True)
+class _Order:
+    """Which rows a step learns from. State: the order of the epoch that it is in."""
+
+    batch: int
+    training: Training
+    epoch: int = -1
+    batches: list[np.ndarray] = field(default_factory=list)
+
+    def step(self, number: int) -> np.ndarray:
+        """The rows of a step, by number."""
+        data = self.training.train
+        epoch, place = divmod(number, math.ceil(len(data) / self.batch))
+        if epoch != self.epoch:
+            self.epoch, self.batches = epoch, epoch_batches(data.lengths, self.batch, self.training.seed, epoch)
+        return self.batches[place]
+
+    def count(self, steps: int) -> int:
+        """The rows of all steps before."""
+        return rows_in(self.training.train.lengths, self.batch, self.training.seed, steps)
 
 
-def _steps_in_time(step: int, steps: int, step_seconds: float, judging_seconds: float, training: Training) -> int:
-    """`steps`, or as many as fit the time that is left: the schedule ends earlier or later, and the learning rate with it."""
-    limit = training.clock.limit_seconds
-    few = min(20, steps // 4)
-    if limit is None or (step < few and training.clock.left > limit / 2):  # the first steps are slow, and say little
-        return steps
-    done = step / max(1, steps)
-    judgings = max(1.0, (1 - done) * (training.evaluations - 1) + 0.5)
-    spare = training.clock.left - training.ending_seconds - judgings * judging_seconds
-    possible = step + max(0, int(spare / max(step_seconds, 1e-6)))
-    longer = min(training.most_steps, step + int(_SURE * (possible - step)))
-    if longer > steps and done < 0.8 and step % max(1, min(_LOOK_AGAIN, steps // 8)) == 0:
-        return longer
-    # a small overrun is noise until the end is near
-    return steps if possible >= steps or (possible > 0.97 * steps and done < 0.9) else max(step, possible)
+def _step_record(at: Progress, done: Stepped, training: Training) -> Record:
+    return {
+        "kind": "step",
+        "step": at.step,
+        "steps": at.steps,
+        "seconds": round(training.clock.elapsed, 3),
+        "loss": round(done.loss, 6),
+        "learning_rate": done.learning_rate,
+        "memory_bytes": training.phases.meter.now() + training.phases.others_bytes,
+        "examples_seen": at.seen,
+        **done.told,
+    }

@@ -7,6 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from proxtune.durable import write_whole
+
+FEATURES, HEAD = "features.npz", "head.npz"
+
 
 def fit_head(folder: Path) -> None:
     """Fit the head on `features.npz` (train, labels, held, held_labels) in `folder`; writes `head.npz` (weight, bias).
@@ -16,7 +20,7 @@ def fit_head(folder: Path) -> None:
     """
     from sklearn.linear_model import LogisticRegression
 
-    with np.load(folder / "features.npz", allow_pickle=False) as arrays:
+    with np.load(folder / FEATURES, allow_pickle=False) as arrays:
         train, labels = arrays["train"], arrays["labels"]
         held, held_labels, classes = arrays["held"], arrays["held_labels"], int(arrays["classes"])
         has_bias, words = bool(arrays["has_bias"]), arrays.get("words")
@@ -40,4 +44,14 @@ def fit_head(folder: Path) -> None:
     if known > best[0]:
         assert words is not None
         weight, bias = words, np.zeros(classes, dtype=np.float32)
-    np.savez(folder / "head.npz", weight=weight, bias=bias)
+    save_arrays(folder / HEAD, {"weight": weight, "bias": bias})
+
+
+def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Arrays by name in an .npz file, whole or absent."""
+
+    def fill(place: Path) -> None:
+        with place.open("wb") as file:  # given a name, numpy would add another ending
+            np.savez(file, allow_pickle=False, **arrays)
+
+    write_whole(path, fill)

@@ -14,7 +14,7 @@ before the move. A step that did harm there is taken back.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -108,18 +108,39 @@ class NNO:
         rule = self._rule(losses, centre, before)
         record = StepRecord(self.steps, self.seed, number, spread, rate, rule, centre, tuple(losses))
         carry_out(self.sites, record, self._last, self.archive, ways)
-        seen_again = rule in MOVING and self.archive is None
-        self._last = record if seen_again else None
-        self._behind = [_point_before(record, ways)] if seen_again else []
-        self.sizes = self.sizes.after(record)
-        self.steps += 1
-        self._rejected_in_a_row = self._rejected_in_a_row + 1 if rule == "rejected" else 0
+        self._follow(record)
+        self._behind = [_point_before(record, ways)] if self._last else []
         if self._rejected_in_a_row >= _MOST_REJECTED:
             raise PersonError(
                 f"{_MOST_REJECTED} steps in a row had losses that are not finite; look at the objective and the data, or "
                 "begin with a smaller spread"
             )
         return record
+
+    def again(self, records: Sequence[StepRecord], applied: int = 0) -> None:
+        """Do again, without a forward pass, what the records of all steps from the first say, and be ready for the next.
+
+        The first `applied` of them are in the weights already. Raises ValueError for records that do not follow one another,
+        and where a slope through the nearest points needs all of them to be done again.
+        """
+        if any(record.step != number or record.seed != self.seed for number, record in enumerate(records)):
+            raise ValueError("the records are not those of all steps from the first, by this seed")
+        if applied and self.archive is not None:
+            raise ValueError("with few weights the points that were seen count too: do all steps again")
+        for record in records:
+            if record.step >= applied:
+                carry_out(self.sites, record, self._last, self.archive)
+            self._follow(record)
+        if self._last is not None:
+            ways = directions(self.sites, self.seed, self._last.step, len(self._last.losses))
+            self._behind = [_point_before(self._last, ways)]
+
+    def _follow(self, record: StepRecord) -> None:
+        """What the search knows after a step, from its record alone."""
+        self._last = record if record.rule in MOVING and self.archive is None else None
+        self.sizes = self.sizes.after(record)
+        self.steps += 1
+        self._rejected_in_a_row = self._rejected_in_a_row + 1 if record.rule == "rejected" else 0
 
     def _look(self, ways: Directions, spread: float, batch: Any, forward: Forward, objective: Objective) -> list[float]:
         """Losses of the neighbours, of θ, and of the point before the last step if there was one."""

@@ -1,0 +1,96 @@
+"""Judgement: the point at hand on the rows kept aside, and the best of all points on disk."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+
+from proxtune.errors import DiskFailed
+from proxtune.evaluate import logits_at_last, score
+from proxtune.keeping import warning
+from proxtune.plan import Plan
+from proxtune.progress import Progress
+from proxtune.steps import Record, Training
+
+_LEAST_GAIN = 1e-9
+_TRIES = 3  # to write what the last step led to
+
+
+def is_due(at: Progress, training: Training, from_the_first: bool) -> bool:
+    """Whether the point at hand is to be judged: at even distances, and at the end."""
+    if at.judged == at.step:
+        return False
+    if at.step == 0:
+        return from_the_first
+    interval = max(1, at.steps // max(1, training.evaluations - 1))
+    return at.step >= at.steps or (at.step % interval == 0 and at.steps - at.step >= interval // 2)
+
+
+def judged(at: Progress, training: Training) -> Iterator[Record]:
+    """Judge the point at hand, and keep it where it is the best; what was judged before a resume is not judged again."""
+    found = training.keeper.judgement(at.step)
+    if found is None:
+        began = training.clock.elapsed
+        score = _judge(at.plan, training)
+        found = {**score, "best": _is_better(at, score)}
+        at.judging_seconds = max(at.judging_seconds, training.clock.elapsed - began)
+        if found["best"]:
+            try:
+                _keep(at, training)
+                at.best = (score["accuracy"], -score["loss"])
+            except OSError as error:
+                found["best"] = False
+                yield warning(f"the best weights cannot be written ({error.strerror}); training goes on, make room")
+        training.keeper.note({"kind": "judged", "step": at.step, **found})
+    at.judged = at.step
+    told = {key: found[key] for key in ("accuracy", "macro_f1", "loss", "best")}
+    yield {"kind": "validation", "step": at.step, "seconds": round(training.clock.elapsed, 3), **told}
+    training.phases.enter("train")
+
+
+def _is_better(at: Progress, found: dict[str, float]) -> bool:
+    score = (found["accuracy"], -found["loss"])
+    return score > (at.best[0] + _LEAST_GAIN, at.best[1]) or not math.isfinite(at.best[1])
+
+
+def _keep(at: Progress, training: Training) -> None:
+    """Keep the best point; what the last step led to is tried again, for it is lost otherwise. Raises OSError, DiskFailed."""
+    tries = _TRIES if at.step >= at.steps else 1
+    for more in reversed(range(tries)):
+        try:
+            training.keep_best()
+            return
+        except OSError as error:
+            if tries == 1:
+                raise
+            if not more:
+                raise DiskFailed(
+                    f"what was learned cannot be written ({error.strerror}); make room, then: proxtune resume"
+                ) from error
+        time.sleep(1)
+
+
+def stopped(at: Progress, training: Training) -> Record:
+    """Judge where the person stops, and keep it apart where it is the best so far: a run that goes on has not judged here."""
+    found = _judge(at.plan, training)
+    better = _is_better(at, found)
+    if better:
+        training.keep_stopped()
+    return {
+        "kind": "validation", "step": at.step, "seconds": round(training.clock.elapsed, 3), **found, "best": better,
+        "stopped": True,
+    }  # fmt: skip
+
+
+def _judge(plan: Plan, training: Training) -> dict[str, float]:
+    training.phases.enter("evaluate")
+    logits = logits_at_last(
+        training.model,
+        training.held,
+        training.pad_id,
+        plan.autocast,
+        plan.micro_batch * plan.max_length,
+        training.governor,
+    )
+    return score(logits, training.held.labels)
