@@ -9,11 +9,13 @@ from typing import Any
 from proxtune.data import read_examples
 from proxtune.errors import PersonError
 from proxtune.examples import Examples
+from proxtune.headers import check_files
 from proxtune.memory.allocator import set_allocator
 from proxtune.memory.code import unload_cold_code
 from proxtune.memory.govern import Governor
 from proxtune.memory.lean import import_lean
 from proxtune.memory.meter import ProcessMeter
+from proxtune.models import check_folder
 from proxtune.recipe import Recipe, read_recipe
 from proxtune.rows import read_asked
 
@@ -25,6 +27,8 @@ def apply(job: Record, emit: Callable[[Record], None]) -> Record:
     """Predict `job["texts"]`, or the rows of `job["file"]`; with `job["evaluate"]` score them against their labels."""
     folder = Path(job["folder"])
     recipe = read_recipe(folder / "recipe.toml")
+    check_files(folder, ["model"])
+    check_folder(folder / "model", f"the model of {folder}")
     examples = _examples(job, recipe)
     import_lean()
     unload_cold_code()
@@ -40,7 +44,7 @@ def apply(job: Record, emit: Callable[[Record], None]) -> Record:
     path = folder / "model"
     config = AutoConfig.from_pretrained(str(path))
     tokenizer = load_tokenizer(path)
-    labels = [config.id2label[i] for i in range(config.num_labels)]
+    labels = [config.id2label.get(i, str(i)) for i in range(config.num_labels)]
     data = encode(examples, labels, tokenizer, length_allowed(recipe, tokenizer, config))
     model = AutoModelForSequenceClassification.from_pretrained(
         str(path), use_safetensors=True, attn_implementation="eager"

