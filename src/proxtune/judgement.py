@@ -14,7 +14,8 @@ from proxtune.progress import Progress
 from proxtune.steps import Record, Training
 
 _LEAST_GAIN = 1e-9
-_TRIES = 3  # to write what the last step led to
+_TRIES = 3  # to write the best point
+_PAUSE_SECONDS, _LAST_PAUSE_SECONDS = 0.05, 1.0  # between them; and where nothing comes after
 
 
 def is_due(at: Progress, training: Training, from_the_first: bool) -> bool:
@@ -55,20 +56,22 @@ def _is_better(at: Progress, found: dict[str, float]) -> bool:
 
 
 def _keep(at: Progress, training: Training) -> None:
-    """Keep the best point; what the last step led to is tried again, for it is lost otherwise. Raises OSError, DiskFailed."""
-    tries = _TRIES if at.step >= at.steps else 1
-    for more in reversed(range(tries)):
+    """Keep the best point, at a second or third try where need be.
+
+    Raises OSError; DiskFailed where the last step led to it: it would be lost, and from a snapshot it comes again.
+    """
+    at_last = at.step >= at.steps
+    for more in reversed(range(_TRIES)):
         try:
             training.keep_best()
             return
         except OSError as error:
-            if tries == 1:
-                raise
+            if not more and at_last:
+                words = f"what was learned cannot be written ({error.strerror}); make room, then: proxtune resume"
+                raise DiskFailed(words) from error
             if not more:
-                raise DiskFailed(
-                    f"what was learned cannot be written ({error.strerror}); make room, then: proxtune resume"
-                ) from error
-        time.sleep(1)
+                raise
+        time.sleep(_LAST_PAUSE_SECONDS if at_last else _PAUSE_SECONDS)
 
 
 def stopped(at: Progress, training: Training) -> Record:

@@ -1,0 +1,145 @@
+"""Runs that are cut off: each in a process forked from this one, so that imports are paid once and a run takes seconds.
+
+What is forked does all that `proxtune train` and `proxtune resume` do, its stages one after another in the one process, so that
+a SIGKILL ends them all at once, as a power cut does. `--method` and the knobs are fixed, and no time is set: a run that begins
+planning anew comes to the same plan.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tiny import tiny_files
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads do not survive a fork
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+KINDS: dict[str, dict[str, Any]] = {
+    "full": {"method": "full", "dtype": "fp32", "micro_batch": 8, "batch": 8, "epochs": 1.5},
+    "lora": {"method": "lora", "dtype": "fp32", "micro_batch": 8, "batch": 8, "epochs": 1.0, "rank": 4},
+    "nno": {"method": "nno", "dtype": "fp32", "micro_batch": 128, "batch": 8, "epochs": 0.6},
+}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a forked process ended: its exit status (negative for a signal), what it said last, how long it took."""
+
+    status: int
+    words: str
+    seconds: float
+
+
+def get_ready(snapshot_share: float) -> None:
+    """Import what any stage needs, and let stages run where they are called. `snapshot_share` of the time is for snapshots."""
+    import torch
+    import transformers
+    from peft import PeftModel  # noqa: F401
+
+    import proxtune.run
+    from proxtune import keeping, report_view, session, stages
+    from proxtune.memory import lean
+
+    torch.set_num_threads(1)
+    transformers.logging.set_verbosity_error()
+    for module in (session, lean):
+        module.import_lean = lambda: None
+    for name in ("set_allocator", "unload_cold_code"):  # they change the whole process for good
+        setattr(session, name, lambda *given: None)
+    keeping._SHARE = snapshot_share
+
+    def run_stage(name: str, job: dict[str, Any], listen: Any = None) -> dict[str, Any]:
+        return stages._STAGES[name](job | {"others_bytes": 0}, listen or (lambda record: None))
+
+    proxtune.run.run_stage = run_stage
+    with tempfile.TemporaryDirectory(prefix="proxtune-ready-") as name:  # whatever is imported late
+        train(*tiny_files(Path(name)), Path(name) / "run", "nno")
+    for chart in ("memory_chart", "loss_chart", "curves_chart"):
+        setattr(report_view, chart, lambda *given: None)  # a second each, and they touch no file
+
+
+def forked(work: Callable[[], None], kill_after: float | None = None) -> Ended:
+    """`work` in a forked process, which is killed after so many seconds if it is not done by then."""
+    began = time.monotonic()
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(read)
+        os._exit(_status_of(work, write))
+    os.close(write)
+    if kill_after is not None:
+        while time.monotonic() - began < kill_after:
+            if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+                break
+            time.sleep(0.001)
+        else:
+            os.kill(pid, signal.SIGKILL)
+    with os.fdopen(read, encoding="utf-8", errors="replace") as pipe:
+        words = pipe.read()
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return Ended(status, words.strip(), time.monotonic() - began)
+
+
+def _status_of(work: Callable[[], None], pipe: int) -> int:
+    """What the command line would end with; what it would say goes into the pipe."""
+    import traceback
+
+    from proxtune.errors import Interrupted, PersonError
+
+    said, status = "", 0
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            work()
+    except PersonError as error:
+        said, status = str(error), 2
+    except Interrupted as error:
+        said, status = str(error), 128 + error.by
+    except BaseException:
+        said, status = traceback.format_exc(), 1
+    os.write(pipe, said.encode()[-20_000:])
+    sys.stderr.flush()
+    return status
+
+
+def train(data: Path, model: Path, out: Path, kind: str) -> None:
+    """`proxtune train` of one of the kinds."""
+    import proxtune.run
+    from proxtune.recipe import Knobs, Recipe
+
+    knobs = dict(KINDS[kind])
+    method = knobs.pop("method")
+    proxtune.run.train(Recipe(data=str(data), out=str(out), model=str(model), method=method, knobs=Knobs(**knobs)))
+
+
+def resume(out: Path) -> None:
+    """`proxtune resume`."""
+    import proxtune.run
+
+    proxtune.run.resume(out)
+
+
+def digest_of(out: Path) -> str | None:
+    """Of the weights of a finished run."""
+    path = out / "model" / "model.safetensors"
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
+def phase_of(out: Path) -> str:
+    """Where a run was when it was cut off."""
+    from proxtune.metrics import said
+
+    phases = [record["phase"] for record in said(out) if record.get("kind") == "phase"]
+    return phases[-1] if phases else "begin"
