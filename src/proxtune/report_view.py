@@ -18,6 +18,7 @@ from proxtune.report_words import (
     number,
     part,
     percent,
+    rows,
     shorten,
     size,
 )
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from proxtune.report import RunFiles
 
 
+_MOST_TOLD = 20
 _NOT_BETTER = "The language model does not beat the baselines"
 
 
@@ -78,13 +80,18 @@ def _lead(result: dict[str, Any]) -> str:
 def _notes(result: dict[str, Any], records: list[dict[str, Any]]) -> list[dict[str, str]]:
     notes = []
     if result.get("status") == "interrupted":
-        text = "This run was interrupted. The best model until then is kept in model/."
+        text = "This run was interrupted. The best model until then is kept in model/; `proxtune resume` goes on."
         notes.append({"kind": "warn", "text": text})
+    notes += [{"kind": "info", "text": _interruption(each)} for each in rows(result, "interruptions")[:_MOST_TOLD]]
     notes += _baseline_notes(result)
     for row in budget_rows(result):
         if row["over"]:
             text = f"Over budget: {row['name']} was {row['measured']}, the limit {row['limit']}."
             notes.append({"kind": "bad", "text": text})
+    faulty = {shorten(row, 200) for r in records if r.get("kind") == "rejected" for row in rows(r, "rows")}
+    if faulty:
+        text = f"Rows that gave no finite number, and from which nothing was learned: {', '.join(sorted(faulty)[:_MOST_TOLD])}."
+        notes.append({"kind": "warn", "text": text})
     lost = sum(1 for r in records if r.get("kind") == "step" and "loss" in r and number(r["loss"]) is None)
     if lost:
         text = f"The loss was not a number in {amount(lost)} steps; a smaller learning rate may help."
@@ -92,6 +99,21 @@ def _notes(result: dict[str, Any], records: list[dict[str, Any]]) -> list[dict[s
     if result.get("verdict") and not any(note["text"].startswith(_NOT_BETTER) for note in notes):
         notes.append({"kind": "info", "text": shorten(result["verdict"], 600)})
     return notes
+
+
+def _interruption(each: Any) -> str:
+    """One interruption, in a sentence."""
+    told = each if isinstance(each, dict) else {}
+    how = f"was stopped by {shorten(told['after'], 30)}" if told.get("after") else "was cut off"
+    where = f" in the phase {shorten(told['phase'], 30)}" if told.get("phase") else ""
+    again = "."
+    if number(told.get("from_step")) is not None:
+        repeated = max(0, int(number(told.get("last_step")) or 0) - int(told["from_step"]))
+        again = f", and went on from step {amount(told['from_step'])}" + (
+            f" ({repeated} steps again)." if repeated else "."
+        )
+    notes = "".join(f" {shorten(note, 300)}." for note in rows(told, "notes"))
+    return f"After {duration(told.get('seconds'))} the run {how}{where}{again}{notes}"
 
 
 def _baseline_notes(result: dict[str, Any]) -> list[dict[str, str]]:

@@ -1,0 +1,140 @@
+"""What durability costs: the same training with it and without, in turn, on the same rows with the same steps.
+
+    --pairs 5
+    --steps 60
+    --model minilm    MiniLM on the bundled reviews; or `tiny`, a model whose steps take milliseconds
+
+Without it there is no journal, no snapshot and no fsync; the best weights are written in both. What is compared is the time from
+the first step to the last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from harness import table, write_record
+from proxtune.clock import Clock
+from proxtune.data import read_examples
+from proxtune.journal import Journal
+from proxtune.keeping import Keeper
+from proxtune.known import Known, first_event
+from proxtune.memory.govern import Governor
+from proxtune.memory.meter import Phases, ProcessMeter
+from proxtune.methods import METHODS
+from proxtune.models import classifier_config, find_model, load_classifier, load_tokenizer
+from proxtune.plan import Plan, plan_as_dict
+from proxtune.samples import movies_path
+from proxtune.snapshot import keep_weights
+from proxtune.steps import Training
+from proxtune.tasks.classify import Encoded, encode
+from proxtune.train import train
+from tiny import tiny_files
+
+METHOD_PLANS = {
+    "full": Plan("full", "fp32", 32, 32, 64, False, "adamw", 1e-4, 4.0, 0, 0),
+    "lora": Plan("lora", "fp32", 32, 32, 64, False, "adamw", 1e-3, 4.0, 0, 0, rank=16),
+    "nno": Plan("nno", "fp32", 16, 256, 64, False, "none", 0.0, 4.0, 0, 0, neighbours=14, last_layers=2),
+}
+
+
+class Forgetful(Keeper):
+    """Keeps nothing."""
+
+    def note(self, event: dict[str, Any]) -> None:
+        self._known.take_in(event)
+
+    def note_step(self, record: Any) -> None:
+        pass
+
+    def commit(self) -> bool:
+        return True
+
+    def save_if_due(self, steps: Any, at: Any) -> list[dict[str, Any]]:
+        return []
+
+
+def main() -> None:
+    words = argparse.ArgumentParser()
+    words.add_argument("--pairs", type=int, default=5)
+    words.add_argument("--steps", type=int, default=60)
+    words.add_argument("--model", choices=("minilm", "tiny"), default="minilm")
+    asked = words.parse_args()
+    rows, headline = [], {}
+    with tempfile.TemporaryDirectory(prefix="proxtune-durability-") as name:
+        place = Path(name)
+        source = find_model("minilm").folder if asked.model == "minilm" else tiny_files(place)[1]
+        data = _rows(source)
+        for method, plan in METHOD_PLANS.items():
+            shares, seconds, told = [], [], []
+            for pair in range(asked.pairs):
+                order = (Keeper, Forgetful) if pair % 2 else (Forgetful, Keeper)
+                took = {}
+                for kind in order:
+                    folder = place / f"{method}-{pair}-{kind.__name__}"
+                    took[kind], snapshots = _seconds(folder, source, data, plan, asked.steps, kind)
+                    if kind is Keeper:
+                        told.append(snapshots)
+                shares.append(took[Keeper] / took[Forgetful] - 1)
+                seconds.append(took[Forgetful])
+            headline[method] = round(100 * statistics.median(shares), 2)
+            each = ", ".join(f"{100 * share:+.1f}" for share in shares)
+            rows.append(
+                [method, f"{statistics.median(seconds):.1f} s", f"{headline[method]:+.2f} %", each, str(told[-1])]
+            )
+            print(rows[-1], flush=True)
+    body = (
+        f"`{asked.model}`, {asked.steps} steps, {asked.pairs} pairs, {os.environ.get('OMP_NUM_THREADS', 'all')} thread(s).\n\n"
+        + table(["method", "without", "more with it, median", "each pair, %", "snapshots"], rows)
+    )
+    write_record(f"durability-{asked.model}", "What durability costs", body, {"percent_more": headline})
+
+
+def _rows(source: Path) -> Encoded:
+    examples = read_examples(str(movies_path("train")))
+    return encode(examples, sorted(set(examples.labels)), load_tokenizer(source), 64)
+
+
+def _seconds(
+    folder: Path, source: Path, data: Encoded, plan: Plan, steps: int, kind: type[Keeper]
+) -> tuple[float, int]:
+    """From the first step to the last, and how many snapshots there were."""
+    import dataclasses
+
+    plan = dataclasses.replace(plan, steps=steps)
+    folder.mkdir()
+    config = classifier_config(source, ["negative", "positive"], load_tokenizer(source), 64)
+    model = METHODS[plan.method].prepare(load_classifier(source, config, 0), plan)
+    journal = Journal.begin(folder / "journal.bin", first_event(plan_as_dict(plan), {}, {}))
+    keeper = kind(folder, model, journal, Known(plan, {}, {}))
+    made, real = [0], keeper.save
+
+    def save(*given: Any) -> list[dict[str, Any]]:
+        made[0] += 1
+        return real(*given)
+
+    keeper.save = save  # type: ignore[method-assign]
+    held = Encoded(data.ids[: data.starts[64]], data.starts[:65], data.labels[:64], 0)
+    training = Training(
+        model, data, held, config.pad_token_id, 0, Clock(time.monotonic(), None), 0.0, 3, steps,
+        Governor(None, ProcessMeter()), Phases(ProcessMeter(), 0), lambda: keep_weights(model, folder), lambda: None,
+        lambda: False, keeper,
+    )  # fmt: skip
+    moments = []
+    for record in train(plan, training):
+        keeper.commit()
+        if record["kind"] == "step":
+            moments.append(time.monotonic())
+    keeper.close()
+    return moments[-1] - moments[0], made[0]
+
+
+if __name__ == "__main__":
+    main()
