@@ -71,8 +71,10 @@ def get_ready(snapshot_share: float) -> None:
         setattr(report_view, chart, lambda *given: None)  # a second each, and they touch no file
 
 
-def forked(work: Callable[[], None], kill_after: float | None = None) -> Ended:
-    """`work` in a forked process, which is killed after so many seconds if it is not done by then."""
+def forked(
+    work: Callable[[], None], kill_after: float | None = None, since: Callable[[], bool] = lambda: True
+) -> Ended:
+    """`work` in a forked process, which is killed so many seconds after `since` holds if it is not done by then."""
     began = time.monotonic()
     read, write = os.pipe()
     pid = os.fork()
@@ -81,7 +83,9 @@ def forked(work: Callable[[], None], kill_after: float | None = None) -> Ended:
         os._exit(_status_of(work, write))
     os.close(write)
     if kill_after is not None:
-        while time.monotonic() - began < kill_after:
+        counted = None
+        while counted is None or time.monotonic() - counted < kill_after:
+            counted = time.monotonic() if counted is None and since() else counted
             if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
                 break
             time.sleep(0.001)
@@ -137,9 +141,14 @@ def digest_of(out: Path) -> str | None:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
-def phase_of(out: Path) -> str:
-    """Where a run was when it was cut off."""
+def phases_of(out: Path) -> dict[str, float]:
+    """The phases that a run has come to, with their seconds so far; "begin" before the first."""
     from proxtune.metrics import said
 
-    phases = [record["phase"] for record in said(out) if record.get("kind") == "phase"]
-    return phases[-1] if phases else "begin"
+    told = said(out)
+    begun = [("begin", 0.0)] + [(each["phase"], each["seconds"]) for each in told if each.get("kind") == "phase"]
+    ends = [seconds for _, seconds in begun[1:]] + [max((each.get("seconds", 0.0) for each in told), default=0.0)]
+    found: dict[str, float] = {}
+    for (phase, seconds), end in zip(begun, ends, strict=True):
+        found[phase] = max(0.0, end - seconds)
+    return found

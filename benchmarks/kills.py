@@ -1,5 +1,7 @@
 """SIGKILL at random moments of a run, in every phase; each is gone on with to its end: is a run lost, are the weights the same?
 
+A phase is drawn, and then a moment in it: drawn from the whole length, nearly all moments fall into planning and training.
+
     --runs 200        moments, over the three methods in turn
     --seed 0          of the moments
     --share 0.3       of the time for snapshots (0.02 is the program's own): so that many moments fall into saving
@@ -19,7 +21,7 @@ from collections import Counter
 from pathlib import Path
 
 import crashing
-from crashing import Ended, digest_of, forked, get_ready, phase_of
+from crashing import Ended, digest_of, forked, get_ready, phases_of
 from harness import table, write_record
 from tiny import tiny_files
 
@@ -46,20 +48,25 @@ def main() -> None:
             assert all(ended.status == 0 for ended in whole), whole
             wanted[kind], again = (digest_of(place / f"{kind}-{i}") for i in (0, 1))
             assert wanted[kind] == again, "two runs that nothing stops are the same"
-            lengths[kind] = min(ended.seconds for ended in whole)
+            lengths[kind] = phases_of(place / f"{kind}-1")
+            lengths[kind]["report"] = max(0.05, whole[1].seconds - sum(lengths[kind].values()))
         number = 0
         while sum(count["killed"] for count in counts.values()) < asked.runs:
             kind, number = list(crashing.KINDS)[number % len(crashing.KINDS)], number + 1
             shutil.rmtree(out, ignore_errors=True)
-            cut = forked(lambda kind=kind: crashing.train(data, model, out, kind), draw.uniform(0, lengths[kind]))
+            phase = draw.choice(list(lengths[kind]))
+            cut = forked(
+                lambda kind=kind: crashing.train(data, model, out, kind),
+                draw.uniform(0, max(0.01, lengths[kind][phase])),
+                lambda phase=phase: phase == "begin" or phase in phases_of(out),
+            )
             if cut.status >= 0:  # it was quicker than the moment that was drawn
                 assert digest_of(out) == wanted[kind], cut
-                lengths[kind] = min(lengths[kind], cut.seconds)
                 continue
             counts[kind]["killed"] += 1
-            phases[kind][phase_of(out)] += cut.status < 0
+            phases[kind][list(phases_of(out))[-1]] += 1
             if draw.random() < 1 / 3 and (out / "recipe.toml").is_file():
-                again = forked(lambda: crashing.resume(out), draw.uniform(0, lengths[kind]))
+                again = forked(lambda: crashing.resume(out), draw.uniform(0, sum(lengths[kind].values())))
                 counts[kind]["killed a second time"] += again.status < 0
             ended = _to_the_end(data, model, out, kind, counts[kind])
             if ended.status != 0:
@@ -67,7 +74,7 @@ def main() -> None:
                 sys.stderr.write(f"{number} {kind}: {ended.words}\n")
             elif digest_of(out) != wanted[kind]:
                 counts[kind]["other weights"] += 1
-                sys.stderr.write(f"{number} {kind}: other weights, killed in {phase_of(out)}\n")
+                sys.stderr.write(f"{number} {kind}: other weights, killed in {phase}\n")
             else:
                 counts[kind]["the same weights"] += 1
             if number % 20 == 0:
@@ -99,11 +106,11 @@ def _write(
         "lost",
     ]
     names = sorted(set().union(*phases.values()))
+    seconds = statistics.mean(sum(each.values()) for each in lengths.values())
     body = (
-        f"{asked.runs} runs of a model of three blocks on 180 rows, some {statistics.mean(lengths.values()):.1f} s each, one "
-        f"thread; a SIGKILL at a moment drawn evenly from the length of a run that nothing stops, seed {asked.seed}; snapshots "
-        f"take {asked.share:.0%} of the time. Then `resume` to the end, and the SHA-256 of `model/model.safetensors` beside that "
-        "of a run that nothing stopped.\n\n"
+        f"{asked.runs} runs of a model of three blocks on 180 rows, some {seconds:.1f} s each, one thread; a SIGKILL in a phase "
+        f"that is drawn, at a moment drawn from its length, seed {asked.seed}; snapshots take {asked.share:.0%} of the time. "
+        "Then `resume` to the end, and the SHA-256 of `model/model.safetensors` beside that of a run that nothing stopped.\n\n"
     )
     body += table(
         ["method", *outcomes], [[kind, *[str(count[each]) for each in outcomes]] for kind, count in counts.items()]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from proxtune.errors import PersonError
-from proxtune.report import write_report
+from proxtune.report import RunFiles, write_report
 
 FIXTURE = Path(__file__).parent / "fixtures" / "run"
 SECTIONS = ("result", "budget", "memory", "learning", "confusion", "mistakes", "plans", "step-downs", "data", "recipe")
@@ -230,3 +230,24 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(run_dir, monkeypatch):
         write_report(run_dir)
     assert (run_dir / "report.html").read_bytes() == old
     assert not list(run_dir.glob(".*.part"))
+
+
+def test_a_run_that_was_interrupted_says_when_and_from_where(tmp_path):
+    from proxtune.report_view import page_values
+
+    told = {
+        "interruptions": [
+            {"seconds": 75.0, "after": "SIGTERM", "phase": "train", "last_step": 12, "from_step": 10, "notes": ["other rows"]},
+            {"seconds": 90.0, "after": None, "phase": "save", "last_step": 30},
+            "nonsense",
+        ]
+    }  # fmt: skip
+    rejected = {"kind": "rejected", "step": 3, "rows": ["reviews.csv line 7"]}
+    run = RunFiles(tmp_path, told, {}, [rejected, rejected], "")
+    notes = [note["text"] for note in page_values(run)["notes"]]
+    assert notes[0] == (
+        "After 1 min 15 s the run was stopped by SIGTERM in the phase train, and went on from step 10 (2 steps again). "
+        "other rows."
+    )
+    assert notes[1] == "After 1 min 30 s the run was cut off in the phase save."
+    assert any("reviews.csv line 7." in note for note in notes)
