@@ -1,7 +1,7 @@
 """Every write, fsync, rename and open of a short run fails once with EIO, once with ENOSPC, and is once where it is killed.
 
     --method full     or lora, nno
-    --every 1         call of so many
+    --every 1         write and open of so many; of fsync and rename every one
     --share 0.3       of the time for snapshots (0.02 is the program's own)
     --count           only say how many calls there are
 
@@ -27,7 +27,7 @@ from crashing import digest_of, forked, get_ready
 from harness import HERE, table, write_record
 from tiny import tiny_files
 
-CALLS = {"write": 1, "fsync": 2, "rename": 4, "open": 8}
+CALLS = {"rename": 4, "fsync": 2, "open": 8, "write": 1}
 FAULTS = {"EIO": errno.EIO, "ENOSPC": errno.ENOSPC, "killed": -1}
 _LOADED = "PROXTUNE_FAULTS"
 
@@ -57,24 +57,25 @@ def main() -> None:
             return
         for call, mask in CALLS.items():
             number = _count(library, mask, data, model, place, asked.method)
+            every = asked.every if call in ("write", "open") else 1
             for fault, code in FAULTS.items():
                 seen: Counter[str] = Counter()
-                for at in range(0, number, asked.every):
+                for at in range(0, number, every):
                     told = _try(library, mask, code, at, data, model, place / "run", asked.method, wanted)
                     seen[told.partition(":")[0]] += 1
                     if told.startswith("LOST"):
                         lost.append(f"{call} {at} of {number}, {fault}: {told}")
                         sys.stderr.write(lost[-1] + "\n")
-                rows.append([call, str(number), fault, *[str(seen[each]) for each in OUTCOMES]])
+                rows.append([call, str(number), str(every), fault, *[str(seen[each]) for each in OUTCOMES]])
                 sys.stderr.write(f"{rows[-1]}\n")
     body = (
-        f"A run of `{asked.method}`, a model of three blocks on 180 rows; snapshots take {asked.share:.0%} of the time; "
-        f"every {asked.every}. call. The calls are those on files of the run's folder.\n\n"
+        f"A run of `{asked.method}`, a model of three blocks on 180 rows; snapshots take {asked.share:.0%} of the time. "
+        "The calls are those on files of the run's folder.\n\n"
     )
-    body += table(["call", "of them", "fault", *OUTCOMES], rows)
+    body += table(["call", "of them", "tried every", "fault", *OUTCOMES], rows)
     if lost:
         body += "\n\n" + "\n".join(f"- {each}" for each in lost)
-    headline = {"tried": sum(int(cell) for row in rows for cell in row[3:]), "lost": len(lost)}
+    headline = {"tried": sum(int(cell) for row in rows for cell in row[4:]), "lost": len(lost)}
     write_record(f"faults-{asked.method}", "One call on a file fails", body, headline)
 
 
@@ -107,7 +108,9 @@ def _try(
     if "\n" in first.words:
         return f"LOST: more than one line, {first.words[:200]}"
     if not (out / "recipe.toml").is_file():  # nothing had begun, and nothing stands in the way
-        shutil.rmtree(out, ignore_errors=first.status < 0)
+        if first.status >= 0 and out.exists():
+            return "LOST: a folder without a recipe stands in the way"
+        shutil.rmtree(out, ignore_errors=True)
         again, outcome = forked(lambda: crashing.train(data, model, out, method)), "refused, then begun"
     else:
         again, outcome = forked(lambda: crashing.resume(out)), "ended, resumed"

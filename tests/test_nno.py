@@ -294,3 +294,39 @@ def test_a_torn_or_damaged_record_is_told_with_its_place(record, data):
 
 def test_numbers_are_kept_as_a_replay_will_read_them():
     assert as_kept([0.1]) == [float(torch.tensor(0.1))]
+
+
+@pytest.mark.parametrize("rule", ["estimate", "greedy", "nearest"])
+@pytest.mark.parametrize("made", [0, 1, 7, 20])
+def test_a_search_that_follows_the_records_goes_on_as_the_one_that_made_them(rule, made):
+    """Weights, sizes, the step that may be taken back, the points seen: all from the records, without a look."""
+
+    def go_on(points, nno, steps):
+        return [
+            nno.step(ONE_ROW, points, lambda place, _: ellipsoid(points.tensors(place[0])[0])) for _ in range(steps)
+        ]
+
+    def begun():
+        points = Points([torch.ones(6)])
+        return points, NNO(points, seed=3, rule=rule)
+
+    points, nno = begun()
+    records = go_on(points, nno, made)
+    later = go_on(points, nno, 15)
+    others, again = begun()
+    again.again(records)
+    assert go_on(others, again, 15) == later
+    assert torch.equal(others.place, points.place)
+
+
+def test_records_that_are_not_those_of_all_steps_are_not_followed():
+    points = Points([torch.ones(6)])
+    nno = NNO(points, seed=3, rule="estimate")
+    records = [nno.step(ONE_ROW, points, lambda place, _: sphere(points.tensors(place[0])[0])) for _ in range(3)]
+    for wrong in (records[1:], records[::-1], [records[0], records[2]]):
+        with pytest.raises(ValueError, match="from the first"):
+            NNO(Points([torch.ones(6)]), seed=3).again(wrong)
+    with pytest.raises(ValueError, match="by this seed"):
+        NNO(Points([torch.ones(6)]), seed=4).again(records)
+    with pytest.raises(ValueError, match="do all steps again"):
+        NNO(Points([torch.ones(6)]), seed=3, rule="nearest").again(records, applied=2)

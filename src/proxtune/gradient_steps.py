@@ -72,13 +72,13 @@ def room_for_state(model: Any, optimizer: Any, entries: Mapping[str, Entry]) -> 
     made = {}
     for name, entry in entries.items():
         owner, _, key = name.rpartition("/")
-        device = parameters[owner].device if key != "step" or plan_is_fused(optimizer) else torch.device("cpu")
+        device = parameters[owner].device if key != "step" or _counts_on_device(optimizer) else torch.device("cpu")
         made[name] = torch.empty(entry.shape, dtype=DTYPES[entry.dtype], device=device)
         optimizer.state[parameters[owner]][key] = made[name]
     return made
 
 
-def plan_is_fused(optimizer: Any) -> bool:
+def _counts_on_device(optimizer: Any) -> bool:
     """Whether the optimizer counts its steps where the weights are."""
     return bool(optimizer.param_groups[0].get("fused"))
 
