@@ -1,0 +1,1 @@
+"""Feasible sets: the models that obey a size."""
