@@ -11,6 +11,10 @@ from torch import Tensor
 class FeasibleSet(Protocol):
     """A closed set of tensors, and the form in which its members are saved. Values are float32, as they are loaded."""
 
+    def fits(self, shape: Sequence[int]) -> bool:
+        """Whether a tensor of that shape can be saved so."""
+        ...
+
     def contains(self, x: Tensor) -> bool:
         """Whether `x` is saved and loaded again without a change."""
         ...
