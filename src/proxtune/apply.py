@@ -37,18 +37,21 @@ def apply(job: Record, emit: Callable[[Record], None]) -> Record:
 
     from proxtune.evaluate import first_look, logits_of, probabilities, score
     from proxtune.models import load_tokenizer
+    from proxtune.packed import is_packed, load_packed
     from proxtune.scores import confusion
     from proxtune.task import length_allowed
     from proxtune.tasks.classify import encode
 
     path = folder / "model"
-    config = AutoConfig.from_pretrained(str(path))
+    model = load_packed(path, "eager") if is_packed(path) else None
+    config = AutoConfig.from_pretrained(str(path)) if model is None else model.config
     tokenizer = load_tokenizer(path)
     labels = [config.id2label.get(i, str(i)) for i in range(config.num_labels)]
     data = encode(examples, labels, tokenizer, length_allowed(recipe, tokenizer, config))
-    model = AutoModelForSequenceClassification.from_pretrained(
-        str(path), use_safetensors=True, attn_implementation="eager"
-    )
+    if model is None:
+        model = AutoModelForSequenceClassification.from_pretrained(
+            str(path), use_safetensors=True, attn_implementation="eager"
+        )
     meter = ProcessMeter()
     governor = Governor(recipe.budget.memory, meter, job["others_bytes"])
     if len(data):

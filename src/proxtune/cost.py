@@ -24,6 +24,7 @@ _GROWTH_BYTES = 6_000_000
 _TIGHT_SLOWDOWN = 1.6
 _UPDATE_SECONDS, _LOOK_UPDATE_SECONDS = 2e-9, 8e-9  # for each trained parameter
 _BITE_SECONDS = 0.01  # for each block and micro-batch, whatever its size: dispatch and allocation
+_FIT_SECONDS = 5e-7  # of scales, for each parameter
 _LEAST_HEAD_ROWS = 512
 _ADAPTER_BITES = 2.5  # lora dispatches three products where there was one
 
@@ -62,6 +63,7 @@ class Survey:
     flops_per_second: dict[str, float] = field(default_factory=dict)  # of a forward pass, by dtype
     seconds_so_far: float = 0.0
     file_bytes: int = 0  # of the weights on disk
+    held: bool = False  # to a size
 
 
 def trace_key(family: str, dtype: str, checkpointing: bool) -> str:
@@ -196,6 +198,15 @@ def evaluations(plan: Plan, survey: Survey) -> int:
     return max(2, min(12, round(2 * plan.steps * plan.batch / survey.rows))) + 1
 
 
+def milestone_seconds(plan: Plan, survey: Survey) -> float:
+    """What it takes to begin to hold a model to a size: a pass over all rows, to teach what follows, and the fit of scales."""
+    if not survey.held or not METHODS[plan.method].uses_gradients:
+        return 0.0
+    forward = survey.traces[trace_key("forward", plan.dtype, False)].forward_flops
+    passing = survey.epoch_tokens * forward / survey.flops_per_second[plan.dtype]
+    return 3.0 + passing + _FIT_SECONDS * survey.parameters
+
+
 def _head_seconds(plan: Plan, survey: Survey) -> float:
     """A pass over the rows that a head is fitted to, and the fit."""
     return 8.0 + _head_flops(plan, survey) / survey.flops_per_second[plan.dtype]
@@ -219,7 +230,7 @@ def seconds_of(plan: Plan, survey: Survey) -> float:
     forward = survey.traces[trace_key("forward", plan.dtype, False)].forward_flops
     rate = survey.flops_per_second[plan.dtype]
     judging = evaluations(plan, survey) * (survey.validation_tokens * forward / rate + 0.2)
-    ending = 4.0 + survey.weights_bytes / 2e8
+    ending = 4.0 + survey.weights_bytes / 2e8 + milestone_seconds(plan, survey)
     if not METHODS[plan.method].makes_steps:
         return survey.seconds_so_far + _head_seconds(plan, survey) + judging + ending
     if plan.neighbours:

@@ -22,11 +22,12 @@ from proxtune.tasks.classify import Encoded
 from proxtune.tensors import DTYPES
 
 _CLIP_NORM = 1.0
+_TAUGHT = 0.5  # of the loss, once there is a teacher
 
 
 def gradient_steps(plan: Plan, training: Training) -> Steps:
     """Kernels in memory, the limit set, the optimizer made: what makes the steps of a gradient method."""
-    model, data, pad_id = training.model, training.train, training.pad_id
+    model, data, pad_id, constraint = training.model, training.train, training.pad_id, training.constraint
     warm_up(model, data, plan, pad_id, training.phases)
     training.governor.hold()
     optimizer = make_optimizer(model, plan)
@@ -37,13 +38,16 @@ def gradient_steps(plan: Plan, training: Training) -> Steps:
             group["lr"] = rate * share
         model.train()
         try:
-            plan, loss, changes = in_bites(
-                plan,
-                training,
-                number,
-                lambda plan: governed_gradient_of(model, data, rows, plan, pad_id, training.governor),
-                lambda plan: step_down(plan, model),
-            )
+            with constraint.at_nearest(data.tokens(rows)):
+                plan, loss, changes = in_bites(
+                    plan,
+                    training,
+                    number,
+                    lambda plan: governed_gradient_of(
+                        model, data, rows, plan, pad_id, training.governor, constraint.teacher
+                    ),
+                    lambda plan: step_down(plan, model),
+                )
         except MemoryError:
             model.zero_grad(set_to_none=True)
             raise
@@ -92,10 +96,13 @@ def _is_finite(model: Any, data: Encoded, rows: np.ndarray, plan: Plan, pad_id: 
     return good
 
 
-def gradient_of(model: Any, data: Encoded, rows: np.ndarray, plan: Plan, pad_id: int) -> float:
+def gradient_of(
+    model: Any, data: Encoded, rows: np.ndarray, plan: Plan, pad_id: int, teacher: np.ndarray | None = None
+) -> float:
     """Add the gradient of the mean loss over `rows` to the parameters, micro-batch by micro-batch; returns the loss.
 
-    The sum over micro-batches divided by the rows of the whole batch: the same number however the batch is cut.
+    The sum over micro-batches divided by the rows of the whole batch: the same number however the batch is cut. With a
+    `teacher`, logits of all rows (rows, classes), half of the loss is what it says instead of the labels (Hinton et al., 2015).
     """
     device = next(model.parameters()).device
     total = 0.0
@@ -105,17 +112,33 @@ def gradient_of(model: Any, data: Encoded, rows: np.ndarray, plan: Plan, pad_id:
         with torch.autocast(device.type, torch.bfloat16, enabled=plan.dtype == "bf16"):
             logits = model(input_ids=ids.to(device), attention_mask=mask.to(device)).logits
         loss = torch.nn.functional.cross_entropy(logits.float(), labels, reduction="sum") / len(rows)
+        if teacher is not None:
+            said = torch.from_numpy(teacher[piece]).to(device).softmax(-1)
+            loss = (1 - _TAUGHT) * loss + _TAUGHT / len(rows) * _divergence(logits.float(), said)
         loss.backward()
         total += loss.item()
     return total
 
 
+def _divergence(logits: Any, said: Any) -> Any:
+    """Σ over rows of KL(said ‖ softmax(logits)): chances and logits (rows, classes)."""
+    return torch.nn.functional.kl_div(logits.log_softmax(-1), said, reduction="sum")
+
+
 def governed_gradient_of(
-    model: Any, data: Encoded, rows: np.ndarray, plan: Plan, pad_id: int, governor: Governor
+    model: Any,
+    data: Encoded,
+    rows: np.ndarray,
+    plan: Plan,
+    pad_id: int,
+    governor: Governor,
+    teacher: np.ndarray | None = None,
 ) -> float:
     """`gradient_of`, governed. The parameters have no gradient where it raises what a refused allocation raises."""
     return governed(
-        partial(gradient_of, model, data, rows, plan, pad_id), governor, lambda: model.zero_grad(set_to_none=True)
+        partial(gradient_of, model, data, rows, plan, pad_id, teacher),
+        governor,
+        lambda: model.zero_grad(set_to_none=True),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from proxtune.artifact import save_model
+from proxtune.constraint import Constraint, NoConstraint
 from proxtune.evaluate import first_look, logits_at_last, probabilities, score
 from proxtune.examples import Examples
 from proxtune.plan import Plan
@@ -17,7 +18,7 @@ from proxtune.task import describe_data
 _MISTAKES_SHOWN = 25
 
 
-def judge_and_save(session: Session, plan: Plan, model: Any) -> Record:
+def judge_and_save(session: Session, plan: Plan, model: Any, constraint: Constraint | NoConstraint) -> Record:
     """Logits in fp32, as those who load the model will see them; then `model/`."""
     task, phases, governor = session.task, session.phases, session.governor
     session.announce("evaluate")
@@ -28,7 +29,7 @@ def judge_and_save(session: Session, plan: Plan, model: Any) -> Record:
     governor.release()  # a file cannot be written in smaller bites
     session.announce("save")
     phases.enter("save")
-    artifact_bytes = save_model(model, task.tokenizer, session.folder)
+    artifact_bytes = save_model(model, task.tokenizer, session.folder, constraint)
     phases.leave()
     chosen = logits.argmax(axis=1)
     return {
@@ -37,6 +38,7 @@ def judge_and_save(session: Session, plan: Plan, model: Any) -> Record:
         "mistakes": _mistakes(task.split.validation, task.labels, logits, task.held.labels),
         "artifact_bytes": artifact_bytes,
         "memory_bytes": phases.memory_bytes,
+        "size": constraint.told() if isinstance(constraint, Constraint) else None,
         "data": describe_data(task),
     }
 

@@ -22,6 +22,8 @@ def is_due(at: Progress, training: Training, from_the_first: bool) -> bool:
     """Whether the point at hand is to be judged: at even distances, and at the end."""
     if at.judged == at.step:
         return False
+    if at.held_from == at.step:
+        return True
     if at.step == 0:
         return from_the_first
     interval = max(1, at.steps // max(1, training.evaluations - 1))
@@ -33,7 +35,7 @@ def judged(at: Progress, training: Training) -> Iterator[Record]:
     found = training.keeper.judgement(at.step)
     if found is None:
         began = training.clock.elapsed
-        score = _judge(at.plan, training)
+        score = score_of(at.plan, training)
         found = {**score, "best": _is_better(at, score)}
         at.judging_seconds = max(at.judging_seconds, training.clock.elapsed - began)
         if found["best"]:
@@ -76,7 +78,7 @@ def _keep(at: Progress, training: Training) -> None:
 
 def stopped(at: Progress, training: Training) -> Record:
     """Judge where the person stops, and keep it apart where it is the best so far: a run that goes on has not judged here."""
-    found = _judge(at.plan, training)
+    found = score_of(at.plan, training)
     better = _is_better(at, found)
     if better:
         training.keep_stopped()
@@ -86,14 +88,16 @@ def stopped(at: Progress, training: Training) -> Record:
     }  # fmt: skip
 
 
-def _judge(plan: Plan, training: Training) -> dict[str, float]:
+def score_of(plan: Plan, training: Training) -> dict[str, float]:
+    """Scores of the point at hand on the rows kept aside, at its nearest point where it is held to a size."""
     training.phases.enter("evaluate")
-    logits = logits_at_last(
-        training.model,
-        training.held,
-        training.pad_id,
-        plan.autocast,
-        plan.micro_batch * plan.max_length,
-        training.governor,
-    )
+    with training.constraint.at_nearest():
+        logits = logits_at_last(
+            training.model,
+            training.held,
+            training.pad_id,
+            plan.autocast,
+            plan.micro_batch * plan.max_length,
+            training.governor,
+        )
     return score(logits, training.held.labels)

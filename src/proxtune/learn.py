@@ -6,7 +6,8 @@ import signal
 from functools import partial
 from typing import Any
 
-from proxtune.cost import evaluations
+from proxtune.constraint import Constraint, NoConstraint
+from proxtune.cost import evaluations, milestone_seconds
 from proxtune.durable import write_json
 from proxtune.errors import Interrupted, PersonError
 from proxtune.judge import judge_and_save
@@ -20,8 +21,9 @@ from proxtune.planner import choose, steps_of
 from proxtune.result import LEARNED
 from proxtune.resume import begun_before, keeper_of
 from proxtune.rows import line_of
-from proxtune.session import Record, Session, prepared
+from proxtune.session import Record, Session, constraint_of, prepared
 from proxtune.settle import ending_seconds, plan_table, promised, refusal, settle, survey_of
+from proxtune.smaller import forget_start
 from proxtune.snapshot import BEST, STOPPED, forget_snapshots, has_weights, keep_weights, return_to_weights
 from proxtune.steps import Training
 from proxtune.train import train
@@ -35,11 +37,12 @@ def learn(session: Session, plan_only: bool = False, exact: bool = False) -> Rec
     """
     if has_features(session):
         plan, settled, model = model_with_head(session)
-        return _learned(session, plan, settled, model, exact)
+        return _learned(session, plan, settled, model, constraint_of(session, plan, model), exact)
     begun = begun_before(session)
     if begun is not None:
         session.phases.enter("load")
-        return _learned(session, *begun, prepared(begun[0], session), exact)
+        model = prepared(begun[0], session)
+        return _learned(session, *begun, model, constraint_of(session, begun[0], model), exact)
 
     recipe = session.recipe
     session.announce("plan")
@@ -60,9 +63,11 @@ def learn(session: Session, plan_only: bool = False, exact: bool = False) -> Rec
     session.phases.enter("load")
     model = prepared(plan, session)
     session.phases.enter("prepare")
+    constraint = constraint_of(session, plan, model)
     pace = {
         "ending_seconds": ending_seconds(survey), "evaluations": evaluations(plan, survey),
         "most_steps": max(plan.steps, steps_of(plan, survey, recipe.knobs.epochs)),
+        "milestone_seconds": milestone_seconds(plan, survey),
     }  # fmt: skip
     settled = {
         "plan": plan_as_dict(plan), "predicted": promised(plan), "step_downs": session.governor.step_downs,
@@ -70,32 +75,39 @@ def learn(session: Session, plan_only: bool = False, exact: bool = False) -> Rec
     }  # fmt: skip
     if begins_with_features(plan):
         return save_features(session, plan, model, settled)
-    return _learned(session, plan, settled, model, exact)
+    return _learned(session, plan, settled, model, constraint, exact)
 
 
-def _learned(session: Session, plan: Plan, settled: Record, model: Any, exact: bool) -> Record:
+def _learned(
+    session: Session, plan: Plan, settled: Record, model: Any, constraint: Constraint | NoConstraint, exact: bool
+) -> Record:
     """Train where the method makes steps; then judge what was learned and save it."""
     folder = session.folder
     progress: Record = {
         "status": "done", "steps": 0, "examples_seen": len(session.task.train), "flops": plan.cost.flops,
     }  # fmt: skip
     if METHODS[plan.method].makes_steps:
-        progress = _train(session, plan, settled, model, exact)
+        progress = _train(session, plan, settled, model, constraint, exact)
         return_to_weights(model, folder, STOPPED if has_weights(folder, STOPPED) else BEST)
     if plan.keep_adapter:
         with without_sharding():
             model.save_pretrained(str(folder / "adapter"))
     plain = METHODS[plan.method].finish(model, plan)
-    judged = judge_and_save(session, plan, plain)
+    constraint.project()
+    judged = judge_and_save(session, plan, plain, constraint)
     learned = {**settled, **progress, **judged, "model_source": session.source.origin}
     write_json(folder / LEARNED, learned)
     if learned["status"] == "done":  # else it may be gone on with
         forget_features(session)
         forget_snapshots(folder)
+        constraint.forget()
+        forget_start(folder)
     return learned
 
 
-def _train(session: Session, plan: Plan, settled: Record, model: Any, exact: bool) -> Record:
+def _train(
+    session: Session, plan: Plan, settled: Record, model: Any, constraint: Constraint | NoConstraint, exact: bool
+) -> Record:
     """Train until the best weights are on disk; how far it came."""
     session.announce("train")
     task, folder, governor, stop = session.task, session.folder, session.governor, _Stop()
@@ -105,7 +117,8 @@ def _train(session: Session, plan: Plan, settled: Record, model: Any, exact: boo
     training = Training(
         model, task.train, task.held, task.pad_id, session.recipe.seed, session.clock, pace["ending_seconds"],
         pace["evaluations"], pace["most_steps"], governor, session.phases, partial(keep_weights, model, folder, BEST),
-        partial(keep_weights, model, folder, STOPPED), stop.asked, keeper, partial(line_of, task.split.train),
+        partial(keep_weights, model, folder, STOPPED), stop.asked, keeper, constraint,
+        partial(line_of, task.split.train), pace.get("milestone_seconds", 0.0),
     )  # fmt: skip
     last: Record = {}
     status, unseen = "done", []

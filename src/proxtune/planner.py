@@ -19,7 +19,6 @@ from proxtune.cost import (
     seconds_per_step,
     trace_of,
     trainable_parameters,
-    weight_bytes_of,
 )
 from proxtune.methods import METHODS
 from proxtune.plan import Cost, Infeasible, Plan, Refused
@@ -108,10 +107,10 @@ def fit(plan: Plan, survey: Survey, budget: Budget, knobs: Knobs) -> Plan | Refu
             _costed(plan, survey, budget),
             f"trains {plan.trainable:,} parameters, --trainable allows {budget.trainable:,}",
         )
-    if budget.size is not None and weight_bytes_of(plan, survey) > budget.size:
+    if survey.held and not METHODS[plan.method].can_be_held:
         return Refused(
             _costed(plan, survey, budget),
-            f"its model takes {format_bytes(weight_bytes_of(plan, survey))}, --size allows {format_bytes(budget.size)}",
+            "what it merges into the weights at the end leaves the models that --size allows; full and layers stay in them",
         )
     for allocator in ("fast", "tight"):
         for micro_batch in _halvings(plan.evaluated):

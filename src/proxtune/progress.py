@@ -14,7 +14,8 @@ class Progress:
     """State of the loop. `steps` is how many there will be, as the clock last said; `seen` counts rows.
 
     `best` is (accuracy, −loss) of the best point judged; `rate_share` what losses that were not finite have left of the
-    learning rate, `rejected` how many there were in a row, `returns` how often the last snapshot was gone back to.
+    learning rate, `rejected` how many there were in a row, `returns` how often the last snapshot was gone back to;
+    `held_from` the step since which the model is held to its size.
     """
 
     plan: Plan
@@ -27,13 +28,14 @@ class Progress:
     rate_share: float = 1.0
     rejected: int = 0
     returns: int = 0
+    held_from: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON: of the plan what a step-down changes, and nothing that the journal or the data tell."""
         return {
             "micro_batch": self.plan.micro_batch, "checkpointing": self.plan.checkpointing, "steps": self.steps,
             "step": self.step, "judged": self.judged, "judging_seconds": self.judging_seconds,
-            "rate_share": self.rate_share, "returns": self.returns,
+            "rate_share": self.rate_share, "returns": self.returns, "held_from": self.held_from,
         }  # fmt: skip
 
     @classmethod

@@ -17,6 +17,7 @@ import torch
 
 from proxtune.batches import cut, epoch_batches, one_of_each_shape, padded, shape_of, sorted_batches
 from proxtune.budget import format_bytes
+from proxtune.constraint import Constraint, NoConstraint
 from proxtune.cost import grown
 from proxtune.evaluate import first_look, logits_of, read_embeddings
 from proxtune.gradient_steps import governed_gradient_of, make_optimizer, update, warm_up
@@ -25,7 +26,7 @@ from proxtune.methods import METHODS
 from proxtune.neighbour_steps import look
 from proxtune.optim.nno import NNO
 from proxtune.plan import Plan
-from proxtune.session import Session
+from proxtune.session import Session, constraint_of
 from proxtune.steps import governed, reason
 from proxtune.tasks.classify import Encoded, take
 
@@ -75,7 +76,12 @@ def rehearse(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> 
         elif optimizer is None:
             per_token, to_come = _pass_through(plan, model, train, pad_id, governor), 0
         else:
-            per_token, to_come = _run_through(plan, model, optimizer, train, pad_id, session.recipe.seed, governor)
+            constraint = constraint_of(session, plan, model)
+            if isinstance(constraint, Constraint):
+                constraint.try_out()
+            per_token, to_come = _run_through(
+                plan, model, optimizer, train, pad_id, session.recipe.seed, governor, constraint
+            )
         peak = meter.peak()
         meter.give_back()
         meter.reset()
@@ -111,7 +117,14 @@ def rehearse(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> 
 
 
 def _run_through(
-    plan: Plan, model: Any, optimizer: Any, train: Encoded, pad_id: int, seed: int, governor: Governor
+    plan: Plan,
+    model: Any,
+    optimizer: Any,
+    train: Encoded,
+    pad_id: int,
+    seed: int,
+    governor: Governor,
+    constraint: Constraint | NoConstraint,
 ) -> tuple[float, int]:
     """The first two batches, some micro-batches of each size, typical batches: seconds for each padded token of the last,
     and the bytes that kernels for the shapes not met here will take.
@@ -131,7 +144,8 @@ def _run_through(
 
     def gradient_of(rows: np.ndarray) -> None:
         tokens, began = len(rows) * padded(int(train.lengths[rows].max())), time.perf_counter()
-        governed_gradient_of(model, train, rows, plan, pad_id, governor)
+        with constraint.at_nearest(train.tokens(rows)):
+            governed_gradient_of(model, train, rows, plan, pad_id, governor)
         seconds = time.perf_counter() - began
         paces.append(seconds / tokens)
         if seconds > _LONG_SECONDS and paces[-1] > _FALLEN_BACK * min(paces):

@@ -48,6 +48,7 @@ def result_of(recipe: Recipe, learned: Record, compared: Record, seconds: float)
         "step_downs": learned["step_downs"],
         "seed": recipe.seed,
         "versions": versions(),
+        "size": learned.get("size"),
         "data": learned["data"],
         "confusion": learned["confusion"],
         "mistakes": learned["mistakes"],

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from proxtune.clock import Clock
+from proxtune.constraint import Constraint, NoConstraint
 from proxtune.memory.allocator import set_allocator
 from proxtune.memory.code import unload_cold_code
 from proxtune.memory.govern import Governor
@@ -19,6 +20,8 @@ from proxtune.models import ModelSource, enable_checkpointing, find_model, head_
 from proxtune.plan import Plan
 from proxtune.recipe import Recipe
 from proxtune.rows import read_split_of
+from proxtune.smaller import begin_smaller
+from proxtune.structure import Structure
 from proxtune.task import Task, describe_data, read_task
 from proxtune.tasks.prompt import begin_with_words, word_rows
 
@@ -39,6 +42,7 @@ class Session:
     governor: Governor
     phases: Phases
     emit: Emit
+    structure: Structure | None = None  # of a model that is held to a size
 
     @property
     def meter(self) -> Meter:
@@ -65,13 +69,16 @@ def open_session(recipe: Recipe, folder: Path, clock: Clock, others_bytes: int, 
     others = 0 if on_cuda else others_bytes  # the supervisor holds nothing on a device
     phases = Phases(meter, others)
     phases.memory_bytes["load"] = meter.peak() + others
+    structure = None
+    if recipe.budget.size is not None:
+        source, structure = begin_smaller(source, split, recipe.budget.size, folder)
     task = read_task(recipe, split, source.folder)
     import_architecture(task.config)  # here, once, and not in each forked child
     emit({"kind": "data", **describe_data(task)})
     meter.give_back()  # what tokenising left behind
     unload_cold_code()
     governor = Governor(recipe.budget.memory, meter, others)
-    return Session(recipe, folder, source, task, device, clock, governor, phases, emit)
+    return Session(recipe, folder, source, task, device, clock, governor, phases, emit, structure)
 
 
 def prepared(plan: Plan, session: Session) -> Any:
@@ -86,6 +93,16 @@ def prepared(plan: Plan, session: Session) -> Any:
     if plan.checkpointing:
         enable_checkpointing(model)
     return model.to(session.device)
+
+
+def constraint_of(session: Session, plan: Plan, model: Any) -> Constraint | NoConstraint:
+    """What holds `model` to the size that was asked for; from the start where no gradients tell what weights are worth."""
+    if session.structure is None:
+        return NoConstraint()
+    constraint = Constraint(model, head_of(model)[0], session.structure, session.folder)
+    if not METHODS[plan.method].uses_gradients:
+        constraint.settle()
+    return constraint
 
 
 def apart(session: Session, work: Callable[[], Record]) -> Record:

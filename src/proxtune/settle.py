@@ -9,6 +9,7 @@ from typing import Any
 from proxtune.budget import format_bytes
 from proxtune.cost import Survey, Trace, weight_bytes_of
 from proxtune.errors import PersonError
+from proxtune.feasible.held import HALF_BITS
 from proxtune.memory.code import unload_cold_code
 from proxtune.methods import METHODS
 from proxtune.models import count_parameters, weight_bytes
@@ -55,6 +56,7 @@ def survey_of(session: Session) -> Survey:
         flops_per_second=found["flops_per_second"],
         seconds_so_far=session.clock.elapsed + ENDING_SECONDS,
         file_bytes=weight_bytes(session.source.folder),
+        held=session.structure is not None and session.structure.bits < HALF_BITS,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from proxtune.clock import Clock
+from proxtune.constraint import Constraint, NoConstraint
 from proxtune.headers import Entry
 from proxtune.keeping import Keeper
 from proxtune.memory.govern import Governor, is_refusal
@@ -40,7 +41,9 @@ class Training:
     keep_stopped: Callable[[], None]  # the same where the person stops, beside the best so far
     interrupted: Callable[[], bool]
     keeper: Keeper
+    constraint: Constraint | NoConstraint = field(default_factory=NoConstraint)
     where: Callable[[int], str] = "row {}".format  # what the person calls a row: its file and line
+    milestone_seconds: float = 0.0  # kept free until the model is held to a size
 
 
 @dataclass(frozen=True, slots=True)

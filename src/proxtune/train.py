@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from proxtune.batches import epoch_batches, rows_in
+from proxtune.constraint import Constraint
 from proxtune.errors import Interrupted
 from proxtune.gradient_steps import gradient_steps
 from proxtune.judgement import is_due, judged, stopped
 from proxtune.methods import METHODS
+from proxtune.milestone import hold, is_time_to_hold, rate_share
 from proxtune.neighbour_steps import neighbour_steps
-from proxtune.pace import rescheduled, schedule
+from proxtune.pace import rescheduled
 from proxtune.plan import Plan
 from proxtune.progress import Progress
 from proxtune.rejection import backed_off, rejection
@@ -35,10 +37,14 @@ def train(plan: Plan, training: Training) -> Iterator[Record]:
     at, told = keeper.begin(steps, Progress(plan, plan.steps))
     at.seen = rows_of.count(at.step)
     yield from ({**record, "examples_seen": at.seen} for record in told)
+    if at.held_from is not None and isinstance(training.constraint, Constraint):
+        training.constraint.take_up()
     training.phases.enter("train")
     step_seconds: list[float] = []
 
     while True:
+        if is_time_to_hold(at, training):
+            yield from hold(at, training)
         if is_due(at, training, from_the_first=not method.uses_gradients):
             yield from judged(at, training)
         if at.step >= at.steps:
@@ -47,7 +53,7 @@ def train(plan: Plan, training: Training) -> Iterator[Record]:
         rows = rows_of.step(at.step)
         begun, began = at.step, clock.elapsed
         try:
-            done = steps.take(at.plan, rows, at.step, at.rate_share * schedule(at.step, at.steps, method.warm_up))
+            done = steps.take(at.plan, rows, at.step, at.rate_share * rate_share(at, training, method.warm_up))
         except MemoryError:
             if at.step == 0:
                 raise

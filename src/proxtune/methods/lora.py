@@ -47,5 +47,6 @@ METHOD = Method(
     variants=_variants,
     prepare=_prepare,
     finish=_finish,
+    can_be_held=False,
     prior=lambda plan, blocks: Prior(ceiling=0.985 if plan.rank >= 8 else 0.975, gap=0.11, pace=1.1),
 )

@@ -40,6 +40,7 @@ class Method:
     `learns_by` what: "features" (one pass, then a fit elsewhere), "neighbours" or "gradients" (both in steps).
     `epochs` are the most passes over the data that pay, and fewer than `least_steps` are not worth a beginning.
     `batch` is the usual effective batch, and `warm_up` the share of the steps in which the learning rate rises.
+    `can_be_held` says whether the weights can be held to a size while it learns.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Method:
     least_steps: int = 20
     batch: int = DEFAULT_BATCH
     warm_up: float = 0.06
+    can_be_held: bool = True
 
     @property
     def uses_gradients(self) -> bool:

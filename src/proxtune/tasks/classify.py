@@ -26,6 +26,10 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.starts) - 1
 
+    def tokens(self, rows: np.ndarray) -> np.ndarray:
+        """The different tokens of some rows."""
+        return np.unique(np.concatenate([self.ids[self.starts[row] : self.starts[row + 1]] for row in rows]))
+
     @property
     def lengths(self) -> np.ndarray:
         """Tokens of each row."""

@@ -1,0 +1,164 @@
+"""The size constraint inside training: which representation each weight has, and the nearest model that has it.
+
+A weight that learns keeps its latent value w; the gradient is taken at the nearest point of its feasible set and moves w
+(straight through: Bengio et al., 2013; as a proximal step with the nearest point: ProxQuant, Bai et al., 2019):
+
+    w ← w − η ∇L(nearest(w))
+
+So while gradients and judgements are made the model is feasible, and what is saved is what was judged. Scales are fitted when
+the bytes are allotted and stay: in between, the nearest point is a rounding.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from proxtune.feasible.allocate import Allocation, Choice
+from proxtune.feasible.held import Held, allot, held_about, named, set_named
+from proxtune.structure import Structure
+from proxtune.tensors import DTYPES, read_into, verified, write_tensors
+
+_FILE, _TEACHER = "held.safetensors", "teacher"
+
+
+class Constraint:
+    """How the weights of `model` are held to be saved in a given number of bytes. State: the allocation, once there is one.
+
+    The classification layer, of that name, is not packed: it is small, and most depends on it.
+    """
+
+    def __init__(self, model: Any, head: str, structure: Structure, folder: Path) -> None:
+        self.model, self.structure, self._path = model, structure, folder / _FILE
+        self.allocation: Allocation | None = None
+        self.teacher: np.ndarray | None = None  # what the model said of all rows before it was held, (rows, classes)
+        self._held: dict[str, Held] = {}
+        self._whole = frozenset({f"{head}.weight"})
+        self._looked_up = model.get_input_embeddings().weight
+
+    def settle(self, importance: dict[str, Tensor] | None = None) -> Allocation:
+        """Allot the bytes by what each weight is worth, fit the scales, and move what does not learn to its nearest point.
+
+        `importance` is a weight's mean squared gradient for each row, (rows,); without it all count alike.
+        """
+        weights, how = dict(self.model.named_parameters()), self.structure
+        self.allocation, self._held = allot(weights, how.size_bytes, how.bits, how.group, self._whole, importance)
+        self._project(learning=False)
+        return self.allocation
+
+    def try_out(self) -> None:
+        """Hold weights about as `settle` will, without a search: what a rehearsal needs to see."""
+        weights, how = dict(self.model.named_parameters()), self.structure
+        self._held = held_about(weights, how.bits, how.group, self._whole)
+
+    @contextmanager
+    def at_nearest(self, tokens: np.ndarray | None = None) -> Iterator[None]:
+        """While this lasts, weights that learn are at their nearest points; of the embedding only these `tokens`, if given.
+
+        Nothing happens before the bytes are allotted.
+        """
+        if not self._held:
+            yield
+            return
+        latent: list[tuple[Tensor, Tensor | None, Tensor]] = []
+        try:
+            with torch.no_grad():
+                for name, weight in self.model.named_parameters():
+                    if not weight.requires_grad:
+                        continue
+                    rows = torch.from_numpy(tokens) if tokens is not None and weight is self._looked_up else None
+                    kept = weight.detach().clone() if rows is None else weight.detach()[rows]
+                    latent.append((weight, rows, kept))
+                    _put(weight, rows, self._held[name].nearest(kept, rows))
+            yield
+        finally:
+            with torch.no_grad():
+                for weight, rows, kept in latent:
+                    _put(weight, rows, kept)
+
+    def project(self) -> None:
+        """Move every weight to its nearest point for good; what was never held is held now."""
+        if self.allocation is None:
+            self.settle()
+        self._project(learning=True)
+
+    def saved(self) -> dict[str, Tensor]:
+        """The tensors of the weight file, of a model that is projected."""
+        tensors: dict[str, Tensor] = {}
+        for name, weight in self.model.named_parameters():
+            tensors |= self._held[name].saved(name, weight.detach())
+        return tensors
+
+    def keep(self) -> None:
+        """Write down how weights are held, for a training that is gone on with. Raises OSError, DiskFailed."""
+        assert self.allocation is not None, "bytes are allotted"
+        tensors = {name: held.scale for name, held in self._held.items() if held.scale is not None}
+        tensors |= {} if self.teacher is None else {_TEACHER: torch.from_numpy(self.teacher)}
+        sets = {name: named(held.set) for name, held in self._held.items()}
+        write_tensors(
+            self._path, tensors, {"sets": json.dumps(sets), "allocation": json.dumps(asdict(self.allocation))}
+        )
+
+    def take_up(self) -> None:
+        """Hold weights as `keep` wrote it down. Raises BadTensors, OSError."""
+        header = verified(self._path)
+        tensors = {name: torch.empty(e.shape, dtype=DTYPES[e.dtype]) for name, e in header.entries.items()}
+        read_into(self._path, header, tensors)
+        teacher = tensors.pop(_TEACHER, None)
+        self.teacher = None if teacher is None else teacher.numpy()
+        sets = json.loads(header.metadata["sets"])
+        self._held = {name: Held(set_named(own), tensors.get(name)) for name, own in sets.items()}
+        told = json.loads(header.metadata["allocation"])
+        chosen = {name: Choice(**choice) for name, choice in told.pop("chosen").items()}
+        self.allocation = Allocation(chosen=chosen, **told)
+        self._project(learning=False)
+
+    def forget(self) -> None:
+        """Remove what `keep` wrote."""
+        self._path.unlink(missing_ok=True)
+
+    def told(self) -> dict[str, Any]:
+        """What a result says of the size: the structure, and what each weight got."""
+        assert self.allocation is not None, "bytes are allotted"
+        found = self.allocation
+        return {
+            **asdict(self.structure), "allotted_bytes": found.bytes, "cost": found.cost, "multiplier": found.multiplier,
+            "gap": found.gap, "weights": {name: asdict(choice) for name, choice in found.chosen.items()},
+        }  # fmt: skip
+
+    def _project(self, learning: bool) -> None:
+        with torch.no_grad():
+            for name, weight in self.model.named_parameters():
+                if learning or not weight.requires_grad:
+                    weight.copy_(self._held[name].nearest(weight))
+
+
+def _put(weight: Tensor, rows: Tensor | None, values: Tensor) -> None:
+    if rows is None:
+        weight.copy_(values)
+    else:
+        weight[rows] = values
+
+
+class NoConstraint:
+    """The same where no size is asked for: nothing is held, and there is no teacher."""
+
+    teacher: np.ndarray | None = None
+
+    def at_nearest(self, tokens: np.ndarray | None = None) -> AbstractContextManager[None]:
+        """Nothing moves."""
+        return nullcontext()
+
+    def project(self) -> None:
+        """Nothing moves."""
+
+    def forget(self) -> None:
+        """Nothing was kept."""

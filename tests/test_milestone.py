@@ -1,0 +1,89 @@
+"""The milestone: free before it, held after it; what is best is sought anew, and a run that goes on ends the same."""
+
+import pytest
+import torch
+
+from kept import a_keeper, a_model, digest, go, stopping_after, training_of
+from proxtune.constraint import Constraint
+from proxtune.errors import Interrupted
+from proxtune.milestone import free_steps, importance_of, rate_share
+from proxtune.models import head_of
+from proxtune.plan import Plan
+from proxtune.progress import Progress
+from proxtune.structure import Structure
+from proxtune.train import train
+
+PLAN = Plan("full", "fp32", 8, 8, 32, False, "adamw", 1e-3, 2.0, 10, 0)
+STRUCTURE = Structure(58_000, 4, 32, 1000, 3)
+
+
+def held_training(folder, source, rows, **changes):
+    """As `kept.go`, held to a size; the model that comes back is projected."""
+    folder.mkdir(exist_ok=True)
+    model = a_model(source, PLAN)
+    keeper = a_keeper(folder, model, PLAN)
+    constraint = Constraint(model, head_of(model)[0], STRUCTURE, folder)
+    records = []
+    try:
+        for record in train(PLAN, training_of(model, rows, PLAN, keeper, folder, constraint=constraint, **changes)):
+            records.append(record)
+            keeper.commit()
+    except Interrupted:
+        return records, model, constraint
+    finally:
+        keeper.close()
+    constraint.project()
+    return records, model, constraint
+
+
+def test_it_is_free_until_half_of_the_steps_and_judged_held_from_then_on(tmp_path, tiny_model, rows):
+    records, model, constraint = held_training(tmp_path / "run", tiny_model, rows)
+    held = [record for record in records if record["kind"] == "held"]
+    assert [record["step"] for record in held] == [5]
+    assert held[0]["bytes"] <= STRUCTURE.size_bytes
+    after = [record for record in records if record["kind"] == "validation" and record["step"] >= 5]
+    assert after[0]["step"] == 5
+    assert after[0]["best"]  # whatever was reached without the constraint
+    for name, weight in model.named_parameters():
+        assert torch.equal(constraint._held[name].nearest(weight), weight), name
+    assert constraint.teacher.shape == (len(rows), 2)
+
+
+@pytest.mark.parametrize("stop", [3, 5, 8])
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, tiny_model, rows, stop):
+    _, whole, _ = held_training(tmp_path / "whole", tiny_model, rows)
+    held_training(tmp_path / "cut", tiny_model, rows, interrupted=stopping_after(stop))
+    records, again, _ = held_training(tmp_path / "cut", tiny_model, rows)
+    assert records[0]["kind"] == "continued"
+    assert digest(again) == digest(whole)
+
+
+def test_without_a_size_nothing_is_held(tmp_path, tiny_model, rows):
+    records, _ = go(tmp_path / "run", tiny_model, rows, PLAN)
+    assert not any(record["kind"] == "held" for record in records)
+
+
+def test_the_rate_falls_to_the_milestone_and_begins_lower_after_it(tmp_path, tiny_model, rows):
+    model = a_model(tiny_model, PLAN)
+    constraint = Constraint(model, head_of(model)[0], STRUCTURE, tmp_path)
+    training = training_of(model, rows, PLAN, None, constraint=constraint)
+    at = Progress(PLAN, 100)
+    assert free_steps(at) == 50
+    free = [rate_share(Progress(PLAN, 100, step=step), training, 0.06) for step in range(50)]
+    held = [rate_share(Progress(PLAN, 100, step=step, held_from=50), training, 0.06) for step in range(50, 100)]
+    assert max(free) == 1.0
+    assert max(held) == 0.5
+    assert free[-1] < 0.05
+    assert held[-1] < 0.05
+
+
+def test_what_weights_are_worth_is_the_mean_square_of_their_gradients(tmp_path, tiny_model, rows):
+    model = a_model(tiny_model, PLAN)
+    training = training_of(model, rows, PLAN, None)
+    worth = importance_of(Progress(PLAN, 10), training)
+    assert worth.keys() == dict(model.named_parameters()).keys()
+    table = worth["bert.embeddings.word_embeddings.weight"]
+    unseen = sorted(set(range(len(table))) - set(rows.ids.tolist()) - {model.config.pad_token_id})
+    assert float(table[unseen].abs().max()) == 0.0
+    assert float(table.max()) > 0
+    assert all(p.grad is None for p in model.parameters())
