@@ -22,7 +22,8 @@ from proxtune.models import classifier_config, load_classifier, load_tokenizer
 from proxtune.plan import Plan
 from proxtune.steps import Training
 from proxtune.tasks.classify import Encoded, encode
-from proxtune.train import schedule, train
+from proxtune.pace import schedule
+from proxtune.train import train
 
 LABELS = ["negative", "positive"]
 PLAN = Plan("full", "fp32", 8, 8, 32, False, "adamw", 1e-3, 2.0, 6, 0)

@@ -92,10 +92,14 @@ def _opening(result: dict[str, Any]) -> str:
 def _usage(result: dict[str, Any]) -> str:
     length = number(part(result, "data").get("max_length"))
     cut = f", truncation=True, max_length={length:.0f}" if length else ", truncation=True"
+    packed = (number(part(result, "size").get("bits")) or 16) < 16
+    install = (
+        "pip install 'transformers>=5.21' torch compressed-tensors" if packed else "pip install transformers torch"
+    )
     return f"""## Use
 
 ```
-pip install transformers torch
+{install}
 ```
 
 ```python

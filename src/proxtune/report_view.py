@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from proxtune.report_budget import budget_rows, measured_memory, peak_of, phase_bars, promised_memory
 from proxtune.report_charts import curves_chart, loss_chart, memory_chart
+from proxtune.report_size import allocation
 from proxtune.report_tables import confusion, data_facts, mistakes, plans, recipe_facts, step_downs, terms
 from proxtune.report_words import (
     BASELINES,
@@ -46,6 +47,7 @@ def page_values(run: RunFiles) -> dict[str, Any]:
         "evaluations": _evaluations(result),
         "phases": phase_bars(result),
         "budget": budget_rows(result),
+        "allocation": allocation(result),
         "memory_chart": memory_chart(run.records, number(limit), promised_memory(result)),
         "loss_chart": loss_chart(run.records),
         "accuracy_chart": curves_chart(run.records, part(result, "baselines")),

@@ -76,6 +76,12 @@ class Progress:
                 f"[dim]{record['seconds']:6.1f} s[/]  step {record['step']}: "
                 f"accuracy {record['accuracy']:.3f}, loss {record['loss']:.3f}{star}"
             )
+        elif kind == "held":
+            _console.print(
+                f"{record['seconds']:6.1f} s  step {record['step']}: accuracy {record['free']['accuracy']:.3f} without the size; "
+                f"from now on held to {format_bytes(record['bytes'])}",
+                markup=False,
+            )
         elif kind == "step_down":
             _console.print(
                 f"{record['seconds']:6.1f} s  step down: {record['from']} → {record['to']} ({record['why']})",
@@ -143,6 +149,8 @@ def show_result(result: Record, out: str) -> None:
         + f"), {format_seconds(result['measured']['seconds'])} (promised {format_seconds(result['predicted']['seconds'])})",
         markup=False,
     )  # fmt: skip
+    if result["budget"].get("size"):
+        _console.print(f"size {result['artifact_bytes']:,} of {result['budget']['size']:,} bytes", markup=False)
     _console.print(f"model:  {out}/model\nreport: {out}/report.html", markup=False)
 
 
