@@ -19,10 +19,10 @@ from proxtune.memory.govern import Governor
 from proxtune.memory.meter import Phases, ProcessMeter
 from proxtune.methods import METHODS
 from proxtune.models import classifier_config, load_classifier, load_tokenizer
+from proxtune.pace import schedule
 from proxtune.plan import Plan
 from proxtune.steps import Training
 from proxtune.tasks.classify import Encoded, encode
-from proxtune.pace import schedule
 from proxtune.train import train
 
 LABELS = ["negative", "positive"]

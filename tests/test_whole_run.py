@@ -75,6 +75,43 @@ def test_nno_begins_with_what_is_known_and_never_ends_worse(tmp_path, tiny_model
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("method", ["full", "probe", "nno"])
+def test_a_model_of_a_size_takes_no_more_bytes_and_predicts(tmp_path, tiny_model, tiny_reviews, method):
+    folder = tmp_path / "run"
+    done = proxtune_in_a_process(
+        "train", str(tiny_reviews), "--out", str(folder), "--model", str(tiny_model), "--method", method, "--memory", "3GB",
+        "--size", "60KB", "--epochs", "1", "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["artifact_bytes"] == (folder / "model" / "model.safetensors").stat().st_size <= 60_000
+    assert result["size"]["size_bytes"] == 60_000
+    assert sum(weight["bytes"] for weight in result["size"]["weights"].values()) <= 60_000
+    assert not (folder / "start").exists()
+    assert not (folder / "held.safetensors").exists()
+    assert "had to be saved in" in (folder / "report.html").read_text()
+    scores = proxtune_in_a_process("evaluate", str(folder), str(tiny_reviews), "--json")
+    assert scores.returncode == 0, scores.stderr
+
+
+@pytest.mark.slow
+def test_a_size_that_no_model_has_is_refused_with_the_least(tmp_path, tiny_model, tiny_reviews):
+    done = proxtune_in_a_process(
+        "train",
+        str(tiny_reviews),
+        "--out",
+        str(tmp_path / "run"),
+        "--model",
+        str(tiny_model),
+        "--size",
+        "1KB",
+        "--json",
+    )
+    assert done.returncode == 2, done.stderr
+    assert "the least that could work is --size" in done.stderr
+
+
+@pytest.mark.slow
 def test_plain_transformers_predicts_what_predict_does(finished, tiny_texts):
     folder, _ = finished
     texts = tiny_texts[:5]
