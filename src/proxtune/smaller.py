@@ -18,7 +18,7 @@ from proxtune.durable import write_json
 from proxtune.errors import PersonError
 from proxtune.examples import Split
 from proxtune.feasible.depth import blocks_prefix, config_with_blocks, kept_names
-from proxtune.feasible.vocabulary import Trimmed, config_with, trimmed
+from proxtune.feasible.vocabulary import NotTrimmed, Trimmed, config_with, trimmed
 from proxtune.models import ModelSource, blocks_of, classifier_config, head_of, load_tokenizer
 from proxtune.structure import Shapes, Structure, choose_structure
 from proxtune.tasks.labels import sorted_labels
@@ -43,11 +43,13 @@ def begin_smaller(
     config = classifier_config(source.folder, labels, tokenizer, 512)
     shapes = shapes_of(config)
     counts = _counts(tokenizer, split, prompt_for(labels) if speaks(config) else None, shapes.vocabulary[0][0])
-    used, least = (_rows_kept(tokenizer, some) for some in (counts, np.zeros_like(counts)))
+    used, least = _rows_kept(tokenizer, counts)
     structure = choose_structure(shapes, size_bytes, used, least)
     if structure is None:
         return source, None
-    smaller = trimmed(tokenizer, counts, structure.vocabulary) if structure.vocabulary < len(counts) else None
+    smaller = None
+    if structure.vocabulary < len(counts):
+        smaller = trimmed(tokenizer, counts, structure.vocabulary, all_characters=structure.vocabulary >= used)
     if isinstance(smaller, Trimmed):
         structure = dataclasses.replace(structure, vocabulary=len(smaller.kept))
         tokenizer = smaller.tokenizer
@@ -88,10 +90,15 @@ def spread(blocks: int, kept: int) -> list[int]:
     return sorted({round(place) for place in np.linspace(0, blocks - 1, kept)}) if kept > 1 else [0]
 
 
-def _rows_kept(tokenizer: Any, counts: np.ndarray) -> int:
-    """Rows of the vocabulary that stay where the texts use what `counts` says; all where it cannot be trimmed."""
-    found = trimmed(tokenizer, counts)
-    return len(found.kept) if isinstance(found, Trimmed) else len(counts)
+def _rows_kept(tokenizer: Any, counts: np.ndarray) -> tuple[int, int]:
+    """Rows of the vocabulary that the texts use, with every single character; and the fewest that these texts can be cut into.
+
+    All of them where the vocabulary cannot be trimmed.
+    """
+    used, least = trimmed(tokenizer, counts), trimmed(tokenizer, counts, 0, all_characters=False)
+    if isinstance(used, Trimmed) and isinstance(least, NotTrimmed) and least.least_rows is not None:
+        return len(used.kept), least.least_rows
+    return len(counts), len(counts)
 
 
 def _counts(tokenizer: Any, split: Split, prompt: Prompt | None, rows: int) -> np.ndarray:

@@ -17,6 +17,7 @@ WHOLE_BITS = 32  # as it was trained
 _GROUPS = (128, 96, 64, 48, 32)
 _ENTRY_BYTES, _FILE_BYTES = 150, 100  # of a file's header for each tensor, and besides
 _GOOD_BITS, _FEW_BITS, _LEAST_BITS = (8, 7, 6, 5, 4), 3, 2
+_FEW_ROWS = 5  # one in so many of those that texts use: before there are fewer, a block goes
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +95,14 @@ def _candidates(whole: Structure, shapes: Shapes, used: int, least: int) -> Iter
     for bits in _GOOD_BITS:
         yield replace(whole, bits=bits, vocabulary=used)
     half = trimmed(_GOOD_BITS[-1], every)
-    if half.vocabulary >= (used + least) // 2:
+    if half.vocabulary >= used // 2:
         yield half
-    for blocks in range(every, 0, -1):
-        for bits in (_FEW_BITS, _GOOD_BITS[-1]) if blocks == every else (_GOOD_BITS[-1], _FEW_BITS):
-            yield trimmed(bits, blocks)
+    for share in (_FEW_ROWS, used):
+        for blocks in range(every, 0, -1):
+            for bits in (_FEW_BITS, _GOOD_BITS[-1]) if blocks == every else (_GOOD_BITS[-1], _FEW_BITS):
+                fewer = trimmed(bits, blocks)
+                if fewer.vocabulary >= used // share:
+                    yield fewer
     yield Structure(whole.size_bytes, _LEAST_BITS, whole.group, least, 1)
 
 
