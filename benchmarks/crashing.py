@@ -67,6 +67,8 @@ def get_ready(snapshot_share: float) -> None:
     proxtune.run.run_stage = run_stage
     with tempfile.TemporaryDirectory(prefix="proxtune-ready-") as name:  # whatever is imported late
         train(*tiny_files(Path(name)), Path(name) / "run", "nno")
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the run above has put its own in their place
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for chart in ("memory_chart", "loss_chart", "curves_chart"):
         setattr(report_view, chart, lambda *given: None)  # a second each, and they touch no file
 

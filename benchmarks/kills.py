@@ -1,6 +1,6 @@
 """SIGKILL at random moments of a run, in every phase; each is gone on with to its end: is a run lost, are the weights the same?
 
-A phase is drawn, and then a moment in it: drawn from the whole length, nearly all moments fall into planning and training.
+A phase is drawn, and then a moment in it. With `--evenly` the moment is drawn from the whole length: most fall into planning.
 
     --runs 200        moments, over the three methods in turn
     --seed 0          of the moments
@@ -31,6 +31,7 @@ def main() -> None:
     words.add_argument("--runs", type=int, default=200)
     words.add_argument("--seed", type=int, default=0)
     words.add_argument("--share", type=float, default=0.3)
+    words.add_argument("--evenly", action="store_true")
     asked = words.parse_args()
     get_ready(asked.share)
     draw = random.Random(asked.seed)
@@ -50,6 +51,8 @@ def main() -> None:
             assert wanted[kind] == again, "two runs that nothing stops are the same"
             lengths[kind] = phases_of(place / f"{kind}-1")
             lengths[kind]["report"] = max(0.05, whole[1].seconds - sum(lengths[kind].values()))
+            if asked.evenly:
+                lengths[kind] = {"begin": sum(lengths[kind].values())}
         number = 0
         while sum(count["killed"] for count in counts.values()) < asked.runs:
             kind, number = list(crashing.KINDS)[number % len(crashing.KINDS)], number + 1
@@ -106,10 +109,11 @@ def _write(
         "lost",
     ]
     names = sorted(set().union(*phases.values()))
+    length = "its length" if asked.evenly else "the length of a phase that is drawn first"
     seconds = statistics.mean(sum(each.values()) for each in lengths.values())
     body = (
-        f"{asked.runs} runs of a model of three blocks on 180 rows, some {seconds:.1f} s each, one thread; a SIGKILL in a phase "
-        f"that is drawn, at a moment drawn from its length, seed {asked.seed}; snapshots take {asked.share:.0%} of the time. "
+        f"{asked.runs} runs of a model of three blocks on 180 rows, some {seconds:.1f} s each, one thread; a SIGKILL at a moment "
+        f"drawn from {length}, seed {asked.seed}; snapshots take {asked.share:.0%} of the time. "
         "Then `resume` to the end, and the SHA-256 of `model/model.safetensors` beside that of a run that nothing stopped.\n\n"
     )
     body += table(
@@ -122,7 +126,7 @@ def _write(
         "runs": asked.runs, "killed": total["killed"], "killed_again": total["killed a second time"], "lost": total["lost"],
         "other_weights": total["other weights"], "same_weights": total["the same weights"],
     }  # fmt: skip
-    write_record("kills", "SIGKILL at random moments", body, headline)
+    write_record("kills-evenly" if asked.evenly else "kills", "SIGKILL at random moments", body, headline)
 
 
 if __name__ == "__main__":

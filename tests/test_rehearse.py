@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import proxtune.rehearse
+from kept import Unkept
 from proxtune.batches import epoch_batches
 from proxtune.clock import Clock
 from proxtune.evaluate import read_embeddings
@@ -106,7 +107,8 @@ def test_the_schedule_grows_when_there_is_time_for_more(tiny_model, rows):
     training = Training(
         model=model, train=rows, held=rows, pad_id=config.pad_token_id, seed=0, clock=Clock(time.monotonic(), 3600.0),
         ending_seconds=0.0, evaluations=2, most_steps=60, governor=Governor(None, ProcessMeter()),
-        phases=Phases(ProcessMeter(), 0), keep_best=lambda: None, interrupted=lambda: False,
+        phases=Phases(ProcessMeter(), 0), keep_best=lambda: None, keep_stopped=lambda: None, interrupted=lambda: False,
+        keeper=Unkept(),
     )  # fmt: skip
     plan = Plan("full", "fp32", 8, 8, 32, False, "adamw", 1e-3, 1.0, 40, 0)
     records = list(train(plan, training))

@@ -210,6 +210,7 @@ def _carry_out(recipe: Recipe, folder: Path, started: float, metrics: Metrics, j
         result = result_of(recipe, learned, compared, time.monotonic() - started) | {
             "interruptions": interruptions(told)
         }
+        (folder / "report.html").unlink(missing_ok=True)  # that of an earlier sitting would pass for this one's
         write_json(folder / "result.json", result)
         metrics.say({"kind": "phase", "phase": "report", "seconds": time.monotonic() - started})
         run_stage("report", {"folder": str(folder), **job})
@@ -222,7 +223,7 @@ def _carry_out(recipe: Recipe, folder: Path, started: float, metrics: Metrics, j
     except Interrupted as stop:
         seconds = time.monotonic() - started
         metrics.say({"kind": "interrupted", "by": signal.Signals(stop.by).name, "seconds": seconds})
-        raise Interrupted(f"{stop}; to go on: proxtune resume {recipe.out}", stop.by) from None
+        raise Interrupted(f"{str(stop) or 'interrupted'}; to go on: proxtune resume {recipe.out}", stop.by) from None
     return result
 
 
