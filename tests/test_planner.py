@@ -89,12 +89,21 @@ def test_trainable_is_a_ceiling(trainable):
     assert choice.plan is not None  # the probe trains nothing
 
 
-@pytest.mark.parametrize(("size", "fits"), [("80MB", False), ("100MB", True)])
-def test_size_is_a_ceiling(size, fits):
-    choice = plan_for(size=size)
-    assert (choice.plan is not None) == fits
-    if choice.infeasible is not None:
-        assert "--size" in choice.infeasible.message
+def test_what_cannot_be_held_to_a_size_is_refused_only_where_there_is_one():
+    for held in (False, True):
+        choice = choose(replace(SURVEY, held=held), Budget(size="9MB"), Knobs())
+        assert any(plan.method == "lora" for plan in choice.fitting) != held
+        assert any("--size" in refused.reason for refused in choice.refused) == held
+        assert {"full", "layers", "nno", "probe"} <= {plan.method for plan in choice.fitting}
+
+
+def test_time_for_the_milestone_is_kept_where_gradients_are_held_to_a_size():
+    def seconds(held, method):
+        survey = replace(SURVEY, held=held)
+        return seconds_of(replace(plan_for(method=method).plan, steps=0), survey)
+
+    assert seconds(True, "full") > seconds(False, "full") + 2
+    assert seconds(True, "probe") == seconds(False, "probe")
 
 
 @given(st.floats(1e11, 1e15))

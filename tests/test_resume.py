@@ -106,8 +106,8 @@ def test_a_judgement_that_stands_in_the_journal_is_not_made_again(tmp_path, tiny
     assert known is not None
     for path in snapshots(tmp_path / "run"):
         path.unlink()
-    asked, real = [], proxtune.judgement._judge
-    monkeypatch.setattr(proxtune.judgement, "_judge", lambda *given: asked.append(1) or real(*given))
+    asked, real = [], proxtune.judgement.score_of
+    monkeypatch.setattr(proxtune.judgement, "score_of", lambda *given: asked.append(1) or real(*given))
     records, _ = go(tmp_path / "run", tiny_model, rows, FULL)
     judged = {r["step"]: r for r in records if r["kind"] == "validation"}
     assert sorted(judged) == [4, 9]
