@@ -49,6 +49,17 @@ def test_a_second_writer_is_refused_and_told_who_holds_it(tmp_path, holder):
         pass
 
 
+def test_a_run_that_another_is_at_work_on_is_not_gone_on_with(tmp_path, holder, monkeypatch):
+    from proxtune import run
+    from proxtune.recipe import Recipe, write_recipe
+
+    process = holder()
+    write_recipe(Recipe(data="reviews.csv", out=str(tmp_path)), tmp_path / "recipe.toml")
+    monkeypatch.setattr(run, "locked", lambda folder: locked(folder, patience_seconds=0))
+    with pytest.raises(PersonError, match=f"process {process.pid}.*at work"):
+        run.resume(tmp_path)
+
+
 def test_a_lock_that_a_killed_process_left_is_taken_over(tmp_path, holder):
     process = holder()
     process.send_signal(signal.SIGKILL)
