@@ -6,9 +6,11 @@ import torch
 
 from kept import a_model
 from proxtune.constraint import Constraint
+from proxtune.headers import BadTensors
 from proxtune.models import head_of
 from proxtune.plan import Plan
 from proxtune.structure import Structure
+from proxtune.tensors import write_tensors
 
 PLAN = Plan("full", "fp32", 8, 8, 32, False, "adamw", 1e-3, 2.0, 6, 0)
 STRUCTURE = Structure(58_000, 4, 32, 1000, 3)
@@ -98,3 +100,10 @@ def test_another_process_holds_weights_alike(model, tiny_model, tmp_path):
         assert alike(values(model), values(other))
     again.forget()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("told", [{}, {"sets": "x", "allocation": "{}"}, {"sets": "{}", "allocation": "{}"}])
+def test_a_file_that_does_not_say_how_weights_are_held_is_refused(model, tmp_path, told):
+    write_tensors(tmp_path / "held.safetensors", {}, told)
+    with pytest.raises(BadTensors, match="does not say how"):
+        constraint_of(model, tmp_path).take_up()

@@ -72,6 +72,17 @@ def test_too_few_bytes_are_refused_with_the_least_that_would_do(tiny_folder, spl
         begun(tiny_folder, split, 1_000, tmp_path)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["no json", "[]", "{}", '{"bits": 1}', '{"size_bytes": "x", "bits": 4, "group": 1, "vocabulary": 1, "blocks": 1}'],
+)
+def test_a_damaged_structure_is_refused(tiny_folder, split, tmp_path, text):
+    (tmp_path / "start").mkdir()
+    (tmp_path / "start" / "structure.json").write_text(text)
+    with pytest.raises(PersonError, match="train again into another folder"):
+        begun(tiny_folder, split, 50_000, tmp_path)
+
+
 def test_blocks_that_stay_are_spread_over_all():
     assert spread(6, 6) == [0, 1, 2, 3, 4, 5]
     assert spread(6, 3) in ([0, 2, 5], [0, 3, 5])

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from proxtune.feasible.allocate import Allocation, Choice
 from proxtune.feasible.held import Held, allot, held_about, named, set_named
+from proxtune.headers import BadTensors
 from proxtune.structure import Structure
 from proxtune.tensors import DTYPES, read_into, verified, write_tensors
 
@@ -114,11 +115,14 @@ class Constraint:
         read_into(self._path, header, tensors)
         teacher = tensors.pop(_TEACHER, None)
         self.teacher = None if teacher is None else teacher.numpy()
-        sets = json.loads(header.metadata["sets"])
-        self._held = {name: Held(set_named(own), tensors.get(name)) for name, own in sets.items()}
-        told = json.loads(header.metadata["allocation"])
-        chosen = {name: Choice(**choice) for name, choice in told.pop("chosen").items()}
-        self.allocation = Allocation(chosen=chosen, **told)
+        try:
+            sets = json.loads(header.metadata["sets"])
+            told = json.loads(header.metadata["allocation"])
+            chosen = {name: Choice(**choice) for name, choice in told.pop("chosen").items()}
+            held = {name: Held(set_named(sets[name]), tensors.get(name)) for name, _ in self.model.named_parameters()}
+            self.allocation, self._held = Allocation(chosen=chosen, **told), held
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise BadTensors(f"{self._path} does not say how the weights are held: {error}") from error
         self._project(learning=False)
 
     def forget(self) -> None:

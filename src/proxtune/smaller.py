@@ -19,6 +19,7 @@ from proxtune.errors import PersonError
 from proxtune.examples import Split
 from proxtune.feasible.depth import blocks_prefix, config_with_blocks, kept_names
 from proxtune.feasible.vocabulary import NotTrimmed, Trimmed, config_with, trimmed
+from proxtune.headers import check_files
 from proxtune.models import ModelSource, blocks_of, classifier_config, head_of, load_tokenizer
 from proxtune.structure import Shapes, Structure, choose_structure
 from proxtune.tasks.labels import sorted_labels
@@ -36,9 +37,9 @@ def begin_smaller(
     Raises PersonError with the least size that could work.
     """
     place = folder / _FOLDER
+    check_files(folder, [_FOLDER])
     if (place / _STRUCTURE).is_file():  # another process of the same run
-        known = Structure(**json.loads((place / _STRUCTURE).read_text(encoding="utf-8")))
-        return dataclasses.replace(source, folder=place), known
+        return dataclasses.replace(source, folder=place), _read_structure(place / _STRUCTURE)
     tokenizer, labels = load_tokenizer(source.folder), sorted_labels(split.train)
     config = classifier_config(source.folder, labels, tokenizer, 512)
     shapes = shapes_of(config)
@@ -61,6 +62,16 @@ def begin_smaller(
     tokenizer.save_pretrained(str(place))
     write_json(place / _STRUCTURE, dataclasses.asdict(structure))
     return dataclasses.replace(source, folder=place), structure
+
+
+def _read_structure(path: Path) -> Structure:
+    try:
+        found = Structure(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise PersonError(f"{path} cannot be read: {error}; train again into another folder") from error
+    if not all(isinstance(value, int) and value >= 0 for value in dataclasses.astuple(found)):
+        raise PersonError(f"{path} holds something else than numbers; train again into another folder")
+    return found
 
 
 def forget_start(folder: Path) -> None:
