@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
@@ -11,7 +10,7 @@ from proxtune.errors import PersonError
 from proxtune.models import ModelSource, classifier_config, load_classifier, load_tokenizer
 from proxtune.recipe import Recipe
 from proxtune.rows import read_split_of
-from proxtune.smaller import begin_smaller, forget_start, spread
+from proxtune.smaller import begin_smaller, forget_start
 
 LABELS = ["negative", "positive"]
 
@@ -81,12 +80,3 @@ def test_a_damaged_structure_is_refused(tiny_folder, split, tmp_path, text):
     (tmp_path / "start" / "structure.json").write_text(text)
     with pytest.raises(PersonError, match="train again into another folder"):
         begun(tiny_folder, split, 50_000, tmp_path)
-
-
-def test_blocks_that_stay_are_spread_over_all():
-    assert spread(6, 6) == [0, 1, 2, 3, 4, 5]
-    assert spread(6, 3) in ([0, 2, 5], [0, 3, 5])
-    assert spread(6, 2) == [0, 5]
-    assert spread(6, 1) == [0]
-    assert all(len(spread(blocks, kept)) == kept for blocks in range(1, 33) for kept in range(1, blocks + 1))
-    assert np.all(np.diff(spread(30, 7)) > 0)

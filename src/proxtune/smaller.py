@@ -17,7 +17,7 @@ import numpy as np
 from proxtune.durable import write_json
 from proxtune.errors import PersonError
 from proxtune.examples import Split
-from proxtune.feasible.depth import blocks_prefix, config_with_blocks, kept_names
+from proxtune.feasible.depth import blocks_prefix, config_with_blocks, kept_names, spread
 from proxtune.feasible.vocabulary import NotTrimmed, Trimmed, config_with, trimmed
 from proxtune.headers import check_files
 from proxtune.models import ModelSource, blocks_of, classifier_config, head_of, load_tokenizer
@@ -94,11 +94,6 @@ def shapes_of(config: Any) -> Shapes:
         (tuple(embedding.shape),),
         tuple(tuple(tuple(p.shape) for p in block.parameters()) for block in blocks),
     )
-
-
-def spread(blocks: int, kept: int) -> list[int]:
-    """Which of the blocks stay: the first, the last, and others at even distances between them."""
-    return sorted({round(place) for place in np.linspace(0, blocks - 1, kept)}) if kept > 1 else [0]
 
 
 def _rows_kept(tokenizer: Any, counts: np.ndarray) -> tuple[int, int]:
