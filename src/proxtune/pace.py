@@ -43,7 +43,7 @@ def _steps_in_time(at: Progress, step_seconds: list[float], training: Training) 
         return steps
     mean_seconds = float(np.mean(step_seconds[-50:]))
     done = step / max(1, steps)
-    judgings = max(1.0, (1 - done) * (training.evaluations - 1) + 0.5)
+    judgings = 1 + max(1.0, (1 - done) * (training.evaluations - 1) + 0.5)  # once more at the end, for the result
     waiting = training.milestone_seconds if at.held_from is None else 0.0
     spare = training.clock.left - training.ending_seconds - waiting - judgings * at.judging_seconds
     possible = step + max(0, int(spare / max(mean_seconds, 1e-6)))
