@@ -15,7 +15,7 @@ from proxtune.scores import score_classification
 _ROWS_FOR_MIN_DF_2 = 2000
 
 
-def run_baselines(split: Split, labels: list[str], seed: int) -> dict[str, dict[str, Any]]:
+def run_baselines(split: Split[Examples], labels: list[str], seed: int) -> dict[str, dict[str, Any]]:
     """Both baselines learnt on `split.train` and scored on `split.validation`.
 
     `majority` and `tfidf` each hold accuracy and macro_f1 (0 to 1); tfidf also `seconds` to learn and answer, `bytes`

@@ -1,8 +1,9 @@
-"""What the files become: texts with labels, and a word on how they were read."""
+"""What the files become: texts with labels, or questions with answers; and a word on how they were read."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +26,39 @@ class Examples:
 
 
 @dataclass(frozen=True, slots=True)
-class Split:
-    """Rows to learn from and rows to judge by, as indices into one `Examples` each."""
+class Message:
+    """One turn of a conversation: `role` is system, user or assistant."""
 
-    train: Examples
-    validation: Examples
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Rows in file order: what is `asked` (the turns so far, the last of them the user's) and what should be answered.
+
+    A text to summarise or translate is one turn of the user, as it stands in the file. `answers` is empty when the rows have
+    none. `lines` as in `Examples`; a conversation with several answers is a row for each of them, of the same line.
+    """
+
+    asked: list[tuple[Message, ...]]
+    answers: list[str]
+    source: str
+    lines: list[int]
+    columns: tuple[str, ...]
+    notes: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.asked)
+
+
+Rows = TypeVar("Rows", Examples, Pairs)
+
+
+@dataclass(frozen=True, slots=True)
+class Split(Generic[Rows]):
+    """Rows to learn from and rows to judge by."""
+
+    train: Rows
+    validation: Rows
     note: str  # how the split was made, in words to show

@@ -7,7 +7,7 @@ from proxtune.examples import Examples, Split
 from proxtune.recipe import Recipe
 
 
-def read_split_of(recipe: Recipe) -> Split:
+def read_split_of(recipe: Recipe) -> Split[Examples]:
     """The rows to learn from and to judge by. Raises PersonError for data that do not do."""
     examples = read_examples(recipe.data, text_column=recipe.text_column, label_column=recipe.label_column)
     held: Examples | None

@@ -16,7 +16,7 @@ import numpy as np
 
 from proxtune.durable import write_json
 from proxtune.errors import PersonError
-from proxtune.examples import Split
+from proxtune.examples import Examples, Split
 from proxtune.feasible.depth import blocks_prefix, config_with_blocks, kept_names, spread
 from proxtune.feasible.vocabulary import NotTrimmed, Trimmed, config_with, trimmed
 from proxtune.headers import check_files
@@ -30,7 +30,7 @@ _STRUCTURE = "structure.json"
 
 
 def begin_smaller(
-    source: ModelSource, split: Split, size_bytes: int, folder: Path
+    source: ModelSource, split: Split[Examples], size_bytes: int, folder: Path
 ) -> tuple[ModelSource, Structure | None]:
     """The model to begin with so that what is saved can fit in `size_bytes`, and its structure; None where it fits as it is.
 
@@ -107,7 +107,7 @@ def _rows_kept(tokenizer: Any, counts: np.ndarray) -> tuple[int, int]:
     return len(counts), len(counts)
 
 
-def _counts(tokenizer: Any, split: Split, prompt: Prompt | None, rows: int) -> np.ndarray:
+def _counts(tokenizer: Any, split: Split[Examples], prompt: Prompt | None, rows: int) -> np.ndarray:
     """How often each token stands in the texts of a run, (rows,)."""
     counts = np.zeros(rows, dtype=np.int64)
     asked = [] if prompt is None else [prompt.question, *prompt.words]

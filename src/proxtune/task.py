@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from proxtune.batches import padded
-from proxtune.examples import Split
+from proxtune.examples import Examples, Split
 from proxtune.models import classifier_config, load_tokenizer
 from proxtune.recipe import Recipe
 from proxtune.tasks.classify import Encoded, encode, longest_allowed
@@ -19,7 +19,7 @@ from proxtune.tasks.prompt import Prompt, ask_after, prompt_for, speaks
 class Task:
     """The data as the model sees it."""
 
-    split: Split
+    split: Split[Examples]
     labels: list[str]
     tokenizer: Any
     config: Any
@@ -34,7 +34,7 @@ class Task:
         return int(self.config.pad_token_id)
 
 
-def read_task(recipe: Recipe, split: Split, folder: Path) -> Task:
+def read_task(recipe: Recipe, split: Split[Examples], folder: Path) -> Task:
     """Examples → token ids, with the sequence length that these texts need."""
     labels = sorted_labels(split.train)
     tokenizer = load_tokenizer(folder)

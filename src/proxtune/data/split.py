@@ -62,7 +62,7 @@ def _shares(rows: dict[str, list[int]]) -> dict[str, int]:
     return shares
 
 
-def _given(train: Examples, validation: Examples) -> Split:
+def _given(train: Examples, validation: Examples) -> Split[Examples]:
     check_labels(train)
     if not len(validation):
         raise PersonError(f"{validation.source}: no rows to judge by; give a validation file with rows")
@@ -76,7 +76,7 @@ def _given(train: Examples, validation: Examples) -> Split:
     return Split(train, validation, f"validation: all of {validation.source}, {len(validation):,} rows")
 
 
-def split_examples(examples: Examples, validation: Examples | None = None, seed: int = 0) -> Split:
+def split_examples(examples: Examples, validation: Examples | None = None, seed: int = 0) -> Split[Examples]:
     """One row in ten of each class, at least one and at most 2,000 in all, to judge by; or `validation` as given.
 
     Both parts keep file order. Raises PersonError for labels that cannot be learnt.
