@@ -56,7 +56,7 @@ from proxtune.samples import movies_path
 from proxtune.task import Task, read_task
 from proxtune.tasks.classify import Encoded, encode, take
 from proxtune.tasks.prompt import begin_with_words, word_rows
-from proxtune.train import schedule
+from proxtune.pace import schedule
 
 BARS = (0.75, 0.80)
 HEAD_ROWS = (
