@@ -37,7 +37,7 @@ from torch import Tensor
 from harness import table, write_record
 from proxtune.batches import epoch_batches
 from proxtune.data import read_examples
-from proxtune.evaluate import logits_of, passes, score
+from proxtune.evaluate import passes, said_of
 from proxtune.gradient_steps import gradient_of, make_optimizer, update
 from proxtune.learn_probe import some_rows
 from proxtune.memory.allocator import set_allocator
@@ -48,6 +48,7 @@ from proxtune.methods.head import fit_head
 from proxtune.methods.probe import features, install_head
 from proxtune.models import find_model, head_of, load_classifier
 from proxtune.neighbour_steps import Batch, cross_entropy, look
+from proxtune.objectives.labels import score
 from proxtune.optim.nno import NNO, Objective
 from proxtune.plan import Plan
 from proxtune.recipe import Knobs, Recipe
@@ -139,8 +140,8 @@ def _model(task: Task, plan: Plan, head: Tensor | None = None) -> Any:
 
 
 def _judge(model: Any, test: Encoded, task: Task, cast: str, metric: str = "accuracy") -> tuple[float, float]:
-    logits = logits_of(model, test, task.pad_id, cast, 32 * task.max_length, Governor(None, ProcessMeter()))
-    found = score(logits, test.labels)
+    logits = said_of(model, test, task.pad_id, cast, 32 * task.max_length, Governor(None, ProcessMeter()))
+    found = score(logits, test)
     return found[metric], found["loss"]
 
 
@@ -184,7 +185,7 @@ def _after_head(
 
     def seen(data: Encoded) -> np.ndarray:
         governor = Governor(None, ProcessMeter())
-        return features(model, passes(model, data, task.pad_id, "fp32", 32 * task.max_length, governor), len(data))
+        return features(model, passes(model, data, task.pad_id, "fp32", 32 * task.max_length, governor), data.lengths)
 
     train, held, words = seen(rows), seen(task.held), head_of(model)[1].weight.detach().float().numpy()
     with TemporaryDirectory() as name:
@@ -284,8 +285,8 @@ def _mezo(task: Task, test: Encoded, rate: float, seed: int, most: int, head: Te
 
     def loss(rows: np.ndarray) -> float:
         few = take(task.train, rows)
-        logits = logits_of(model, few, task.pad_id, "fp32", 1 << 30, Governor(None, ProcessMeter()))
-        return score(logits, few.labels)["loss"]
+        logits = said_of(model, few, task.pad_id, "fp32", 1 << 30, Governor(None, ProcessMeter()))
+        return score(logits, few)["loss"]
 
     def steps() -> Iterator[int]:
         seen, draw = 0, torch.Generator().manual_seed(seed)

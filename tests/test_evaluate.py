@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from proxtune.evaluate import logits_at_last, logits_of, passes, probabilities, score
+from proxtune.evaluate import passes, said_at_last, said_of
+from proxtune.objectives.labels import probabilities, score
 from proxtune.memory.govern import Governor
 from proxtune.memory.meter import ProcessMeter
 from proxtune.models import classifier_config, load_classifier, load_tokenizer
@@ -45,32 +46,31 @@ def refuse(model, governor, most_rows: int) -> list[int]:
 
 def test_a_refusal_halves_the_rows_and_the_logits_stay(tiny_model, rows):
     model, governor = a_model(tiny_model), Governor(10**9, Limited())
-    whole = logits_of(model, rows, 0, "fp32", 32 * 32, governor)
+    whole = said_of(model, rows, 0, "fp32", 32 * 32, governor)
     asked = refuse(model, governor, most_rows=4)
-    np.testing.assert_allclose(logits_of(model, rows, 0, "fp32", 32 * 32, governor), whole, atol=1e-5)
+    np.testing.assert_allclose(said_of(model, rows, 0, "fp32", 32 * 32, governor), whole, atol=1e-5)
     assert max(asked) == 32
     assert sum(size for size in asked if size <= 4) == len(rows)
 
 
-def test_every_row_passes_once_with_its_mask(tiny_model, rows):
+def test_every_row_passes_once(tiny_model, rows):
     model, governor = a_model(tiny_model), Governor(None, Limited())
-    seen = [(row, int(length)) for found, mask, _ in passes(model, rows, 0, "fp32", 256, governor)
-            for row, length in zip(found, mask.sum(1), strict=True)]  # fmt: skip
-    assert sorted(seen) == [(row, int(length)) for row, length in enumerate(rows.lengths)]
+    seen = [int(row) for found, _ in passes(model, rows, 0, "fp32", 256, governor) for row in found]
+    assert sorted(seen) == list(range(len(rows)))
 
 
 def test_one_row_too_much_is_a_memory_error(tiny_model, rows):
     model, governor = a_model(tiny_model), Governor(10**9, Limited())
     refuse(model, governor, most_rows=0)
     with pytest.raises(MemoryError, match="one row"):
-        logits_of(model, rows, 0, "fp32", 256, governor)
+        said_of(model, rows, 0, "fp32", 256, governor)
 
 
 def test_what_has_learned_is_judged_all_the_same_and_the_limit_is_set_again(tiny_model, rows):
     model, governor = a_model(tiny_model), Governor(10**9, Limited())
-    whole = logits_of(model, rows, 0, "fp32", 256, governor)
+    whole = said_of(model, rows, 0, "fp32", 256, governor)
     refuse(model, governor, most_rows=0)
-    np.testing.assert_allclose(logits_at_last(model, rows, 0, "fp32", 256, governor), whole, atol=1e-5)
+    np.testing.assert_allclose(said_at_last(model, rows, 0, "fp32", 256, governor), whole, atol=1e-5)
     assert governor.meter.limits == [None, 10**9]
 
 
@@ -79,7 +79,7 @@ def test_when_address_space_is_refused_the_same_rows_are_tried_again(tiny_model,
     asked = refuse(model, governor, most_rows=4)
     renewals = iter([False, True, *[False] * 1000])
     monkeypatch.setattr(governor, "renew", lambda: next(renewals))
-    logits_of(model, rows, 0, "fp32", 32 * 32, governor)
+    said_of(model, rows, 0, "fp32", 32 * 32, governor)
     assert asked[:3] == [32, 32, 16]
 
 
@@ -87,12 +87,13 @@ def test_an_error_that_is_no_refusal_is_not_swallowed(tiny_model, rows):
     model, governor = a_model(tiny_model), Governor(None, Limited())
     model.forward = lambda **inputs: 1 / 0
     with pytest.raises(ZeroDivisionError):
-        logits_at_last(model, rows, 0, "fp32", 256, governor)
+        said_at_last(model, rows, 0, "fp32", 256, governor)
 
 
 def test_scores_are_those_of_the_logits():
     logits = np.log(np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]))
     np.testing.assert_allclose(probabilities(logits).sum(axis=1), 1.0)
-    found = score(logits, np.array([0, 1, 1]))
+    rows = Encoded(np.ones(3, np.int32), np.arange(4), np.array([0, 1, 1]), 0)
+    found = score(logits, rows)
     assert found["accuracy"] == pytest.approx(2 / 3)
     assert found["loss"] == pytest.approx(-np.mean(np.log([0.9, 0.8, 0.4])))

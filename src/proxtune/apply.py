@@ -35,8 +35,9 @@ def apply(job: Record, emit: Callable[[Record], None]) -> Record:
     set_allocator("fast")
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
-    from proxtune.evaluate import first_look, logits_of, probabilities, score
+    from proxtune.evaluate import first_look, said_of
     from proxtune.models import load_tokenizer
+    from proxtune.objectives.labels import probabilities, score
     from proxtune.packed import is_packed, load_packed
     from proxtune.scores import confusion
     from proxtune.task import length_allowed
@@ -58,11 +59,11 @@ def apply(job: Record, emit: Callable[[Record], None]) -> Record:
         first_look(model, data, config.pad_token_id, "fp32", governor)
     governor.hold()
     tokens = _MICRO_TOKENS if recipe.budget.memory is None else max(256, _MICRO_TOKENS // 2)
-    logits = logits_of(model, data, config.pad_token_id, "fp32", tokens, governor)
+    logits = said_of(model, data, config.pad_token_id, "fp32", tokens, governor)
     peak = {"memory_bytes": meter.peak() + job["others_bytes"], "truncated_rows": data.truncated, "rows": len(data)}
     if job.get("evaluate"):
         chosen = logits.argmax(axis=1).tolist()
-        found = score(logits, data.labels)
+        found = score(logits, data)
         return {
             "metrics": found,
             "confusion": confusion(data.labels.tolist(), chosen, len(labels)),

@@ -95,7 +95,7 @@ def collate(data: Encoded, rows: np.ndarray, pad_id: int) -> tuple[Tensor, Tenso
     """Token ids and attention mask of `rows`, both (rows, padded length) int64, padded on the right."""
     import torch
 
-    length = padded(int(data.lengths[rows].max()))
+    length = padded(int((data.starts[rows + 1] - data.starts[rows]).max()))
     ids = np.full((len(rows), length), pad_id, dtype=np.int64)
     mask = np.zeros((len(rows), length), dtype=np.int64)
     for i, row in enumerate(rows):

@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from proxtune.batches import collate, cut
+from proxtune.batches import cut
 from proxtune.headers import Entry
 from proxtune.memory.govern import Governor
 from proxtune.memory.meter import Phases
 from proxtune.models import enable_checkpointing
+from proxtune.objectives import objective_of
 from proxtune.plan import Plan
 from proxtune.steps import Stepped, Steps, Training, faulty_rows, governed, in_bites
 from proxtune.tasks.classify import Encoded
 from proxtune.tensors import DTYPES
 
 _CLIP_NORM = 1.0
-_TAUGHT = 0.5  # of the loss, once there is a teacher
 
 
 def gradient_steps(plan: Plan, training: Training) -> Steps:
@@ -101,28 +101,16 @@ def gradient_of(
 ) -> float:
     """Add the gradient of the mean loss over `rows` to the parameters, micro-batch by micro-batch; returns the loss.
 
-    The sum over micro-batches divided by the rows of the whole batch: the same number however the batch is cut. With a
-    `teacher`, logits of all rows (rows, classes), half of the loss is what it says instead of the labels (Hinton et al., 2015).
+    The sum over micro-batches divided by what the whole batch has: the same number however the batch is cut. A `teacher` is what
+    a model said of all rows, (rows, numbers).
     """
-    device = next(model.parameters()).device
-    total = 0.0
+    device, objective, total = next(model.parameters()).device, objective_of(data), 0.0
     for piece in cut(rows, data.lengths, plan.micro_batch * plan.max_length):
-        ids, mask = collate(data, piece, pad_id)
-        labels = torch.from_numpy(data.labels[piece]).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=plan.dtype == "bf16"):
-            logits = model(input_ids=ids.to(device), attention_mask=mask.to(device)).logits
-        loss = torch.nn.functional.cross_entropy(logits.float(), labels, reduction="sum") / len(rows)
-        if teacher is not None:
-            said = torch.from_numpy(teacher[piece]).to(device).softmax(-1)
-            loss = (1 - _TAUGHT) * loss + _TAUGHT / len(rows) * _divergence(logits.float(), said)
+            loss = objective.loss(model, data, piece, pad_id, rows, teacher)
         loss.backward()
         total += loss.item()
     return total
-
-
-def _divergence(logits: Any, said: Any) -> Any:
-    """Σ over rows of KL(said ‖ softmax(logits)): chances and logits (rows, classes)."""
-    return torch.nn.functional.kl_div(logits.log_softmax(-1), said, reduction="sum")
 
 
 def governed_gradient_of(

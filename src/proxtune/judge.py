@@ -8,8 +8,9 @@ import numpy as np
 
 from proxtune.artifact import save_model
 from proxtune.constraint import Constraint, NoConstraint
-from proxtune.evaluate import first_look, logits_at_last, probabilities, score
+from proxtune.evaluate import first_look, said_at_last
 from proxtune.examples import Examples
+from proxtune.objectives.labels import probabilities, score
 from proxtune.plan import Plan
 from proxtune.scores import confusion
 from proxtune.session import Record, Session
@@ -25,7 +26,7 @@ def judge_and_save(session: Session, plan: Plan, model: Any, constraint: Constra
     phases.enter("evaluate")
     first_look(model, task.held, task.pad_id, "fp32", governor)  # its kernels may be new to this process
     governor.hold()
-    logits = logits_at_last(model, task.held, task.pad_id, "fp32", plan.micro_batch * plan.max_length, governor)
+    logits = said_at_last(model, task.held, task.pad_id, "fp32", plan.micro_batch * plan.max_length, governor)
     governor.release()  # a file cannot be written in smaller bites
     session.announce("save")
     phases.enter("save")
@@ -33,7 +34,7 @@ def judge_and_save(session: Session, plan: Plan, model: Any, constraint: Constra
     phases.leave()
     chosen = logits.argmax(axis=1)
     return {
-        "metrics": score(logits, task.held.labels),
+        "metrics": score(logits, task.held),
         "confusion": confusion(task.held.labels.tolist(), chosen.tolist(), len(task.labels)),
         "mistakes": _mistakes(task.split.validation, task.labels, logits, task.held.labels),
         "artifact_bytes": artifact_bytes,

@@ -7,8 +7,9 @@ import time
 from collections.abc import Iterator
 
 from proxtune.errors import DiskFailed
-from proxtune.evaluate import logits_at_last, score
+from proxtune.evaluate import said_at_last
 from proxtune.keeping import warning
+from proxtune.objectives import objective_of
 from proxtune.plan import Plan
 from proxtune.progress import Progress
 from proxtune.steps import Record, Training
@@ -36,25 +37,25 @@ def judged(at: Progress, training: Training) -> Iterator[Record]:
     if found is None:
         began = training.clock.elapsed
         score = score_of(at.plan, training)
-        found = {**score, "best": _is_better(at, score)}
+        found = {**score, "best": _is_better(at, score, training)}
         at.judging_seconds = max(at.judging_seconds, training.clock.elapsed - began)
         if found["best"]:
             try:
                 _keep(at, training)
-                at.best = (score["accuracy"], -score["loss"])
+                at.best = objective_of(training.held).rank(score)
             except OSError as error:
                 found["best"] = False
                 yield warning(f"the best weights cannot be written ({error.strerror}); training goes on, make room")
         training.keeper.note({"kind": "judged", "step": at.step, **found})
     at.judged = at.step
-    told = {key: found[key] for key in ("accuracy", "macro_f1", "loss", "best")}
+    told = {key: value for key, value in found.items() if key not in ("kind", "step")}
     yield {"kind": "validation", "step": at.step, "seconds": round(training.clock.elapsed, 3), **told}
     training.phases.enter("train")
 
 
-def _is_better(at: Progress, found: dict[str, float]) -> bool:
-    score = (found["accuracy"], -found["loss"])
-    return score > (at.best[0] + _LEAST_GAIN, at.best[1]) or not math.isfinite(at.best[1])
+def _is_better(at: Progress, found: dict[str, float], training: Training) -> bool:
+    rank = objective_of(training.held).rank(found)
+    return rank > (at.best[0] + _LEAST_GAIN, at.best[1]) or not math.isfinite(at.best[1])
 
 
 def _keep(at: Progress, training: Training) -> None:
@@ -79,7 +80,7 @@ def _keep(at: Progress, training: Training) -> None:
 def stopped(at: Progress, training: Training) -> Record:
     """Judge where the person stops, and keep it apart where it is the best so far: a run that goes on has not judged here."""
     found = score_of(at.plan, training)
-    better = _is_better(at, found)
+    better = _is_better(at, found, training)
     if better:
         training.keep_stopped()
     return {
@@ -92,7 +93,7 @@ def score_of(plan: Plan, training: Training) -> dict[str, float]:
     """Scores of the point at hand on the rows kept aside, at its nearest point where it is held to a size."""
     training.phases.enter("evaluate")
     with training.constraint.at_nearest():
-        logits = logits_at_last(
+        found = said_at_last(
             training.model,
             training.held,
             training.pad_id,
@@ -100,4 +101,4 @@ def score_of(plan: Plan, training: Training) -> dict[str, float]:
             plan.micro_batch * plan.max_length,
             training.governor,
         )
-    return score(logits, training.held.labels)
+    return objective_of(training.held).score(found, training.held)

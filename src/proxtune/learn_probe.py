@@ -41,7 +41,7 @@ def save_features(session: Session, plan: Plan, model: Any, promised: Record) ->
     tokens = plan.micro_batch * plan.max_length
 
     def features_of(data: Encoded) -> np.ndarray:
-        return features(model, passes(model, data, task.pad_id, plan.autocast, tokens, session.governor), len(data))
+        return features(model, passes(model, data, task.pad_id, plan.autocast, tokens, session.governor), data.lengths)
 
     train = some_rows(task.train, plan.head_rows, session.recipe.seed) if plan.neighbours else task.train
     arrays = {

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from proxtune.batches import collate
 from proxtune.constraint import Constraint
-from proxtune.evaluate import logits_of
+from proxtune.evaluate import said_of
 from proxtune.feasible.held import HALF_BITS
 from proxtune.feasible.sensitivity import diagonal_fisher
 from proxtune.judgement import score_of
@@ -58,7 +58,7 @@ def hold(at: Progress, training: Training) -> Iterator[Record]:
     assert isinstance(constraint, Constraint), "there is a size to hold to"
     free = score_of(at.plan, training)
     tokens = at.plan.micro_batch * at.plan.max_length
-    constraint.teacher = logits_of(
+    constraint.teacher = said_of(
         training.model, training.train, training.pad_id, at.plan.autocast, tokens, training.governor
     )
     allocation = constraint.settle(importance_of(at, training))

@@ -238,18 +238,19 @@ def blocks_of(model: Any) -> tuple[str, Any]:
 
 def can_checkpoint(model: Any) -> bool:
     """Whether the model can recompute its activations."""
-    return bool(getattr(_plain(model), "supports_gradient_checkpointing", False))
+    return bool(getattr(without_adapters(model), "supports_gradient_checkpointing", False))
 
 
 def enable_checkpointing(model: Any) -> bool:
     """Recompute activations in the backward pass instead of keeping them; False where the model cannot."""
     if not can_checkpoint(model):
         return False
-    plain = _plain(model)
+    plain = without_adapters(model)
     turn_on = getattr(plain, "activation_checkpointing_enable", None) or plain.gradient_checkpointing_enable
     turn_on({"use_reentrant": False})
     return True
 
 
-def _plain(model: Any) -> Any:
+def without_adapters(model: Any) -> Any:
+    """The transformers model that peft has put adapters into; any other as it is."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model

@@ -19,7 +19,7 @@ from proxtune.batches import cut, epoch_batches, one_of_each_shape, padded, shap
 from proxtune.budget import format_bytes
 from proxtune.constraint import Constraint, NoConstraint
 from proxtune.cost import grown
-from proxtune.evaluate import first_look, logits_of, read_embeddings
+from proxtune.evaluate import first_look, read_embeddings, said_of
 from proxtune.gradient_steps import governed_gradient_of, make_optimizer, update, warm_up
 from proxtune.memory.govern import Governor, is_refusal
 from proxtune.methods import METHODS
@@ -86,7 +86,7 @@ def rehearse(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> 
         meter.give_back()
         meter.reset()
         for rows in _spread(one_of_each_shape(sorted_batches(held.lengths, limit), held.lengths), _JUDGED_SHAPES)[::-1]:
-            logits_of(model, take(held, rows), pad_id, plan.autocast, limit, governor)
+            said_of(model, take(held, rows), pad_id, plan.autocast, limit, governor)
         judging = meter.peak()
     except (RuntimeError, MemoryError) as error:
         if not is_refusal(error):
@@ -225,10 +225,10 @@ def _pass_through(plan: Plan, model: Any, train: Encoded, pad_id: int, governor:
     """The same for a method that only looks: a micro-batch of each size from short to long, then three hundred rows."""
     limit = plan.micro_batch * plan.max_length
     for rows in reversed(one_of_each_shape(sorted_batches(train.lengths, limit), train.lengths)):
-        logits_of(model, take(train, rows), pad_id, plan.autocast, limit, governor)
+        said_of(model, take(train, rows), pad_id, plan.autocast, limit, governor)
     some = take(train, np.arange(0, len(train), max(1, len(train) // 300)))
     began = time.perf_counter()
-    logits_of(model, some, pad_id, plan.autocast, limit, governor)
+    said_of(model, some, pad_id, plan.autocast, limit, governor)
     tokens = int(sum(padded(int(length)) for length in some.lengths))
     return (time.perf_counter() - began) / max(1, tokens)
 

@@ -12,7 +12,7 @@ import torch
 
 from proxtune.batches import cut, epoch_batches, padded
 from proxtune.cost import trace_key
-from proxtune.evaluate import first_look, logits_of, read_embeddings
+from proxtune.evaluate import first_look, read_embeddings, said_of
 from proxtune.memory.allocator import set_allocator
 from proxtune.memory.govern import Governor
 from proxtune.memory.trace import Traced, trace_step
@@ -20,7 +20,8 @@ from proxtune.methods import METHODS
 from proxtune.models import blocks_of, can_checkpoint, load_classifier
 from proxtune.plan import Plan
 from proxtune.session import Record, Session, apart
-from proxtune.tasks.classify import Encoded, take
+from proxtune.task import Task
+from proxtune.tasks.classify import Encoded, alike, take
 
 _PULSE_ROWS = 32
 _NOMINAL_FLOPS_PER_SECOND = 5e10  # where nothing may be measured because nothing fits
@@ -108,7 +109,7 @@ def _dtypes(session: Session) -> list[str]:
 def _trace_look(session: Session) -> Record:
     """Trace of a forward pass with the weights held in bf16."""
     model = _fresh(session, "bf16").requires_grad_(False).to(session.device)
-    return _traces(model, "nno", ["bf16"], session.task.max_length, train=False, weight_dtype="bf16")
+    return _traces(model, "nno", ["bf16"], session.task, train=False, weight_dtype="bf16")
 
 
 def _forward(session: Session, dtypes: list[str], weight_dtype: str, measure_pulse: bool) -> Record:
@@ -118,7 +119,7 @@ def _forward(session: Session, dtypes: list[str], weight_dtype: str, measure_pul
     first_look(model, task.train, task.pad_id, "fp32", session.governor)
     read_embeddings(model, task.train, task.held)
     looked_bytes = session.meter.now()
-    traces = _traces(model, "forward", dtypes, task.max_length, train=False, weight_dtype=weight_dtype)
+    traces = _traces(model, "forward", dtypes, task, train=False, weight_dtype=weight_dtype)
     forward_flops = traces[trace_key("forward", dtypes[0], False)]["forward_flops"]
     session.meter.give_back()
     rates = dict.fromkeys(dtypes, _NOMINAL_FLOPS_PER_SECOND)
@@ -140,7 +141,7 @@ def _trace_family(session: Session, family: str, dtypes: list[str]) -> Record:
     if session.recipe.budget.memory is not None:
         set_allocator("tight")  # live bytes are counted, not those of the heap: it need not grow
     model = _prepared(_fresh(session), family, task.max_length).to(session.device)
-    traces = _traces(model, family, dtypes, task.max_length, train=True)
+    traces = _traces(model, family, dtypes, task, train=True)
     if can_checkpoint(model):
         for dtype in dtypes:
             plain = traces[trace_key(family, dtype, False)]
@@ -169,7 +170,7 @@ def _prepared(model: Any, family: str, max_length: int) -> Any:
 
 
 def _traces(
-    model: Any, family: str, dtypes: list[str], length: int, train: bool, weight_dtype: str = "fp32"
+    model: Any, family: str, dtypes: list[str], task: Task, train: bool, weight_dtype: str = "fp32"
 ) -> dict[str, dict[str, float]]:
     """A `Trace` for each dtype as plain values, from steps of one and of three rows; operations are counted once."""
     model.train(train)
@@ -177,13 +178,15 @@ def _traces(
     counted: Traced | None = None
     for dtype in dtypes:
         cast = "fp32" if weight_dtype == dtype else dtype
-        one = trace_step(model, 1, length, cast, train, count_flops=counted is None)
-        three = trace_step(model, 3, length, cast, train, count_flops=False)
+        one, three = (
+            trace_step(model, alike(task.train, rows, task.max_length), cast, train, rows == 1 and counted is None)
+            for rows in (1, 3)
+        )
         counted = counted or one
         each = max(1, math.ceil((three.live_bytes - one.live_bytes) / 2))
         found[trace_key(family, dtype, False)] = {
             "fixed_bytes": max(0, one.live_bytes - each), "row_bytes": each,
-            "forward_flops": counted.forward_flops / length, "flops": counted.flops / length,
+            "forward_flops": counted.forward_flops / task.max_length, "flops": counted.flops / task.max_length,
         }  # fmt: skip
     return found
 
@@ -201,8 +204,8 @@ def pulse(
     tokens = len(few) * padded(int(few.lengths.max()))
     rates: dict[str, float] = {}
     for dtype, cast in casts.items():
-        logits_of(model, few, pad_id, cast, tokens, governor)
+        said_of(model, few, pad_id, cast, tokens, governor)
         began = time.perf_counter()
-        logits_of(model, few, pad_id, cast, tokens, governor)
+        said_of(model, few, pad_id, cast, tokens, governor)
         rates[dtype] = forward_flops * tokens / (time.perf_counter() - began)
     return rates

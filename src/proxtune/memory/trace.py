@@ -23,8 +23,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from proxtune.objectives import objective_of
+from proxtune.tasks.classify import Encoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +75,8 @@ class LiveBytes(TorchDispatchMode):
         self.live -= size
 
 
-def trace_step(model: Any, rows: int, length: int, dtype: str, train: bool, count_flops: bool = True) -> Traced:
-    """Run one forward (and backward when `train`) of `model` on rows × length tokens and watch it."""
+def trace_step(model: Any, data: Encoded, dtype: str, train: bool, count_flops: bool = True) -> Traced:
+    """Run one forward (and backward when `train`) of `model` on all rows of `data` and watch it."""
     from torch.utils.flop_counter import FlopCounterMode
 
     def free(parameter: Any) -> None:
@@ -80,15 +84,14 @@ def trace_step(model: Any, rows: int, length: int, dtype: str, train: bool, coun
 
     hooks = [p.register_post_accumulate_grad_hook(free) for p in model.parameters() if train and p.requires_grad]
     device = next(model.parameters()).device
-    ids = torch.ones(rows, length, dtype=torch.long, device=device)  # (rows, length)
-    labels = torch.zeros(rows, dtype=torch.long, device=device)
+    rows, objective = np.arange(len(data)), objective_of(data)
     watch, flops = LiveBytes(model), FlopCounterMode(display=False) if count_flops else None
     with watch, flops or contextlib.nullcontext():
         with torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bf16"), torch.set_grad_enabled(train):
-            logits = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits  # (rows, classes)
+            loss = objective.loss(model, data, rows, 0, rows) if train else objective.said(model, data, rows, 0)
         forward_flops = float(flops.get_total_flops()) if flops else 0.0
         if train:
-            torch.nn.functional.cross_entropy(logits.float(), labels, reduction="sum").backward()
+            loss.backward()
     for hook in hooks:
         hook.remove()
     return Traced(watch.peak, forward_flops, float(flops.get_total_flops()) if flops else 0.0)

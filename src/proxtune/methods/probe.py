@@ -22,8 +22,11 @@ def _prepare(model: Any, plan: Plan) -> Any:
     return model
 
 
-def features(model: Any, passes: Iterable[tuple[np.ndarray, Any, Any]], rows: int) -> np.ndarray:
-    """What the last linear layer sees: (rows, width) float32. Each of `passes` is (row numbers, mask, logits), just made."""
+def features(model: Any, passes: Iterable[tuple[np.ndarray, Any]], lengths: np.ndarray) -> np.ndarray:
+    """What the last linear layer sees: (rows, width) float32. Each of `passes` is (row numbers, logits), just made.
+
+    `lengths` are the tokens of each row.
+    """
     import torch
 
     from proxtune.models import head_of
@@ -31,13 +34,13 @@ def features(model: Any, passes: Iterable[tuple[np.ndarray, Any, Any]], rows: in
     _, head = head_of(model)
     seen: list[Any] = []
     hook = head.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
-    out = np.empty((rows, head.in_features), dtype=np.float32)
+    out = np.empty((len(lengths), head.in_features), dtype=np.float32)
     try:
-        for numbers, mask, _ in passes:
+        for numbers, _ in passes:
             found = seen[-1].float()  # (rows, width), or (rows, length, width) for decoders
             seen.clear()
             if found.dim() == 3:
-                found = found[torch.arange(len(found)), mask.sum(1) - 1]
+                found = found[torch.arange(len(found)), torch.from_numpy(lengths[numbers] - 1)]
             out[numbers] = found.cpu().numpy()
             del found  # a small tensor that stays would keep the heap around it apart
     finally:
