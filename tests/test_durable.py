@@ -57,6 +57,6 @@ def test_a_tokenizer_that_cannot_be_written_is_the_systems_error(tmp_path):
 
     from proxtune.durable import as_system_errors
 
-    with pytest.raises(OSError) as raised, as_system_errors():
+    with pytest.raises(FileNotFoundError) as raised, as_system_errors():
         Tokenizer(WordLevel({"a": 0}, "a")).save(str(tmp_path / "absent" / "tokenizer.json"))
     assert raised.value.errno == errno.ENOENT
