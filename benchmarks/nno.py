@@ -50,6 +50,7 @@ from proxtune.models import find_model, head_of, load_classifier
 from proxtune.neighbour_steps import Batch, cross_entropy, look
 from proxtune.objectives.labels import score
 from proxtune.optim.nno import NNO, Objective
+from proxtune.pace import schedule
 from proxtune.plan import Plan
 from proxtune.recipe import Knobs, Recipe
 from proxtune.rows import read_split_of
@@ -57,7 +58,6 @@ from proxtune.samples import movies_path
 from proxtune.task import Task, read_task
 from proxtune.tasks.classify import Encoded, encode, take
 from proxtune.tasks.prompt import begin_with_words, word_rows
-from proxtune.pace import schedule
 
 BARS = (0.75, 0.80)
 HEAD_ROWS = (

@@ -1,5 +1,6 @@
 """Files are whole or absent, whatever happens to their writer."""
 
+import errno
 import json
 
 import pytest
@@ -36,3 +37,26 @@ def test_json_keeps_words_readable(tmp_path):
     text = (tmp_path / "a.json").read_text(encoding="utf-8")
     assert "caf\u00e9 \u2192 \u96e8" in text
     assert json.loads(text) == {"text": "caf\u00e9 \u2192 \u96e8", "list": [1, None, 2.5]}
+
+
+def test_what_libraries_say_of_a_full_disk_is_the_systems_error():
+    from proxtune.durable import as_system_errors
+
+    with pytest.raises(OSError, match="No space left") as raised, as_system_errors():
+        raise Exception('I/O error: No space left on device (os error 28) at path "/x"')
+    assert raised.value.errno == errno.ENOSPC
+    with pytest.raises(ValueError, match="else"), as_system_errors():
+        raise ValueError("something else")
+    with pytest.raises(FileNotFoundError), as_system_errors():
+        raise FileNotFoundError(2, "gone")
+
+
+def test_a_tokenizer_that_cannot_be_written_is_the_systems_error(tmp_path):
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+
+    from proxtune.durable import as_system_errors
+
+    with pytest.raises(FileNotFoundError) as raised, as_system_errors():
+        Tokenizer(WordLevel({"a": 0}, "a")).save(str(tmp_path / "absent" / "tokenizer.json"))
+    assert raised.value.errno == errno.ENOENT

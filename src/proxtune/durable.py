@@ -10,8 +10,9 @@ import ctypes
 import errno
 import json
 import os
+import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from proxtune.errors import DiskFailed
 
 FULL = (errno.ENOSPC, errno.EDQUOT)  # there may be room later
 _OF_THE_DISK = (*FULL, errno.EIO, errno.EROFS, errno.ENODEV, errno.ENXIO)
+_SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
 _PART = ".part"  # what a writer that was killed leaves behind ends so
 _EXCHANGE, _HERE = 2, -100  # RENAME_EXCHANGE, AT_FDCWD
 
@@ -107,6 +109,21 @@ def disk_words(error: OSError) -> str | None:
     where = f" ({error.filename})" if error.filename else ""
     mend = "make room" if error.errno in FULL else "look after the disk"
     return f"{error.strerror}{where}: {mend}, then: proxtune resume"
+
+
+@contextlib.contextmanager
+def as_system_errors() -> Iterator[None]:
+    """Around libraries whose file errors are no OSError (those of safetensors and tokenizers say "os error 28"): raises one."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        number = _SYSTEM_ERROR.search(str(error))
+        if number is None:
+            raise
+        code = int(number[1])
+        raise OSError(code, os.strerror(code)) from error
 
 
 def not_kept(path: Path, error: OSError) -> DiskFailed:

@@ -8,7 +8,7 @@ from typing import Any
 
 from proxtune.constraint import Constraint, NoConstraint
 from proxtune.cost import evaluations, milestone_seconds
-from proxtune.durable import write_json
+from proxtune.durable import as_system_errors, write_json
 from proxtune.errors import Interrupted, PersonError
 from proxtune.judge import judge_and_save
 from proxtune.learn_probe import begins_with_features, forget_features, has_features, model_with_head, save_features
@@ -90,7 +90,7 @@ def _learned(
         progress = _train(session, plan, settled, model, constraint, exact)
         return_to_weights(model, folder, STOPPED if has_weights(folder, STOPPED) else BEST)
     if plan.keep_adapter:
-        with without_sharding():
+        with without_sharding(), as_system_errors():
             model.save_pretrained(str(folder / "adapter"))
     plain = METHODS[plan.method].finish(model, plan)
     constraint.project()

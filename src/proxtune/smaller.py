@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from proxtune.durable import write_json
+from proxtune.durable import as_system_errors, write_json
 from proxtune.errors import PersonError
 from proxtune.examples import Examples, Split
 from proxtune.feasible.depth import blocks_prefix, config_with_blocks, kept_names, spread
@@ -58,8 +58,9 @@ def begin_smaller(
         smaller = None
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
-    _write(source.folder, place, smaller, len(counts), spread(len(shapes.blocks), structure.blocks))
-    tokenizer.save_pretrained(str(place))
+    with as_system_errors():
+        _write(source.folder, place, smaller, len(counts), spread(len(shapes.blocks), structure.blocks))
+        tokenizer.save_pretrained(str(place))
     write_json(place / _STRUCTURE, dataclasses.asdict(structure))
     return dataclasses.replace(source, folder=place), structure
 
