@@ -64,6 +64,7 @@ class Survey:
     seconds_so_far: float = 0.0
     file_bytes: int = 0  # of the weights on disk
     held: bool = False  # to a size
+    generates: bool = False  # text
 
 
 def trace_key(family: str, dtype: str, checkpointing: bool) -> str:
@@ -85,7 +86,7 @@ def trainable_parameters(plan: Plan, survey: Survey) -> int:
         return survey.linear_parameters * plan.last_layers // survey.blocks
     if plan.method == "lora":
         per_rank = 1.5 * survey.linear_parameters / survey.width  # Σ (in + out) for the usual 4:1 feed-forward
-        return round(plan.rank * per_rank) + head
+        return round(plan.rank * per_rank) + (0 if survey.generates else head)
     if plan.method == "layers":
         return survey.block_parameters * plan.last_layers // survey.blocks + head
     return survey.parameters
@@ -112,7 +113,7 @@ def memory_of(plan: Plan, survey: Survey) -> tuple[dict[str, int], dict[str, int
     """Predicted bytes of the process tree by phase, and the terms of the phase `train`."""
     gradients = 4 * plan.trainable if METHODS[plan.method].uses_gradients else 0
     state = {"adamw": _ADAM_BYTES, "adafactor": _ADAFACTOR_BYTES}.get(plan.optimizer, 0)
-    forward = survey.traces[trace_key("nno" if plan.neighbours else "forward", plan.dtype, False)]
+    forward = survey.traces[trace_key("nno" if plan.weight_dtype == "bf16" else "forward", plan.dtype, False)]
     live = live_bytes(plan, survey)
     if plan.method == "full":
         live += 4 * survey.embedding_parameters  # the gradient of the embedding is made dense, then added

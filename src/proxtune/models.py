@@ -164,34 +164,92 @@ def classifier_config(folder: Path, labels: list[str], tokenizer: Any, max_lengt
     rows on a CPU and the one whose memory is linear enough to predict; long rows take the fused one.
     Raises PersonError for an architecture that transformers does not know as a classifier.
     """
-    from transformers import AutoConfig, AutoModelForSequenceClassification
+    from transformers import AutoModelForSequenceClassification
 
-    try:
-        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
-    except Exception as error:
-        raise PersonError(
-            f"transformers cannot read the model in {folder}: {str(error).splitlines()[0][:200]}"
-        ) from error
+    config = _config_in(folder)
     if type(config) not in AutoModelForSequenceClassification._model_mapping:
         raise PersonError(f"transformers has no classifier for model type {config.model_type!r}; choose another model")
     config.num_labels = len(labels)
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: index for index, label in enumerate(labels)}
     config.problem_type = "single_label_classification"
+    _for_training(config, tokenizer, max_length)
+    return config
+
+
+def generator_config(folder: Path, tokenizer: Any, max_length: int) -> Any:
+    """The config of a model that generates text, without dropout as in `classifier_config`.
+
+    Raises PersonError for a model that generates none.
+    """
+    config = _config_in(folder)
+    if _generator(config) is None:
+        raise PersonError(
+            f"the model in {folder} ({config.model_type}) generates no text; choose a GPT- or T5-class model, like smollm2"
+        )
+    _for_training(config, tokenizer, max_length)
+    return config
+
+
+def _config_in(folder: Path) -> Any:
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+    except Exception as error:
+        raise PersonError(
+            f"transformers cannot read the model in {folder}: {str(error).splitlines()[0][:200]}"
+        ) from error
+
+
+def _for_training(config: Any, tokenizer: Any, max_length: int) -> None:
+    """No dropout, a padding id, and the attention that suits the length."""
     for name in vars(config):
-        if name.endswith(("dropout", "dropout_prob", "_pdrop")) and isinstance(getattr(config, name), float):
+        if name.endswith(("dropout", "dropout_prob", "dropout_rate", "_pdrop")) and isinstance(
+            getattr(config, name), float
+        ):
             setattr(config, name, 0.0)
     if config.pad_token_id is None:
         config.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     config._attn_implementation = "eager" if max_length <= 256 else "sdpa"
-    return config
 
 
-def import_architecture(config: Any) -> None:
+def _generator(config: Any) -> Any:
+    """The transformers class that generates text with such a model: encoder-decoder or decoder; None for another model."""
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+    if config.is_encoder_decoder:
+        return AutoModelForSeq2SeqLM if type(config) in AutoModelForSeq2SeqLM._model_mapping else None
+    named = any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in getattr(config, "architectures", None) or [])
+    return AutoModelForCausalLM if named and type(config) in AutoModelForCausalLM._model_mapping else None
+
+
+def import_architecture(config: Any, generates: bool = False) -> None:
     """Import the code of the model that `config` describes (a second), which transformers does at the first load."""
     from transformers import AutoModelForSequenceClassification
 
-    _ = AutoModelForSequenceClassification._model_mapping[type(config)]
+    _ = (_generator(config) if generates else AutoModelForSequenceClassification)._model_mapping[type(config)]
+
+
+def load_generator(folder: Path, config: Any, dtype: str = "fp32") -> Any:
+    """The pretrained weights, held in `dtype` ("fp32", "bf16", or "auto" as they are saved), with their language-model head."""
+    import torch
+
+    return _generator(config).from_pretrained(
+        str(folder),
+        config=config,
+        dtype={"fp32": torch.float32, "bf16": torch.bfloat16, "auto": "auto"}[dtype],
+        use_safetensors=True,
+        trust_remote_code=False,
+        attn_implementation=config._attn_implementation,
+    )
+
+
+def ends_of_text(folder: Path) -> list[int]:
+    """The token ids that end what a model generates, as its generation config knows them."""
+    path = folder / "generation_config.json"
+    found = _json_of(path, f"the model in {folder}").get("eos_token_id") if path.is_file() else None
+    return [int(end) for end in (found if isinstance(found, list) else [found]) if isinstance(end, int)]
 
 
 def load_classifier(folder: Path, config: Any, seed: int, dtype: str = "fp32") -> Any:
@@ -234,6 +292,16 @@ def blocks_of(model: Any) -> tuple[str, Any]:
     ]
     assert lists, "a transformer has a list of blocks"
     return max(lists, key=lambda item: len(item[1]))
+
+
+def block_lists(model: Any) -> list[Any]:
+    """All such lists: an encoder-decoder has two."""
+    import torch
+
+    length = len(blocks_of(model)[1])
+    lists = [m for m in model.modules() if isinstance(m, torch.nn.ModuleList) and len({type(b) for b in m}) == 1]
+    inner = {id(m) for each in lists for m in each.modules() if m is not each}
+    return [each for each in lists if id(each) not in inner and len(each) == length]
 
 
 def can_checkpoint(model: Any) -> bool:

@@ -48,6 +48,7 @@ class Plan:
     rank: int = 0
     last_layers: int = 0
     neighbours: int = 0
+    base_dtype: str = "fp32"  # that weights are held in; "bf16" where adapters learn and they do not
     head_rows: int = 0  # that the head is fitted to before the first step of `nno`
     keep_adapter: bool = False
     expected: float = 0.0
@@ -74,7 +75,7 @@ class Plan:
     @property
     def weight_dtype(self) -> str:
         """What the weights are held in: masters for gradients are fp32 whatever they are cast to."""
-        return self.dtype if self.neighbours else "fp32"
+        return self.dtype if self.neighbours else self.base_dtype
 
     @property
     def autocast(self) -> str:

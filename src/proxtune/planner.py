@@ -24,6 +24,7 @@ from proxtune.methods import METHODS
 from proxtune.plan import Cost, Infeasible, Plan, Refused
 from proxtune.recipe import Knobs
 
+_GENERATING_BATCH = 16  # rows: an answer is many things to learn from
 _LONG = 192  # tokens; in shorter rows recomputing the activations was seen to save nothing
 _ADAFACTOR_LOSS = 0.004  # of expected quality, beside AdamW
 _SURVEYS_DIFFER_BYTES = 10_000_000  # by less than that, when two are made of the same things
@@ -62,10 +63,11 @@ def choose(survey: Survey, budget: Budget, knobs: Knobs, method: str = "auto") -
 def candidates(survey: Survey, knobs: Knobs, method: str = "auto") -> Iterator[Plan]:
     """Every structure worth considering, without batch sizes or costs."""
     for name, entry in METHODS.items():
-        if method not in ("auto", name):
+        if method not in ("auto", name) or (survey.generates and not entry.uses_gradients):
             continue
         asked = knobs.micro_batch if entry.learns_by != "neighbours" else None  # which counts a row once for each point
-        batch = min(knobs.batch or max(entry.batch, asked or 0), survey.rows)
+        usual = _GENERATING_BATCH if survey.generates else entry.batch
+        batch = min(knobs.batch or max(usual, asked or 0), survey.rows)
         for variant in entry.variants(survey.blocks, knobs):
             for key in survey.traces:
                 family, dtype, *rest = key.split("/")
@@ -90,6 +92,7 @@ def candidates(survey: Survey, knobs: Knobs, method: str = "auto") -> Iterator[P
                     steps=0,
                     trainable=0,
                     keep_adapter=bool(knobs.keep_adapter) and name == "lora",
+                    base_dtype=dtype if survey.generates and name == "lora" else "fp32",
                     **variant,
                 )
                 plan = replace(plan, micro_batch=min(knobs.micro_batch or plan.evaluated, plan.evaluated))

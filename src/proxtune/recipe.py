@@ -13,7 +13,10 @@ from proxtune.errors import PersonError
 
 DEFAULT_MODEL = "minilm"
 DEFAULT_BATCH = 32
-TASKS = ("classify",)
+DEFAULT_GENERATOR = "smollm2"  # where text is to be generated
+GENERATIVE = ("summarize", "translate", "instruct")
+TASKS = ("classify", *GENERATIVE)
+BAD_ROWS = ("fail", "skip")
 _MOST_BYTES = 1_000_000
 METHOD_NAMES = ("auto", "probe", "nno", "lora", "layers", "full")
 
@@ -45,7 +48,7 @@ class Recipe:
     data: str
     out: str
     task: str | None = None
-    model: str = DEFAULT_MODEL
+    model: str = DEFAULT_MODEL  # "": that of the task
     method: str = "auto"
     seed: int = 0
     budget: Budget = field(default_factory=Budget)
@@ -53,7 +56,14 @@ class Recipe:
     text_column: str | None = None
     label_column: str | None = None
     device: str = "auto"
+    bad_rows: str = "fail"
+    instruction: str | None = None  # before each text; "" for none
     knobs: Knobs = field(default_factory=Knobs)
+
+    @property
+    def generates(self) -> bool:
+        """Whether text is to be generated."""
+        return self.task in GENERATIVE
 
     def as_dict(self) -> dict[str, object]:
         """Nested plain values without the Nones, as TOML has no null."""
@@ -69,7 +79,9 @@ class Recipe:
 def check(recipe: Recipe) -> None:
     """Raises PersonError for a name or a number that no run can do anything with."""
     if recipe.task is not None and recipe.task not in TASKS:
-        raise PersonError(f"task {recipe.task!r} is not here yet; this version does: {', '.join(TASKS)}")
+        raise PersonError(f"task {recipe.task!r} is not here; there are {', '.join(TASKS)}")
+    if recipe.bad_rows not in BAD_ROWS:
+        raise PersonError(f"--bad-rows {recipe.bad_rows!r} is not known; choose fail or skip")
     if recipe.method not in METHOD_NAMES:
         raise PersonError(f"unknown method {recipe.method!r}; choose one of {', '.join(METHOD_NAMES)}")
     if recipe.device not in ("auto", "cpu", "cuda"):

@@ -123,7 +123,8 @@ def _digest_of_files(paths: list[Path]) -> str:
 def _digest_of_rows(*data: Encoded) -> str:
     digest = hashlib.sha256()
     for part in data:
-        for array in (part.ids, part.starts, part.labels):
+        answers = [] if part.answers is None else [part.answers.ids, part.answers.starts]
+        for array in (part.ids, part.starts, part.labels, *([] if part.begins is None else [part.begins]), *answers):
             digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 

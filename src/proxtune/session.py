@@ -16,7 +16,7 @@ from proxtune.memory.kernels import FEW, USUAL, keep_kernels
 from proxtune.memory.lean import import_lean
 from proxtune.memory.meter import CudaMeter, Meter, Phases, ProcessMeter
 from proxtune.methods import METHODS
-from proxtune.models import ModelSource, enable_checkpointing, find_model, head_of, import_architecture, load_classifier
+from proxtune.models import ModelSource, enable_checkpointing, find_model, head_of
 from proxtune.plan import Plan
 from proxtune.recipe import Recipe
 from proxtune.rows import read_split_of
@@ -73,7 +73,7 @@ def open_session(recipe: Recipe, folder: Path, clock: Clock, others_bytes: int, 
     if recipe.budget.size is not None:
         source, structure = begin_smaller(source, split, recipe.budget.size, folder)
     task = read_task(recipe, split, source.folder)
-    import_architecture(task.config)  # here, once, and not in each forked child
+    task.import_architecture()  # here, once, and not in each forked child
     emit({"kind": "data", **describe_data(task)})
     meter.give_back()  # what tokenising left behind
     unload_cold_code()
@@ -85,8 +85,8 @@ def prepared(plan: Plan, session: Session) -> Any:
     """The pretrained model with the plan's method and knobs applied, on the session's device."""
     set_allocator(plan.allocator)
     keep_kernels(FEW if plan.neighbours else USUAL)
-    plain = load_classifier(session.source.folder, session.task.config, session.recipe.seed, plan.weight_dtype)
     task = session.task
+    plain = task.load(session.source.folder, session.recipe.seed, plan.weight_dtype)
     if task.prompt is not None:
         begin_with_words(head_of(plain)[1], word_rows(plain, session.source.folder, task.tokenizer, task.prompt))
     model = METHODS[plan.method].prepare(plain, plan)

@@ -57,6 +57,7 @@ def survey_of(session: Session) -> Survey:
         seconds_so_far=session.clock.elapsed + ENDING_SECONDS,
         file_bytes=weight_bytes(session.source.folder),
         held=session.structure is not None and session.structure.bits < HALF_BITS,
+        generates=task.generates,
     )
 
 
@@ -75,6 +76,8 @@ def _what_to_survey(session: Session, libraries_bytes: int) -> tuple[str, bool]:
 
     if fits(4 * numbers):
         return "fp32", True
+    if session.task.generates:  # what adapters sit on is held in bf16; the least that would do is named from this
+        return ("bf16", True) if may_hold_bf16(session) else ("fp32", True)
     large = 4 * numbers > 2 * libraries_bytes  # then bf16 is what needs least, and else a probe in fp32
     return "bf16" if may_hold_bf16(session) and (fits(2 * numbers) or large) else "fp32", False
 

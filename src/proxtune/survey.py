@@ -17,7 +17,7 @@ from proxtune.memory.allocator import set_allocator
 from proxtune.memory.govern import Governor
 from proxtune.memory.trace import Traced, trace_step
 from proxtune.methods import METHODS
-from proxtune.models import blocks_of, can_checkpoint, load_classifier
+from proxtune.models import block_lists, blocks_of, can_checkpoint
 from proxtune.plan import Plan
 from proxtune.session import Record, Session, apart
 from proxtune.task import Task
@@ -49,22 +49,24 @@ def padded_tokens(lengths: np.ndarray, batch: int, seed: int) -> int:
 
 def model_facts(model: Any) -> dict[str, int]:
     """Parameter counts by part of the model, its blocks and its width."""
-    _, blocks = blocks_of(model)
+    blocks, lists = blocks_of(model)[1], block_lists(model)
     embeddings = {id(m.weight): m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Embedding)}
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
         "embedding_parameters": sum(embeddings.values()),
-        "block_parameters": sum(p.numel() for p in blocks.parameters()),
-        "linear_parameters": sum(m.weight.numel() for m in blocks.modules() if isinstance(m, torch.nn.Linear)),
+        "block_parameters": sum(p.numel() for each in lists for p in each.parameters()),
+        "linear_parameters": sum(
+            m.weight.numel() for each in lists for m in each.modules() if isinstance(m, torch.nn.Linear)
+        ),
         "blocks": len(blocks),
         "width": int(model.config.hidden_size),
     }
 
 
 def may_hold_bf16(session: Session) -> bool:
-    """Whether a plan may come of weights that are held in bf16: those of `nno`, where bf16 pays."""
+    """Whether a plan may come of weights that are held in bf16, where that pays: those of `nno`, those under adapters."""
     recipe = session.recipe
-    return recipe.method in ("auto", "nno") and recipe.knobs.dtype != "fp32" and bf16_pays(session.device)
+    return recipe.method in ("auto", "lora" if session.task.generates else "nno") and recipe.knobs.dtype != "fp32" and bf16_pays(session.device)
 
 
 def find_out(session: Session, gradients: bool, weight_dtype: str = "fp32") -> Record:
@@ -81,9 +83,11 @@ def find_out(session: Session, gradients: bool, weight_dtype: str = "fp32") -> R
     measure_pulse = gradients or weight_dtype == "bf16"
     found = apart(session, partial(_forward, session, dtypes, weight_dtype, measure_pulse))
     traces = found["traces"]
-    if method in ("auto", "nno"):
+    if method in (("auto", "lora") if session.task.generates else ("auto", "nno")):
         traces |= _looks(session, traces, dtypes, weight_dtype) if measure_pulse else {}
     families = {"auto": ["layers", "lora"], "lora": ["lora"], "probe": [], "nno": []}.get(method, ["layers"])
+    if weight_dtype == "bf16":  # masters in fp32 do not fit
+        families = ["lora"]
     for family in families if gradients else []:
         traces |= apart(session, partial(_trace_family, session, family, dtypes))
     return found
@@ -91,7 +95,7 @@ def find_out(session: Session, gradients: bool, weight_dtype: str = "fp32") -> R
 
 def _looks(session: Session, traces: dict[str, Any], dtypes: list[str], weight_dtype: str) -> dict[str, Any]:
     """Traces of a forward pass with the weights held in its dtype; nothing where `nno` cannot be what fits best."""
-    if session.recipe.method == "auto" and session.recipe.budget.memory is None:
+    if session.recipe.method == "auto" and session.recipe.budget.memory is None and not session.task.generates:
         return {}
     found = {trace_key("nno", dtype, False): traces[trace_key("forward", dtype, False)] for dtype in dtypes}
     if weight_dtype == "fp32" and "bf16" in dtypes:
@@ -103,7 +107,7 @@ def _dtypes(session: Session) -> list[str]:
     """Those that may be best: bf16 where it pays, which takes more memory for its kernels; so fp32 too where memory is short."""
     if not bf16_pays(session.device):
         return ["fp32"]
-    return ["bf16"] if session.recipe.budget.memory is None else ["bf16", "fp32"]
+    return ["bf16"] if session.recipe.budget.memory is None or session.task.generates else ["bf16", "fp32"]
 
 
 def _trace_look(session: Session) -> Record:
@@ -140,7 +144,8 @@ def _trace_family(session: Session, family: str, dtypes: list[str]) -> Record:
     task = session.task
     if session.recipe.budget.memory is not None:
         set_allocator("tight")  # live bytes are counted, not those of the heap: it need not grow
-    model = _prepared(_fresh(session), family, task.max_length).to(session.device)
+    frozen = "bf16" if family == "lora" and task.generates and dtypes == ["bf16"] else "fp32"  # as the planner has it
+    model = _prepared(_fresh(session, frozen), family, task.max_length).to(session.device)
     traces = _traces(model, family, dtypes, task, train=True)
     if can_checkpoint(model):
         for dtype in dtypes:
@@ -150,7 +155,7 @@ def _trace_family(session: Session, family: str, dtypes: list[str]) -> Record:
 
 
 def _fresh(session: Session, weight_dtype: str = "fp32") -> Any:
-    return load_classifier(session.source.folder, session.task.config, session.recipe.seed, weight_dtype)
+    return session.task.load(session.source.folder, session.recipe.seed, weight_dtype)
 
 
 def _checkpointed(trace: dict[str, float], config: Any, length: int) -> dict[str, float]:

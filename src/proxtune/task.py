@@ -6,36 +6,76 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from proxtune.batches import padded
-from proxtune.examples import Examples, Split
-from proxtune.models import classifier_config, load_tokenizer
+from proxtune.examples import Examples, Pairs, Split
+from proxtune.models import (
+    classifier_config,
+    ends_of_text,
+    generator_config,
+    import_architecture,
+    load_classifier,
+    load_generator,
+    load_tokenizer,
+)
 from proxtune.recipe import Recipe
 from proxtune.tasks.classify import Encoded, encode, longest_allowed
+from proxtune.tasks.generate import LONGEST, Asking, asking_of, encode_pairs, instruction_for
 from proxtune.tasks.labels import sorted_labels
 from proxtune.tasks.prompt import Prompt, ask_after, prompt_for, speaks
+
+_MOST_NEW_TOKENS = 512
+_LONGER = 1.5  # an answer may be than the longest that was learned
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
     """The data as the model sees it."""
 
-    split: Split[Examples]
-    labels: list[str]
+    split: Split[Any]
+    labels: list[str]  # none where text is generated
     tokenizer: Any
     config: Any
     train: Encoded
     held: Encoded
     max_length: int
-    prompt: Prompt | None = None  # of a decoder
+    prompt: Prompt | None = None  # of a decoder that tells classes apart
+    asking: Asking | None = None  # of a model that generates
 
     @property
     def pad_id(self) -> int:
         """What fills a row up."""
         return int(self.config.pad_token_id)
 
+    @property
+    def generates(self) -> bool:
+        """Whether text is to be generated."""
+        return self.asking is not None
 
-def read_task(recipe: Recipe, split: Split[Examples], folder: Path) -> Task:
+    @property
+    def new_tokens(self) -> int:
+        """Tokens that an answer may have."""
+        longest = int(self.train.answer_lengths.max())
+        return max(16, min(_MOST_NEW_TOKENS, padded(int(_LONGER * longest))))
+
+    def load(self, folder: Path, seed: int, dtype: str = "fp32") -> Any:
+        """The pretrained weights, held in `dtype`, with the head that the task needs."""
+        if self.generates:
+            return load_generator(folder, self.config, dtype)
+        return load_classifier(folder, self.config, seed, dtype)
+
+    def import_architecture(self) -> None:
+        """Import the code of the model, which transformers does at the first load."""
+        import_architecture(self.config, self.generates)
+
+
+def read_task(recipe: Recipe, split: Split[Any], folder: Path) -> Task:
     """Examples → token ids, with the sequence length that these texts need."""
+    return _generation(recipe, split, folder) if recipe.generates else _classification(recipe, split, folder)
+
+
+def _classification(recipe: Recipe, split: Split[Examples], folder: Path) -> Task:
     labels = sorted_labels(split.train)
     tokenizer = load_tokenizer(folder)
     config = classifier_config(folder, labels, tokenizer, 512)
@@ -45,17 +85,41 @@ def read_task(recipe: Recipe, split: Split[Examples], folder: Path) -> Task:
     allowed = length_allowed(recipe, tokenizer, config)
     train_rows = encode(split.train, labels, tokenizer, allowed)
     held_rows = encode(split.validation, labels, tokenizer, allowed)
-    longest = padded(int(max(train_rows.lengths.max(), held_rows.lengths.max())))
+    longest = _longest(train_rows, held_rows)
     config = classifier_config(folder, labels, tokenizer, longest)
     return Task(split, labels, tokenizer, config, train_rows, held_rows, min(longest, allowed), prompt)
 
 
-def length_allowed(recipe: Recipe, tokenizer: Any, config: Any) -> int:
-    """Tokens of a text at most: what the model takes, or what the recipe asks for if that is less; a multiple of 8."""
+def _generation(recipe: Recipe, split: Split[Pairs], folder: Path) -> Task:
+    assert recipe.task is not None, "a recipe that is carried out has a task"
+    tokenizer = load_tokenizer(folder)
+    config = generator_config(folder, tokenizer, 512)
+    instruction = recipe.instruction
+    if instruction is None:
+        instruction = instruction_for(recipe.task, split.train, config.is_encoder_decoder)
+    asking = asking_of(recipe.task, instruction, tokenizer, config, ends_of_text(folder))
+    allowed = length_allowed(recipe, tokenizer, config, LONGEST)
+    train_rows = encode_pairs(split.train, asking, tokenizer, allowed)
+    held_rows = encode_pairs(split.validation, asking, tokenizer, allowed)
+    longest = _longest(train_rows, held_rows)
+    config = generator_config(folder, tokenizer, longest)
+    return Task(split, [], tokenizer, config, train_rows, held_rows, min(longest, allowed), asking=asking)
+
+
+def _longest(train: Encoded, held: Encoded) -> int:
+    return padded(int(max(train.lengths.max(), held.lengths.max())))
+
+
+def length_allowed(recipe: Recipe, tokenizer: Any, config: Any, most: int | None = None) -> int:
+    """Tokens of a row at most, a multiple of 8: what the recipe asks for, or `most`; and no more than the model takes."""
     allowed = longest_allowed(tokenizer, config) // 8 * 8
-    if recipe.knobs.max_length is not None:
-        allowed = max(8, min(allowed, padded(recipe.knobs.max_length)))
-    return allowed
+    wanted = recipe.knobs.max_length or most
+    return allowed if wanted is None else max(8, min(allowed, padded(wanted)))
+
+
+def judged_rows(rows: int, most: int) -> np.ndarray:
+    """At most so many of some rows, evenly spread: their numbers."""
+    return np.unique(np.linspace(0, rows - 1, min(rows, most)).round().astype(np.int64))
 
 
 def describe_data(task: Task) -> dict[str, Any]:
@@ -65,9 +129,11 @@ def describe_data(task: Task) -> dict[str, Any]:
         notes.append(
             f"each text is followed by {task.prompt.question!r}; the labels' words are {list(task.prompt.words)}"
         )
+    if task.asking is not None and task.asking.instruction:
+        notes.append(f"before each text stands {task.asking.instruction!r} (--instruction to change)")
     truncated = task.train.truncated + task.held.truncated
     if truncated:
-        notes.append(f"{truncated} texts were longer than {task.max_length} tokens and were cut there")
+        notes.append(f"{truncated} rows were longer than {task.max_length} tokens and were cut there")
     return {
         "source": task.split.train.source, "train_rows": len(task.train), "validation_rows": len(task.held),
         "labels": task.labels, "notes": notes, "truncated_rows": truncated, "max_length": task.max_length,

@@ -1,4 +1,4 @@
-"""lora: low-rank adapters on every linear layer of the body (peft), head in full; merged at the end.
+"""lora: low-rank adapters on every linear layer of the body (peft), a classification head in full; merged at the end.
 
 The adapter alone is kept beside the model when asked.
 
@@ -24,8 +24,10 @@ def _variants(blocks: int, knobs: Knobs) -> list[dict[str, Any]]:
 
 def _prepare(model: Any, plan: Plan) -> Any:
     peft = import_peft()
+    kinds = {"ForSequenceClassification": "SEQ_CLS", "ForConditionalGeneration": "SEQ_2_SEQ_LM"}
+    kind = next((kind for name, kind in kinds.items() if type(model).__name__.endswith(name)), "CAUSAL_LM")
     adapters = peft.LoraConfig(
-        task_type=peft.TaskType.SEQ_CLS,
+        task_type=peft.TaskType[kind],
         r=plan.rank,
         lora_alpha=2 * plan.rank,
         lora_dropout=0.0,  # a batch must give the same gradient however it is cut
@@ -37,7 +39,7 @@ def _prepare(model: Any, plan: Plan) -> Any:
 
 
 def _finish(model: Any, plan: Plan) -> Any:
-    return model.merge_and_unload()
+    return model.merge_and_unload()  # sums in float32, which weights held in bfloat16 take rounded once
 
 
 METHOD = Method(

@@ -1,0 +1,177 @@
+"""Text generation: from turns and answers to token ids, in the words that the model was made for.
+
+A decoder sees one row, what is asked and then the answer; an encoder-decoder the two apart. Where the tokenizer has a chat
+template, it writes the turns; else an instruction, the text and a word for what should come.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from proxtune.examples import Message, Pairs
+from proxtune.tasks.classify import Encoded
+
+LONGEST = 1024  # tokens of a row, unless --max-length asks for more: memory is planned for the longest
+_TRIES = 6  # to shorten a text until it fits
+_LABELS = {"summarize": "Summary", "translate": "Translation", "instruct": "Answer"}
+_T5_WORDS = {"summarize": "summarize:", "translate": "translate:", "instruct": ""}
+_LANGUAGES = {
+    "ar": "Arabic", "cs": "Czech", "da": "Danish", "de": "German", "el": "Greek", "en": "English", "es": "Spanish",
+    "fi": "Finnish", "fr": "French", "he": "Hebrew", "hi": "Hindi", "hu": "Hungarian", "id": "Indonesian", "it": "Italian",
+    "ja": "Japanese", "ko": "Korean", "nl": "Dutch", "no": "Norwegian", "pl": "Polish", "pt": "Portuguese",
+    "ro": "Romanian", "ru": "Russian", "sv": "Swedish", "tr": "Turkish", "uk": "Ukrainian", "vi": "Vietnamese",
+    "zh": "Chinese",
+}  # fmt: skip
+_PAIR = re.compile(r"(?<![a-z])([a-z]{2})[-_]([a-z]{2})(?![a-z])")
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """How a model is asked: the `instruction` before each text, and the token ids that an answer can end with.
+
+    `closing` is what ends an answer that is learned, `label` what stands before one where there is no chat template.
+    """
+
+    task: str
+    instruction: str
+    stops: tuple[int, ...]
+    closing: tuple[int, ...]
+    label: str
+    by_turns: bool  # through the tokenizer's chat template
+    apart: bool  # an encoder-decoder's answers
+
+
+def instruction_for(task: str, pairs: Pairs, apart: bool) -> str:
+    """What is said before each text, from the task, the length of the answers and what the columns or the path are called."""
+    languages = _languages(pairs) if task == "translate" else None
+    if apart:
+        return f"translate {languages[0]} to {languages[1]}:" if languages else _T5_WORDS[task]
+    if task == "summarize":
+        words = float(np.median([len(answer.split()) for answer in pairs.answers]))
+        return f"Summarize in {'a few words' if words <= 12 else 'one sentence' if words <= 30 else 'a few sentences'}:"
+    if task == "translate":
+        return f"Translate from {languages[0]} to {languages[1]}:" if languages else "Translate:"
+    return ""
+
+
+def _languages(pairs: Pairs) -> tuple[str, str] | None:
+    """The languages that two columns, or a folder or file, are named after."""
+    for one, other in (tuple(pairs.columns[:2]), *_PAIR.findall(pairs.source.lower())):
+        if one != other and one in _LANGUAGES and other in _LANGUAGES:
+            return _LANGUAGES[one], _LANGUAGES[other]
+    return None
+
+
+def asking_of(task: str, instruction: str, tokenizer: Any, config: Any, stops: Sequence[int]) -> Asking:
+    """How to ask a model with this tokenizer; `stops` are the ends of a text that its generation config knows."""
+    ends = [stop for stop in (*stops, tokenizer.eos_token_id) if stop is not None]
+    by_turns = bool(getattr(tokenizer, "chat_template", None)) and not config.is_encoder_decoder
+    closing: list[int] = []
+    if by_turns:
+        turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "bcd"}]
+        after = str(tokenizer.apply_chat_template(turns, tokenize=False)).rpartition("bcd")[2]
+        for token in tokenizer(after, add_special_tokens=False)["input_ids"]:
+            closing.append(token)
+            if token in tokenizer.all_special_ids:
+                ends.append(token)
+                break
+        else:
+            closing = []
+    closing = closing or ends[-1:]
+    return Asking(
+        task, instruction, tuple(dict.fromkeys(ends)), tuple(closing), _LABELS[task], by_turns, bool(config.is_encoder_decoder)
+    )  # fmt: skip
+
+
+def turns_of(asked: Sequence[Message], asking: Asking) -> list[dict[str, str]]:
+    """The turns as a chat template takes them, the instruction before the last of them."""
+    turns = [{"role": turn.role, "content": turn.content} for turn in asked]
+    if asking.instruction:
+        turns[-1]["content"] = f"{asking.instruction}\n\n{turns[-1]['content']}"
+    return turns
+
+
+def prompt_of(asked: Sequence[Message], asking: Asking, tokenizer: Any) -> str:
+    """What a model reads before it answers."""
+    if asking.apart:
+        text = "\n\n".join(turn.content for turn in asked)
+        return f"{asking.instruction} {text}".strip()
+    turns = turns_of(asked, asking)
+    if asking.by_turns:
+        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+    return "\n\n".join(turn["content"] for turn in turns) + f"\n\n{asking.label}:"
+
+
+def encode_pairs(pairs: Pairs, asking: Asking, tokenizer: Any, max_length: int) -> Encoded:
+    """Tokenise every row once, what is asked cut so that with its answer it has at most `max_length` tokens.
+
+    Counts the rows that were cut. Rows without answers are what a model is to go on from.
+    """
+    prompts = _tokens([prompt_of(asked, asking, tokenizer) for asked in pairs.asked], asking, tokenizer)
+    space = "" if asking.by_turns or asking.apart else " "
+    answers = _ids([space + answer for answer in pairs.answers], tokenizer)
+    answers = [np.append(ids, asking.closing).astype(np.int32) for ids in answers]
+    if not pairs.answers:
+        answers = [np.zeros(0, dtype=np.int32)] * len(prompts)
+    truncated = 0
+    for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
+        most = max_length if asking.apart else max_length // 2
+        room = max_length if asking.apart else max_length - min(len(answer), most)
+        if len(answer) <= most and len(prompt) <= room:
+            continue
+        truncated += 1
+        answers[row] = answer[:most]  # which then does not learn where to end
+        prompts[row] = _shortened(pairs.asked[row], asking, tokenizer, prompt, room)
+    if asking.apart:
+        rows, begins = prompts, np.zeros(len(prompts), dtype=np.int64)
+        return Encoded(*_flat(rows), _NO_LABELS, truncated, begins, Encoded(*_flat(answers), _NO_LABELS, 0))
+    rows = [np.concatenate(pair) for pair in zip(prompts, answers, strict=True)]
+    begins = np.fromiter((len(prompt) for prompt in prompts), dtype=np.int64, count=len(prompts))
+    return Encoded(*_flat(rows), _NO_LABELS, truncated, begins)
+
+
+_NO_LABELS = np.zeros(0, dtype=np.int64)
+
+
+def _flat(rows: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    starts = np.zeros(len(rows) + 1, dtype=np.int64)
+    np.cumsum([len(row) for row in rows], out=starts[1:])
+    return (np.concatenate(rows) if rows else np.zeros(0, dtype=np.int32)), starts
+
+
+def _tokens(prompts: list[str], asking: Asking, tokenizer: Any) -> list[np.ndarray]:
+    """Ids of what is asked: a template writes its own special tokens, elsewhere the tokenizer adds those that begin a text."""
+    found = _ids(prompts, tokenizer, add_special_tokens=not asking.by_turns)
+    if asking.apart:
+        return found
+    return [ids[:-1] if len(ids) > 1 and ids[-1] in asking.stops and not asking.by_turns else ids for ids in found]
+
+
+def _ids(texts: list[str], tokenizer: Any, add_special_tokens: bool = False) -> list[np.ndarray]:
+    found: list[np.ndarray] = []
+    for begin in range(0, len(texts), 1024):
+        some = tokenizer(texts[begin : begin + 1024], add_special_tokens=add_special_tokens, return_attention_mask=False)
+        found += [np.asarray(ids, dtype=np.int32) for ids in some["input_ids"]]
+    return found
+
+
+def _shortened(
+    asked: Sequence[Message], asking: Asking, tokenizer: Any, prompt: np.ndarray, room: int
+) -> np.ndarray:
+    """What is asked with the end of its longest turn left out, in at most `room` tokens."""
+    turns = list(asked)
+    for _ in range(_TRIES):
+        over = len(prompt) - room
+        if over <= 0:
+            return prompt
+        longest = max(range(len(turns)), key=lambda i: len(turns[i].content))
+        own = _ids([turns[longest].content], tokenizer)[0]
+        kept = tokenizer.decode(own[: max(0, len(own) - over)], skip_special_tokens=False)
+        turns[longest] = Message(turns[longest].role, kept)
+        prompt = _tokens([prompt_of(turns, asking, tokenizer)], asking, tokenizer)[0]
+    return prompt[-max(1, room) :]
