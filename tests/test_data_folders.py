@@ -11,6 +11,7 @@ from typing import ClassVar
 import pytest
 
 from proxtune.data import find_split_file, read_examples, read_split
+from proxtune.data.sources import read_source
 from written import Write, fails
 
 
@@ -120,6 +121,9 @@ def test_a_hub_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
     assert validation is not None
     assert validation.texts[0] == "dev 1"
     assert read_split("someone/reviews", "test") is None
+    assert (
+        read_source("someone/reviews", most_rows=200).columns["text"][0] == "train[:200] 1"
+    )  # what `datasets` slices by
     assert "not loaded (no network)" in fails("someone/gone")
     assert "has no rows" in fails("nobody")
 

@@ -26,11 +26,17 @@ def named_classes(cells: list[object], names: list[str]) -> list[object]:
     return [names[cell] if isinstance(cell, int) and 0 <= cell < len(names) else None for cell in cells]
 
 
-def _table(arrow: Any, types: Any) -> Table:
+def _holds_objects(kind: Any, types: Any) -> bool:
+    while types.is_list(kind) or types.is_large_list(kind):
+        kind = kind.value_type
+    return bool(types.is_struct(kind))
+
+
+def _table(arrow: Any, types: Any, objects: bool) -> Table:
     names = _class_names(arrow.schema.metadata)
     columns: dict[str, list[object]] = {}
     for name, column in zip(arrow.column_names, arrow.columns, strict=True):
-        if types.is_nested(column.type):
+        if types.is_nested(column.type) and not (objects and _holds_objects(column.type, types)):
             columns[name] = [[]] * len(column)  # embeddings can be large, and only their being lists will be told
         elif types.is_binary(column.type) or types.is_large_binary(column.type):
             columns[name] = [b""] * len(column)  # so can images
@@ -43,23 +49,27 @@ def _table(arrow: Any, types: Any) -> Table:
 def _open_stream(path: Path) -> Any:
     import pyarrow as pa
 
-    file = pa.memory_map(str(path))
+    file = pa.memory_map(str(path))  # what is not used of it is not read
     try:
         return pa.ipc.open_stream(file).read_all()
     except pa.ArrowInvalid:  # the other of Arrow's two layouts
         return pa.ipc.open_file(file).read_all()
 
 
-def _open_parquet(path: Path) -> Any:
+def _open_parquet(path: Path, most_rows: int | None) -> Any:
+    import pyarrow as pa
     from pyarrow import parquet
 
     # ParquetFile, as read_table takes the folders in a path for columns.
     with parquet.ParquetFile(path) as file:
-        return file.read()
+        if most_rows is None:
+            return file.read()
+        first = next(file.iter_batches(batch_size=most_rows), None)
+        return pa.Table.from_batches([] if first is None else [first], schema=file.schema_arrow)
 
 
-def read_arrow(path: Path) -> Table:
-    """A .parquet or .arrow file. Raises PersonError."""
+def read_arrow(path: Path, most_rows: int | None = None, *, objects: bool = False) -> Table:
+    """A .parquet or .arrow file, or its first rows; with `objects`, columns of objects are kept. Raises PersonError."""
     try:
         import pyarrow as pa
         from pyarrow import types
@@ -71,7 +81,9 @@ def read_arrow(path: Path) -> Table:
         with path.open("rb") as file:
             if not file.read(1):
                 raise PersonError(f"{path}: the file is empty; give one with a text and a label in each row")
-        table = _table(_open_parquet(path) if path.suffix.lower() == ".parquet" else _open_stream(path), types)
+        is_parquet = path.suffix.lower() == ".parquet"
+        arrow = _open_parquet(path, most_rows) if is_parquet else _open_stream(path).slice(0, most_rows)
+        table = _table(arrow, types, objects)
     except (pa.ArrowException, ValueError, OSError) as error:
         if isinstance(error, PermissionError):
             raise unreadable(path, error) from None

@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-import math
-
 from proxtune.data.columns import Columns
 from proxtune.data.table import Table
+from proxtune.data.words import is_whole, whole, word
 from proxtune.errors import PersonError
 from proxtune.examples import Examples
 
 _SHOWN = 5  # line numbers in a message
 
 
-def _word(cell: object) -> str | None:
-    """The cell as a word, None where it is missing; raises TypeError where it is no single value."""
-    if isinstance(cell, str):
-        return cell
-    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
-        return None
-    if isinstance(cell, bool):
-        return "true" if cell else "false"
-    if isinstance(cell, float) and cell.is_integer():
-        return str(int(cell))  # a library that knows no missing integers wrote 1 as 1.0
-    if isinstance(cell, int | float):
-        return str(cell)
-    kind = type(cell).__name__
-    raise TypeError({"list": "a list", "dict": "an object", "bytes": "bytes"}.get(kind, f"a {kind}"))
-
-
 def _words(table: Table, name: str, source: str, kind: str) -> list[str | None]:
     words: list[str | None] = []
     try:
         for cell in table.columns[name]:
-            words.append(_word(cell))
+            words.append(word(cell))
     except TypeError as error:
         where = f"{source} {table.unit} {table.lines[len(words)]}"
         advice = "give plain text there, or name another column"
@@ -40,21 +23,8 @@ def _words(table: Table, name: str, source: str, kind: str) -> list[str | None]:
     return words
 
 
-def _whole(text: str) -> str:
-    # JSON can hold half of a surrogate pair, which no tokenizer, terminal or file takes.
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def _is_whole(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _missing(table: Table, words: list[str | None]) -> list[int]:
-    return [line for word, line in zip(words, table.lines, strict=True) if word is None or not word.strip()]
+    return [line for said, line in zip(words, table.lines, strict=True) if said is None or not said.strip()]
 
 
 def _complaint(table: Table, source: str, missing: list[int], name: str, kind: str) -> PersonError:
@@ -71,8 +41,8 @@ def _labels(table: Table, name: str, source: str) -> list[str]:
     if missing:
         raise _complaint(table, source, missing, name, "label")
     same: dict[str, str] = {}  # one string a class, not one a row
-    plain = (_whole((word or "").strip()) for word in words)
-    return [same.setdefault(word, word) for word in plain]
+    plain = (whole((said or "").strip()) for said in words)
+    return [same.setdefault(label, label) for label in plain]
 
 
 def to_examples(table: Table, columns: Columns, source: str, *, labels_asked: bool) -> Examples:
@@ -85,10 +55,10 @@ def to_examples(table: Table, columns: Columns, source: str, *, labels_asked: bo
     missing = _missing(table, words)
     if missing:
         raise _complaint(table, source, missing, columns.text, "text")
-    texts = [word or "" for word in words]
-    broken = [place for place, text in enumerate(texts) if not text.isascii() and not _is_whole(text)]
+    texts = [said or "" for said in words]
+    broken = [place for place, text in enumerate(texts) if not is_whole(text)]
     for place in broken:
-        texts[place] = _whole(texts[place])
+        texts[place] = whole(texts[place])
     if broken:
         notes.append(f"{len(broken):,} texts held half a character (a lone surrogate), now marked by \ufffd")
     label_column = columns.label

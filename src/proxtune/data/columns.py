@@ -30,7 +30,8 @@ class Columns:
     note: str | None
 
 
-def _listed(table: Table) -> str:
+def listed(table: Table) -> str:
+    """The names of the columns, to show; long ones are cut and many are counted."""
     names = [
         repr(name if len(name) <= _HEADER_CHARACTERS else name[: _HEADER_CHARACTERS - 3] + "...")
         for name in table.columns
@@ -38,15 +39,22 @@ def _listed(table: Table) -> str:
     return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
 
 
-def _given(table: Table, source: str, name: str, option: str) -> str:
+def named(table: Table, source: str, name: str, option: str) -> str:
+    """The column that the person named. Raises PersonError, with the names there are, where it is absent."""
     if name not in table.columns:
-        raise PersonError(f"{source}: no column {name!r} for {option}; there are {_listed(table)}")
+        raise PersonError(f"{source}: no column {name!r} for {option}; there are {listed(table)}")
     return name
 
 
-def _by_name(table: Table, known: tuple[str, ...], taken: str | None) -> str | None:
-    plain = {name.strip().lower().replace(" ", "_").replace("-", "_"): name for name in table.columns if name != taken}
-    return next((plain[name] for name in known if name in plain), None)
+def plain(name: str) -> str:
+    """A column's name as the lists here write it."""
+    return name.strip().lower().replace(" ", "_").replace("-", "_")
+
+
+def by_name(table: Table, known: tuple[str, ...], taken: str | None = None) -> str | None:
+    """The column with the first of the `known` names that there is, `taken` left aside."""
+    columns = {plain(name): name for name in table.columns if name != taken}
+    return next((columns[name] for name in known if name in columns), None)
 
 
 def _is_number(text: str) -> bool:
@@ -86,7 +94,7 @@ def _fewest_values(table: Table, taken: str | None) -> str | None:
     return best
 
 
-def _looks_like_row(table: Table) -> bool:
+def looks_like_row(table: Table) -> bool:
     """Whether a header's names read like cells: one is long, is a number, or occurs among the cells below it."""
     for name, cells in table.columns.items():
         if _is_number(name) or len(name) > _HEADER_CHARACTERS or len(name.split()) > _HEADER_WORDS:
@@ -109,23 +117,23 @@ def choose_columns(
     table: Table, source: str, text_column: str | None = None, label_column: str | None = None, need_labels: bool = True
 ) -> Columns:
     """The columns by the names given, else by usual names, else by what they hold. Raises PersonError."""
-    label = None if label_column is None else _given(table, source, label_column, "--label-column")
-    text = None if text_column is None else _given(table, source, text_column, "--text-column")
+    label = None if label_column is None else named(table, source, label_column, "--label-column")
+    text = None if text_column is None else named(table, source, text_column, "--text-column")
     if text is not None and text == label:
         raise PersonError(f"{source}: the text and the label cannot both be column {text!r}; name two different ones")
     text_guessed, label_guessed = text is None, label is None
-    label = _by_name(table, LABEL_NAMES, text) if label_guessed else label
-    text = _by_name(table, TEXT_NAMES, label) if text_guessed else text
-    if text is None and label is None and table.has_header and _looks_like_row(table):
+    label = by_name(table, LABEL_NAMES, text) if label_guessed else label
+    text = by_name(table, TEXT_NAMES, label) if text_guessed else text
+    if text is None and label is None and table.has_header and looks_like_row(table):
         advice = "add a header line such as `text,label`, or name the columns with --text-column and --label-column"
-        raise PersonError(f"{source}: the first line ({_listed(table)}) looks like a row, not a header; {advice}")
+        raise PersonError(f"{source}: the first line ({listed(table)}) looks like a row, not a header; {advice}")
     if text is None:
         text = _longest_text(table, label)
     if text is None:
-        raise PersonError(f"{source}: no text column among {_listed(table)}; name it with --text-column")
+        raise PersonError(f"{source}: no text column among {listed(table)}; name it with --text-column")
     if label is None and need_labels:
         label = _fewest_values(table, text)
         if label is None:
             advice = "name it with --label-column, or add a column `label`"
-            raise PersonError(f"{source}: no label column among {_listed(table)}; {advice}")
+            raise PersonError(f"{source}: no label column among {listed(table)}; {advice}")
     return Columns(text, label, _note(text, label, text_guessed, label_guessed))

@@ -21,7 +21,7 @@ def _header(path: Path, fields: list[str]) -> list[str]:
     return names
 
 
-def _delimited(path: Path, delimiter: str, quoting: Literal[0, 3] = csv.QUOTE_MINIMAL) -> Table:
+def _delimited(path: Path, delimiter: str, most_rows: int | None, quoting: Literal[0, 3] = csv.QUOTE_MINIMAL) -> Table:
     lines = text_lines(path)
     opening: list[str] = []  # blank lines before the header, then the header's first line
     for line in lines:
@@ -58,6 +58,8 @@ def _delimited(path: Path, delimiter: str, quoting: Literal[0, 3] = csv.QUOTE_MI
                 for column, cell in zip(cells, row, strict=True):
                     column.append(cell)
                 starts.append(begins)
+                if len(starts) == most_rows:
+                    break
             begins = reader.line_num + 1
     except csv.Error as error:
         hint = 'close the quote, and write a quote inside a quoted text twice ("")'
@@ -69,9 +71,9 @@ def _delimited(path: Path, delimiter: str, quoting: Literal[0, 3] = csv.QUOTE_MI
     return Table(dict(zip(names, cells, strict=True)), starts, has_header=True, notes=notes)
 
 
-def read_csv(path: Path) -> Table:
-    """A CSV file with a header line. Raises PersonError."""
-    return _delimited(path, ",")
+def read_csv(path: Path, most_rows: int | None = None) -> Table:
+    """A CSV file with a header line, or its first rows. Raises PersonError."""
+    return _delimited(path, ",", most_rows)
 
 
 def _unquoted(cell: object) -> object:
@@ -82,15 +84,15 @@ def _unquoted(cell: object) -> object:
     return cell
 
 
-def read_tsv(path: Path) -> Table:
-    """A TSV file with a header line, whether or not its writer knew of quoting. Raises PersonError."""
+def read_tsv(path: Path, most_rows: int | None = None) -> Table:
+    """A TSV file with a header line, or its first rows, whether or not its writer knew of quoting. Raises PersonError."""
     # Most TSV files quote nothing, and there a text that opens with a quote would swallow the rows after it.
     # So lines are rows as long as every line has the header's number of fields, and only then quoted cells are undone.
     try:
-        plain = _delimited(path, "\t", csv.QUOTE_NONE)
+        plain = _delimited(path, "\t", most_rows, csv.QUOTE_NONE)
     except PersonError as error:
         try:
-            return _delimited(path, "\t")
+            return _delimited(path, "\t", most_rows)
         except PersonError:
             raise error from None
     names = _header(path, [str(_unquoted(name)) for name in plain.columns])

@@ -24,9 +24,9 @@ def _load(name: str, split: str) -> Any:
         raise PersonError(f"{name}: {problem}; {advice}") from error
 
 
-def read_hub(name: str, split: str = "train") -> Table:
-    """One split of a hub dataset, class numbers turned into their names. Raises PersonError."""
-    dataset = _load(name, split)
+def read_hub(name: str, split: str = "train", most_rows: int | None = None) -> Table:
+    """One split of a hub dataset, or its first rows, class numbers turned into their names. Raises PersonError."""
+    dataset = _load(name, split if most_rows is None else f"{split}[:{most_rows}]")
     columns: dict[str, list[object]] = {}
     for column in dataset.column_names:
         cells = list(dataset[column])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from proxtune.data.table import Table, empty_file, text_lines
@@ -40,8 +41,8 @@ def _object(value: object, where: str) -> dict[str, object]:
     return value
 
 
-def read_jsonl(path: Path) -> Table:
-    """A file with one JSON object a line. Raises PersonError."""
+def read_jsonl(path: Path, most_rows: int | None = None) -> Table:
+    """A file with one JSON object a line, or its first rows. Raises PersonError."""
 
     def rows() -> Iterator[tuple[int, dict[str, object]]]:
         for number, line in enumerate(text_lines(path), start=1):
@@ -49,14 +50,14 @@ def read_jsonl(path: Path) -> Table:
                 where = f"{path} line {number}"
                 yield number, _object(_parse(line, where), where)
 
-    table = _table(rows(), "line")
+    table = _table(islice(rows(), most_rows), "line")
     if not table.lines:
         raise empty_file(path)
     return table
 
 
-def read_json(path: Path) -> Table:
-    """A JSON file that is a list of objects, or `{"data": [...]}`. Raises PersonError."""
+def read_json(path: Path, most_rows: int | None = None) -> Table:
+    """A JSON file that is a list of objects, or `{"data": [...]}`, or its first rows (all are read). Raises PersonError."""
     text = "".join(text_lines(path))
     if not text.strip():
         raise empty_file(path)
@@ -76,5 +77,5 @@ def read_json(path: Path) -> Table:
         raise PersonError(f"{path}: not a list of rows; write {wanted}")
     if not value:
         raise PersonError(f"{path}: the list has no rows; add objects with a text and a label each")
-    rows = ((number, _object(row, f"{path} row {number}")) for number, row in enumerate(value, start=1))
+    rows = ((number, _object(row, f"{path} row {number}")) for number, row in enumerate(value[:most_rows], start=1))
     return _table(rows, "row")

@@ -1,0 +1,36 @@
+"""Rows that cannot be learnt from: counted, shown with their lines, and refused or left out."""
+
+from __future__ import annotations
+
+from proxtune.data.table import Table
+from proxtune.errors import PersonError
+
+BAD_ROWS = ("fail", "skip")
+_SHOWN = 5  # lines in a message
+
+
+class BadRow(Exception):
+    """A row that is no use; the message says why in a few words."""
+
+
+def check_choice(bad_rows: str) -> None:
+    """Raises PersonError where `bad_rows` is no choice that there is."""
+    if bad_rows not in BAD_ROWS:
+        raise PersonError(f"--bad-rows {bad_rows}: say {' or '.join(BAD_ROWS)}")
+
+
+def settle(table: Table, source: str, bad: list[tuple[int, str]], bad_rows: str) -> list[str]:
+    """The notes on the `bad` rows, (line, reason) each, that are left out; raises PersonError where they are not to be."""
+    if not bad:
+        return []
+    counted = f"{len(bad):,} of {len(table.lines):,} rows"
+    shown = ", ".join(f"{table.unit} {line} ({why})" for line, why in bad[:_SHOWN]) + (
+        ", ..." if len(bad) > _SHOWN else ""
+    )
+    if len(bad) == len(table.lines):
+        raise PersonError(f"{source}: none of {len(bad):,} rows will do: {shown}; mend them, or name other columns")
+    if bad_rows == "fail":
+        raise PersonError(
+            f"{source}: {counted} will not do: {shown}; mend them, or leave them out with --bad-rows skip"
+        )
+    return [f"left out {counted}: {shown}"]

@@ -1,0 +1,43 @@
+"""A cell as a word: what a person would write for it, and whether it can be written at all."""
+
+from __future__ import annotations
+
+import math
+
+
+def word(cell: object) -> str | None:
+    """The cell as a word, None where it is missing; raises TypeError where it is no single value."""
+    if isinstance(cell, str):
+        return cell
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+        return None
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))  # a library that knows no missing integers wrote 1 as 1.0
+    if isinstance(cell, int | float):
+        return str(cell)
+    raise TypeError(kind_of(cell))
+
+
+def kind_of(cell: object) -> str:
+    """What kind of value a cell holds, with its article."""
+    kind = type(cell).__name__
+    kinds = {"list": "a list", "dict": "an object", "bytes": "bytes", "str": "a string", "NoneType": "nothing"}
+    return kinds.get(kind, "a number" if isinstance(cell, int | float) else f"a {kind}")
+
+
+def whole(text: str) -> str:
+    """The text with \ufffd for each half of a surrogate pair, which JSON can hold and no tokenizer or file takes."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def is_whole(text: str) -> bool:
+    """Whether every character of the text can be written."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
