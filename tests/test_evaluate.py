@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from proxtune.evaluate import passes, said_at_last, said_of
-from proxtune.objectives.labels import probabilities, score
 from proxtune.memory.govern import Governor
 from proxtune.memory.meter import ProcessMeter
 from proxtune.models import classifier_config, load_classifier, load_tokenizer
+from proxtune.objectives.labels import probabilities, score
+from proxtune.tasks.classify import Encoded
 
 REFUSED = RuntimeError("could not create a primitive")
 

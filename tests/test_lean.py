@@ -115,3 +115,8 @@ def test_peft_comes_without_the_heavy_ones():
         "found = {'heavy': heavy, 'is': peft.__name__}"
     )
     assert found == {"heavy": [], "is": "peft"}
+
+
+def test_a_session_waits_with_torch_until_the_data_are_known_to_do():
+    code = "import sys, proxtune.session; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

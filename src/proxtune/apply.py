@@ -29,6 +29,10 @@ def apply(job: Record, emit: Callable[[Record], None]) -> Record:
     recipe = read_recipe(folder / "recipe.toml")
     check_files(folder, ["model"])
     check_folder(folder / "model", f"the model of {folder}")
+    if recipe.generates:
+        from proxtune.apply_generator import apply_generator
+
+        return apply_generator(job, emit, recipe)
     examples = _examples(job, recipe)
     import_lean()
     unload_cold_code()

@@ -13,7 +13,7 @@ import typer
 
 from proxtune.budget import Budget
 from proxtune.errors import Interrupted, PersonError
-from proxtune.recipe import DEFAULT_MODEL, Knobs, Recipe
+from proxtune.recipe import DEFAULT_GENERATOR, DEFAULT_MODEL, Knobs, Recipe
 
 app = typer.Typer(
     name="proxtune",
@@ -45,11 +45,15 @@ Time = Annotated[
     typer.Option("--time", help="From start to saved result, e.g. 10min", rich_help_panel=_BUDGET, show_default=False),
 ]
 Compute = Annotated[str | None, _option("Floating-point operations, e.g. 2PFLOP", _BUDGET)]
-TaskName = Annotated[str | None, _option("classify (guessed when left out)", _TASK)]
-Model = Annotated[str, _option(f"Alias, folder or hub id (default {DEFAULT_MODEL})", _TASK)]
+TaskName = Annotated[str | None, _option("classify, summarize, translate or instruct (guessed when left out)", _TASK)]
+Model = Annotated[
+    str, _option(f"Alias, folder or hub id (default {DEFAULT_MODEL}; to generate {DEFAULT_GENERATOR})", _TASK)
+]
 Validation = Annotated[str | None, _option("Rows to judge by (else a tenth of DATA)", _TASK)]
-TextColumn = Annotated[str | None, _option("Column with the texts (else guessed)", _TASK)]
-LabelColumn = Annotated[str | None, _option("Column with the labels (else guessed)", _TASK)]
+TextColumn = Annotated[str | None, _option("Column with the texts, or with what is asked (else guessed)", _TASK)]
+LabelColumn = Annotated[str | None, _option("Column with the labels, or with the answers (else guessed)", _TASK)]
+BadRows = Annotated[str, _option("fail or skip: rows that cannot be learned from (default fail)", _TASK)]
+Instruction = Annotated[str | None, _option('What is said before each text that is answered ("" for nothing)', _TASK)]
 Method = Annotated[str, _option("auto, probe, nno, lora, layers or full", _TASK)]
 Seed = Annotated[int, _option("Seed of everything that is drawn (default 0)", _TASK)]
 Device = Annotated[str, _option("auto, cpu or cuda", _TASK)]
@@ -76,9 +80,9 @@ KeepAdapter = Annotated[
 @app.command()
 def plan(
     data: Data, memory: Memory = None, size: Size = None, trainable: Trainable = None, budget_time: Time = None,
-    compute: Compute = None, task: TaskName = None, model: Model = DEFAULT_MODEL, validation: Validation = None,
+    compute: Compute = None, task: TaskName = None, model: Model = "", validation: Validation = None,
     text_column: TextColumn = None, label_column: LabelColumn = None, method: Method = "auto", seed: Seed = 0,
-    device: Device = "auto",
+    device: Device = "auto", bad_rows: BadRows = "fail", instruction: Instruction = None,
     micro_batch: MicroBatch = None, batch: Batch = None, max_length: MaxLength = None, dtype: Dtype = None,
     checkpointing: Checkpointing = None, optimizer: Optimizer = None, learning_rate: LearningRate = None, epochs: Epochs = None,
     rank: Rank = None, last_layers: LastLayers = None, as_json: Json = False,
@@ -91,7 +95,22 @@ def plan(
     knobs = Knobs(
         micro_batch, batch, max_length, dtype, checkpointing, optimizer, learning_rate, epochs, rank, last_layers
     )
-    recipe = Recipe(data, "", task, model, method, seed, budget, validation, text_column, label_column, device, knobs)
+    recipe = Recipe(
+        data,
+        "",
+        task,
+        model,
+        method,
+        seed,
+        budget,
+        validation,
+        text_column,
+        label_column,
+        device,
+        bad_rows,
+        instruction,
+        knobs,
+    )
     with Progress(budget) as progress:
         found = plan_run(recipe, progress.hear)
     show_plan(found)
@@ -102,9 +121,9 @@ def plan(
 def train(
     data: Data, out: Annotated[str, typer.Option(help="Run folder to make; never overwritten", show_default=False)],
     memory: Memory = None, size: Size = None, trainable: Trainable = None, budget_time: Time = None,
-    compute: Compute = None, task: TaskName = None, model: Model = DEFAULT_MODEL, validation: Validation = None,
+    compute: Compute = None, task: TaskName = None, model: Model = "", validation: Validation = None,
     text_column: TextColumn = None, label_column: LabelColumn = None, method: Method = "auto", seed: Seed = 0,
-    device: Device = "auto",
+    device: Device = "auto", bad_rows: BadRows = "fail", instruction: Instruction = None,
     micro_batch: MicroBatch = None, batch: Batch = None, max_length: MaxLength = None, dtype: Dtype = None,
     checkpointing: Checkpointing = None, optimizer: Optimizer = None, learning_rate: LearningRate = None, epochs: Epochs = None,
     rank: Rank = None, last_layers: LastLayers = None,
@@ -127,7 +146,22 @@ def train(
         keep_adapter or None,
     )
     _train(
-        Recipe(data, out, task, model, method, seed, budget, validation, text_column, label_column, device, knobs),
+        Recipe(
+            data,
+            out,
+            task,
+            model,
+            method,
+            seed,
+            budget,
+            validation,
+            text_column,
+            label_column,
+            device,
+            bad_rows,
+            instruction,
+            knobs,
+        ),
         as_json,
     )
 
@@ -175,23 +209,28 @@ def evaluate(folder: Folder, data: Data, as_json: Json = False) -> None:
 @app.command()
 def predict(
     folder: Folder,
-    text: Annotated[list[str] | None, typer.Argument(help="Texts to label", show_default=False)] = None,
+    text: Annotated[list[str] | None, typer.Argument(help="Texts to label or to answer", show_default=False)] = None,
     file: Annotated[str | None, typer.Option(help="Texts from a file, its text column", show_default=False)] = None,
     as_json: Json = False,
 ) -> None:
-    """Label texts with a run's model: one line a text."""
+    """Label texts with a run's model, or let it answer them, as they come: one line a text, a blank one after an answer of several."""
     from proxtune.run import predictions
 
     if not text and file is None:
         raise PersonError("nothing to predict: give texts, or --file F")
-    rows = predictions(folder, texts=text or (), file=file)
+    rows = predictions(folder, texts=text or (), file=file, listen=None if as_json else _print_prediction)
     if as_json:
         _print_json(
-            True, {"predictions": [{key: row[key] for key in ("text", "label", "probabilities")} for row in rows]}
+            True, {"predictions": [{key: value for key, value in row.items() if key != "kind"} for row in rows]}
         )
-        return
-    for row in rows:
+
+
+def _print_prediction(row: dict[str, Any]) -> None:
+    if "answer" in row:
+        sys.stdout.write(row["answer"] + ("\n\n" if "\n" in row["answer"] else "\n"))
+    else:
         sys.stdout.write(f"{row['label']}\t{max(row['probabilities']):.3f}\t{' '.join(row['text'].split())}\n")
+    sys.stdout.flush()
 
 
 @app.command()

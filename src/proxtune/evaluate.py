@@ -82,7 +82,9 @@ def read_embeddings(model: Any, *rows: Encoded) -> None:
     """Touch the embeddings that these rows use, all where they learn: weights are mapped, and come in as they are read."""
     weight = model.get_input_embeddings().weight  # (vocabulary, width)
     used = torch.from_numpy(np.unique(np.concatenate([data.ids for data in rows])))
-    if weight.requires_grad or rows[0].begins is not None:  # the head says every word, and is the same table or as large
+    if (
+        weight.requires_grad or rows[0].begins is not None
+    ):  # the head says every word, and is the same table or as large
         used = torch.arange(len(weight))
     with torch.no_grad():
         for few in used.to(weight.device).split(1024):

@@ -1,46 +1,107 @@
-"""The end of a learning process: judge the final model on the held rows, save it, and say what it got wrong."""
+"""The end of a learning process: judge the final model on the held rows, save it, and say what it got wrong.
+
+And its beginning where text is generated: what the untouched model answers, for a gain to mean something.
+"""
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
 
+from proxtune.answered import JUDGED_ANSWERS, keep_before, kept_before
 from proxtune.artifact import save_model
 from proxtune.constraint import Constraint, NoConstraint
 from proxtune.evaluate import first_look, said_at_last
 from proxtune.examples import Examples
-from proxtune.objectives.labels import probabilities, score
+from proxtune.generate import answers_of
+from proxtune.objectives import objective_of
+from proxtune.objectives.labels import probabilities
 from proxtune.plan import Plan
 from proxtune.scores import confusion
-from proxtune.session import Record, Session
-from proxtune.task import describe_data
+from proxtune.session import Record, Session, answering
+from proxtune.task import Task, describe_data, judged_rows
+from proxtune.tasks.classify import take
 
 _MISTAKES_SHOWN = 25
 
 
 def judge_and_save(session: Session, plan: Plan, model: Any, constraint: Constraint | NoConstraint) -> Record:
-    """Logits in fp32, as those who load the model will see them; then `model/`."""
+    """What the model says in the type of its weights, as those who load it will see; then `model/`."""
     task, phases, governor = session.task, session.phases, session.governor
     session.announce("evaluate")
     phases.enter("evaluate")
     first_look(model, task.held, task.pad_id, "fp32", governor)  # its kernels may be new to this process
     governor.hold()
-    logits = said_at_last(model, task.held, task.pad_id, "fp32", plan.micro_batch * plan.max_length, governor)
+    said = said_at_last(model, task.held, task.pad_id, "fp32", plan.micro_batch * plan.max_length, governor)
+    metrics = objective_of(task.held).score(said, task.held)
+    if task.generates:
+        judged = {"metrics": metrics, "answers": _answers(session, plan, model, "fp32")}
+        _generate_so_by_default(model, task)
+    else:
+        judged = {"metrics": metrics, **_told_of_labels(task, said)}
     governor.release()  # a file cannot be written in smaller bites
     session.announce("save")
     phases.enter("save")
     artifact_bytes = save_model(model, task.tokenizer, session.folder, constraint)
     phases.leave()
-    chosen = logits.argmax(axis=1)
     return {
-        "metrics": score(logits, task.held),
-        "confusion": confusion(task.held.labels.tolist(), chosen.tolist(), len(task.labels)),
-        "mistakes": _mistakes(task.split.validation, task.labels, logits, task.held.labels),
+        **judged,
         "artifact_bytes": artifact_bytes,
         "memory_bytes": phases.memory_bytes,
         "size": constraint.told() if isinstance(constraint, Constraint) else None,
         "data": describe_data(task),
+    }
+
+
+def look_before(session: Session, plan: Plan, model: Any) -> float:
+    """Let the model answer before it has learned, once in a run; returns the seconds that took. Nothing for classes."""
+    if not session.task.generates:
+        return 0.0
+    found = kept_before(session.folder)
+    if found is None:
+        task, governor = session.task, session.governor
+        session.announce("untouched")
+        began = time.monotonic()
+        session.phases.enter("evaluate")
+        first_look(model, task.held, task.pad_id, plan.autocast, governor)
+        governor.hold()
+        answers = _answers(session, plan, model, plan.autocast)
+        seconds = time.monotonic() - began
+        tokens = plan.micro_batch * plan.max_length
+        said = said_at_last(model, task.held, task.pad_id, plan.autocast, tokens, governor)
+        metrics = objective_of(task.held).score(said, task.held)
+        governor.release()
+        session.meter.give_back()
+        session.phases.enter("prepare")
+        found = {"answers": answers, "metrics": metrics, "seconds": seconds}
+        keep_before(session.folder, found)
+    return float(found["seconds"])
+
+
+def _answers(session: Session, plan: Plan, model: Any, dtype: str) -> list[str]:
+    """What the model answers to the judged rows, in their order."""
+    task = session.task
+    rows = judged_rows(len(task.held), JUDGED_ANSWERS)
+    tokens = plan.micro_batch * plan.max_length
+    found = dict(answers_of(model, take(task.held, rows), answering(task), dtype, tokens, session.governor))
+    return [found[i] for i in range(len(rows))]
+
+
+def _generate_so_by_default(model: Any, task: Task) -> None:
+    """Whoever loads the model and asks for no more gets the answers that were judged: the likeliest, of so many tokens."""
+    assert task.asking is not None, "text is generated"
+    how = model.generation_config
+    how.do_sample, how.temperature, how.top_p, how.top_k = False, None, None, None
+    how.max_new_tokens, how.pad_token_id, how.eos_token_id = task.new_tokens, task.pad_id, list(task.asking.stops)
+
+
+def _told_of_labels(task: Task, logits: np.ndarray) -> Record:
+    chosen = logits.argmax(axis=1)
+    return {
+        "confusion": confusion(task.held.labels.tolist(), chosen.tolist(), len(task.labels)),
+        "mistakes": _mistakes(task.split.validation, task.labels, logits, task.held.labels),
     }
 
 

@@ -10,7 +10,7 @@ from proxtune.constraint import Constraint, NoConstraint
 from proxtune.cost import evaluations, milestone_seconds
 from proxtune.durable import as_system_errors, write_json
 from proxtune.errors import Interrupted, PersonError
-from proxtune.judge import judge_and_save
+from proxtune.judge import judge_and_save, look_before
 from proxtune.learn_probe import begins_with_features, forget_features, has_features, model_with_head, save_features
 from proxtune.memory.code import unload_cold_code
 from proxtune.memory.govern import is_refusal
@@ -42,6 +42,7 @@ def learn(session: Session, plan_only: bool = False, exact: bool = False) -> Rec
     if begun is not None:
         session.phases.enter("load")
         model = prepared(begun[0], session)
+        look_before(session, begun[0], model)
         return _learned(session, *begun, model, constraint_of(session, begun[0], model), exact)
 
     recipe = session.recipe
@@ -64,8 +65,9 @@ def learn(session: Session, plan_only: bool = False, exact: bool = False) -> Rec
     model = prepared(plan, session)
     session.phases.enter("prepare")
     constraint = constraint_of(session, plan, model)
+    answering_seconds = look_before(session, plan, model)
     pace = {
-        "ending_seconds": ending_seconds(survey), "evaluations": evaluations(plan, survey),
+        "ending_seconds": ending_seconds(survey) + answering_seconds, "evaluations": evaluations(plan, survey),
         "most_steps": max(plan.steps, steps_of(plan, survey, recipe.knobs.epochs)),
         "milestone_seconds": milestone_seconds(plan, survey),
     }  # fmt: skip

@@ -84,6 +84,8 @@ def check(recipe: Recipe) -> None:
         raise PersonError(f"--bad-rows {recipe.bad_rows!r} is not known; choose fail or skip")
     if recipe.method not in METHOD_NAMES:
         raise PersonError(f"unknown method {recipe.method!r}; choose one of {', '.join(METHOD_NAMES)}")
+    if recipe.generates and recipe.method in ("probe", "nno"):
+        raise PersonError(f"--method {recipe.method} does not generate text yet; choose auto, lora, layers or full")
     if recipe.device not in ("auto", "cpu", "cuda"):
         raise PersonError(f"unknown device {recipe.device!r}; choose auto, cpu or cuda")
     knobs = recipe.knobs

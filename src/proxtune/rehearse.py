@@ -9,28 +9,32 @@ in oneDNN) are kept and add up: the growth over a few shapes is measured, that o
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 
+from proxtune.answered import JUDGED_ANSWERS
 from proxtune.batches import cut, epoch_batches, one_of_each_shape, padded, shape_of, sorted_batches
 from proxtune.budget import format_bytes
 from proxtune.constraint import Constraint, NoConstraint
 from proxtune.cost import grown
 from proxtune.evaluate import first_look, read_embeddings, said_of
+from proxtune.generate import answers_of, cache_bytes, prompt_lengths
 from proxtune.gradient_steps import governed_gradient_of, make_optimizer, update, warm_up
 from proxtune.memory.govern import Governor, is_refusal
 from proxtune.methods import METHODS
 from proxtune.neighbour_steps import look
 from proxtune.optim.nno import NNO
 from proxtune.plan import Plan
-from proxtune.session import Session, constraint_of
+from proxtune.session import Session, answering, constraint_of
 from proxtune.steps import governed, reason
+from proxtune.task import judged_rows
 from proxtune.tasks.classify import Encoded, take
 
 _MOST_SHAPES, _JUDGED_SHAPES = 5, 3  # the kernels of others are taken to grow as those of these did
+_FEW_TOKENS = 4  # of an answer
 _MOST_LENGTHS = 3  # of a step by neighbours, which takes as many passes as there are points
 _TIMED_BATCHES = 2
 _FALLEN_BACK = 10  # times slower than the fastest batch, and
@@ -87,6 +91,7 @@ def rehearse(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> 
         meter.reset()
         for rows in _spread(one_of_each_shape(sorted_batches(held.lengths, limit), held.lengths), _JUDGED_SHAPES)[::-1]:
             said_of(model, take(held, rows), pad_id, plan.autocast, limit, governor)
+        cache_to_come = _answer(plan, model, session, limit) if task.generates else 0
         judging = meter.peak()
     except (RuntimeError, MemoryError) as error:
         if not is_refusal(error):
@@ -102,7 +107,7 @@ def rehearse(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> 
     memory = {
         "prepare": standing + others,
         "train": grown(peak) + to_come + others,
-        "evaluate": grown(judging) + to_come + others,
+        "evaluate": grown(judging) + cache_to_come + to_come + others,
         "save": at_rest + to_come + others,
     }
     terms = {
@@ -114,6 +119,18 @@ def rehearse(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> 
     needs, room = max(memory.values()), governor.memory_bytes
     refused = f"it would take {format_bytes(needs)}" if room is not None and needs > room else ""
     return Rehearsal(memory, terms, per_token, refused)
+
+
+def _answer(plan: Plan, model: Any, session: Session, limit: int) -> int:
+    """Begin the answers of the largest batch; returns the bytes that the cache takes when they are as long as they may be."""
+    task, how = session.task, answering(session.task)
+    rows = judged_rows(len(task.held), JUDGED_ANSWERS)
+    prompts = prompt_lengths(task.held)[rows]
+    pieces = list(sorted_batches(prompts + how.new_tokens, limit))
+    largest = max(pieces, key=lambda piece: len(piece) * (int(prompts[piece].max()) + how.new_tokens))
+    few = replace(how, new_tokens=min(how.new_tokens, _FEW_TOKENS))
+    list(answers_of(model, take(task.held, rows[largest]), few, plan.autocast, 1 << 40, session.governor))
+    return len(largest) * (how.new_tokens - few.new_tokens) * cache_bytes(task.config, plan.dtype)
 
 
 def _run_through(

@@ -20,9 +20,10 @@ def result_of(recipe: Recipe, learned: Record, compared: Record, seconds: float)
     """What `result.json` holds."""
     memory = dict(learned["memory_bytes"])
     baselines = compared["baselines"]
-    accuracy = learned["metrics"]["accuracy"]
-    best_baseline = max(score["accuracy"] for score in baselines.values() if "accuracy" in score)
-    beats = accuracy > best_baseline
+    main, metrics = compared.get("main", "accuracy"), compared.get("metrics") or learned["metrics"]
+    found = metrics[main]
+    best_baseline = max(score[main] for score in baselines.values() if main in score)
+    beats = found > best_baseline
     return {
         "status": learned["status"],
         "task": recipe.task,
@@ -39,10 +40,11 @@ def result_of(recipe: Recipe, learned: Record, compared: Record, seconds: float)
             "baselines_bytes": compared["peak_bytes"],
         },
         "artifact_bytes": learned["artifact_bytes"],
-        "metrics": learned["metrics"],
+        "metrics": metrics,
+        "main_metric": main,
         "baselines": baselines,
         "beats_baselines": beats,
-        "verdict": verdict(accuracy, best_baseline),
+        "verdict": verdict(found, best_baseline) if main == "accuracy" else text_verdict(main, found, baselines),
         "steps": learned["steps"],
         "examples_seen": learned["examples_seen"],
         "step_downs": learned["step_downs"],
@@ -50,8 +52,8 @@ def result_of(recipe: Recipe, learned: Record, compared: Record, seconds: float)
         "versions": versions(),
         "size": learned.get("size"),
         "data": learned["data"],
-        "confusion": learned["confusion"],
-        "mistakes": learned["mistakes"],
+        **{key: learned[key] for key in ("confusion", "mistakes") if key in learned},
+        **{key: compared[key] for key in ("judged_answers", "samples", "worst") if key in compared},
         "evaluations": {},
     }
 
@@ -65,6 +67,26 @@ def verdict(accuracy: float, baseline: float) -> str:
         f"The language model does not beat the baselines: {accuracy:.1%} against {baseline:.1%}. "
         "Use the baseline, or give more memory, time or data."
     )
+
+
+_METRIC_WORDS = {"rougeL": "ROUGE-L", "chrf": "chrF"}
+_BASELINE_WORDS = {
+    "untouched": "the untouched model", "first_sentence": "the first sentence", "copy_source": "the source as it is",
+    "commonest": "the commonest answer", "copy_prompt": "the question itself",
+}  # fmt: skip
+
+
+def text_verdict(main: str, found: float, baselines: dict[str, dict[str, float]]) -> str:
+    """One sentence on what training brought; points are hundredths, of chrF ones."""
+    points = 1 if main == "chrf" else 100
+    words = ", ".join(
+        f"{_BASELINE_WORDS.get(name, name)} {points * score[main]:.1f}" for name, score in baselines.items()
+    )
+    best = max(score[main] for score in baselines.values())
+    lead = f"The model answers with {_METRIC_WORDS[main]} {points * found:.1f} on the judged rows ({words})"
+    if found > best:
+        return f"{lead}: {points * (found - best):.1f} points above the best of these."
+    return f"{lead}: it does not beat all of these. Give more memory, time or data."
 
 
 def versions() -> Record:
@@ -109,6 +131,12 @@ def learned_before(folder: Path) -> Record | None:
     except (OSError, ValueError, RecursionError):
         return None
     return learned if learned.get("status") == "done" and (folder / "model").is_dir() else None
+
+
+def learned_so_far(folder: Path) -> Record:
+    """What the process that learns wrote at its end, be it finished or interrupted. Raises OSError, ValueError."""
+    learned: Record = json.loads((folder / LEARNED).read_text(encoding="utf-8"))
+    return learned
 
 
 def is_finished(folder: Path) -> bool:

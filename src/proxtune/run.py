@@ -24,7 +24,16 @@ from proxtune.lock import locked
 from proxtune.memory.measure import outer_limit_bytes
 from proxtune.metrics import Listen, Metrics, Record, said, seconds_used
 from proxtune.models import ALIASES
-from proxtune.recipe import DEFAULT_MODEL, Knobs, Recipe, check, read_recipe, write_recipe
+from proxtune.recipe import (
+    DEFAULT_GENERATOR,
+    DEFAULT_MODEL,
+    GENERATIVE,
+    Knobs,
+    Recipe,
+    check,
+    read_recipe,
+    write_recipe,
+)
 from proxtune.result import (
     FEATURES_SETTLED,
     how_it_ended,
@@ -52,7 +61,10 @@ class Infeasible(PersonError):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A finished run: its folder, its result and its model's use."""
+    """A finished run: its folder, its result and its model's use.
+
+    Where text is generated `predict` answers, and there are no labels and no probabilities.
+    """
 
     folder: Path
     result: Record
@@ -63,8 +75,8 @@ class Run:
         return list(self.result["data"]["labels"])
 
     def predict(self, texts: Sequence[str]) -> list[str]:
-        """The label of each text."""
-        return [row["label"] for row in predictions(self.folder, texts=texts)]
+        """The label of each text, or the answer to it."""
+        return [str(row.get("label", row.get("answer"))) for row in predictions(self.folder, texts=texts)]
 
     def predict_proba(self, texts: Sequence[str]) -> list[list[float]]:
         """The probability of each label for each text."""
@@ -81,12 +93,14 @@ def tune(
     out: str | Path,
     budget: Budget | None = None,
     task: str | None = None,
-    model: str = DEFAULT_MODEL,
+    model: str = "",
     method: str = "auto",
     seed: int = 0,
     validation: str | Path | None = None,
     text_column: str | None = None,
     label_column: str | None = None,
+    bad_rows: str = "fail",
+    instruction: str | None = None,
     listen: Listen | None = None,
     **knobs: Any,
 ) -> Run:
@@ -98,6 +112,7 @@ def tune(
     recipe = Recipe(
         data=str(data), out=str(out), task=task, model=model, method=method, seed=seed, budget=budget or Budget(),
         validation=None if validation is None else str(validation), text_column=text_column, label_column=label_column,
+        bad_rows=bad_rows, instruction=instruction,
         knobs=Knobs(**knobs),
     )  # fmt: skip
     return Run(Path(out), train(recipe, listen))
@@ -111,7 +126,7 @@ def open_run(folder: str | Path) -> Run:
 def train(recipe: Recipe, listen: Listen | None = None, started: float | None = None) -> Record:
     """Carry a recipe out; returns what `result.json` holds."""
     started = time.monotonic() if started is None else started
-    recipe = checked(recipe)
+    recipe = checked(recipe, listen)
     made = missing_parents(recipe.out)
     folder = claim_folder(recipe.out)
     try:
@@ -231,7 +246,7 @@ def plan(recipe: Recipe, listen: Listen | None = None) -> Record:
     """What fits, what it would cost, what was refused and why. Leaves no files. Raises Infeasible."""
     import tempfile
 
-    recipe = checked(recipe)
+    recipe = checked(recipe, listen)
     with tempfile.TemporaryDirectory(prefix="proxtune-plan-") as name:
         folder = Path(name)
         write_recipe(recipe, folder / "recipe.toml")
@@ -242,20 +257,41 @@ def plan(recipe: Recipe, listen: Listen | None = None) -> Record:
     return found
 
 
-def checked(recipe: Recipe) -> Recipe:
-    """The recipe with its names checked and its memory no larger than the limit set around this process."""
+def checked(recipe: Recipe, listen: Listen | None = None) -> Recipe:
+    """The recipe with its task and model chosen, its names checked, and its memory no larger than what is set around this process.
+
+    Raises PersonError.
+    """
     check(recipe)
+    recipe = _with_task(recipe, listen)
+    check(recipe)
+    if recipe.generates:
+        from proxtune.text_scores import require_scores
+
+        require_scores(str(recipe.task))
     outer = outer_limit_bytes()
     if outer is not None and (recipe.budget.memory is None or recipe.budget.memory > outer):
         budget = recipe.budget.with_memory(outer)
         recipe = dataclasses.replace(recipe, budget=budget)
     return dataclasses.replace(
         recipe,
-        task=recipe.task or "classify",
         data=_absolute(recipe.data),
         validation=None if recipe.validation is None else _absolute(recipe.validation),
         model=recipe.model if recipe.model in ALIASES else _absolute(recipe.model),
     )
+
+
+def _with_task(recipe: Recipe, listen: Listen | None) -> Recipe:
+    """The recipe with its task guessed, if need be, and said; and with the task's own model where none is named."""
+    task = recipe.task
+    if task is None:
+        from proxtune.data import guess_task
+
+        task, why = guess_task(recipe.data, text_column=recipe.text_column, label_column=recipe.label_column)
+        if task in GENERATIVE and listen is not None:
+            listen({"kind": "warning", "words": f"the task is taken to be {task}, for {why} (--task to change)"})
+    model = recipe.model or (DEFAULT_GENERATOR if task in GENERATIVE else DEFAULT_MODEL)
+    return dataclasses.replace(recipe, task=task, model=model)
 
 
 def _absolute(name: str) -> str:
@@ -312,28 +348,53 @@ def _learn(recipe: Recipe, folder: Path, started: float, metrics: Metrics, more:
     return learned
 
 
-def predictions(folder: str | Path, *, texts: Sequence[str] = (), file: str | None = None) -> list[Record]:
-    """For each text (or row of `file`): text, label and probabilities, in order."""
+def predictions(
+    folder: str | Path, *, texts: Sequence[str] = (), file: str | None = None, listen: Listen | None = None
+) -> list[Record]:
+    """For each text (or row of `file`): text, label and probabilities, or the answer, in order; `listen` has each as it comes."""
     place = run_with_model(folder)
     rows: list[Record] = []
     job = {"folder": str(place), "texts": list(texts), "file": None if file is None else _absolute(file)}
-    run_stage("apply", job, lambda record: rows.append(record) if record.get("kind") == "prediction" else None)
+
+    def hear(record: Record) -> None:
+        if record.get("kind") == "prediction":
+            rows.append(record)
+            if listen is not None:
+                listen(record)
+
+    run_stage("apply", job, hear)
     return rows
 
 
 def evaluate(folder: str | Path, data: str) -> Record:
     """Metrics on the rows of `data`, with the baselines' beside them; kept in the run's result and report."""
     place = run_with_model(folder)
-    found = run_stage("apply", {"folder": str(place), "file": _absolute(data), "evaluate": True})
-    try:
-        found["baselines"] = run_stage("baselines", {"folder": str(place), "file": _absolute(data)})["baselines"]
-    except PersonError as error:  # the rows that the run learned from may be gone by now
-        found["baselines"], found["note"] = {}, f"no baselines: {error}"
+    job = {"folder": str(place), "file": _absolute(data), "evaluate": True}
+    found = run_stage("apply", job)
+    if read_recipe(place / "recipe.toml").generates:
+        found = _with_answers_compared(found, job)
+    else:
+        try:
+            found["baselines"] = run_stage("baselines", {"folder": str(place), "file": _absolute(data)})["baselines"]
+        except PersonError as error:  # the rows that the run learned from may be gone by now
+            found["baselines"], found["note"] = {}, f"no baselines: {error}"
     result = read_result(place)
     result.setdefault("evaluations", {})[Path(data).name] = found
     write_json(place / "result.json", result)
     run_stage("report", {"folder": str(place)})
     return found
+
+
+def _with_answers_compared(found: Record, job: Record) -> Record:
+    """An evaluation with the untouched model's and the baselines' scores on the same rows."""
+    before = run_stage("apply", job | {"untouched": True})
+    both = {
+        name: {key: one[key] for key in ("answers", "metrics")} for name, one in (("after", found), ("before", before))
+    }
+    compared = run_stage("baselines", {key: job[key] for key in ("folder", "file")} | both)
+    compared.pop("peak_bytes")
+    kept = {key: value for key, value in found.items() if key != "answers"}
+    return {**kept, **compared, "untouched_memory_bytes": before["memory_bytes"]}
 
 
 def report(folder: str | Path) -> Path:

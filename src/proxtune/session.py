@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from proxtune.clock import Clock
-from proxtune.constraint import Constraint, NoConstraint
+from proxtune.errors import PersonError
 from proxtune.memory.allocator import set_allocator
 from proxtune.memory.code import unload_cold_code
 from proxtune.memory.govern import Governor
@@ -20,10 +20,13 @@ from proxtune.models import ModelSource, enable_checkpointing, find_model, head_
 from proxtune.plan import Plan
 from proxtune.recipe import Recipe
 from proxtune.rows import read_split_of
-from proxtune.smaller import begin_smaller
-from proxtune.structure import Structure
 from proxtune.task import Task, describe_data, read_task
 from proxtune.tasks.prompt import begin_with_words, word_rows
+
+if TYPE_CHECKING:  # these bring torch, which comes after the data are known to do
+    from proxtune.constraint import Constraint, NoConstraint
+    from proxtune.generate import Answering
+    from proxtune.structure import Structure
 
 Record = dict[str, Any]
 Emit = Callable[[Record], None]
@@ -70,7 +73,11 @@ def open_session(recipe: Recipe, folder: Path, clock: Clock, others_bytes: int, 
     phases = Phases(meter, others)
     phases.memory_bytes["load"] = meter.peak() + others
     structure = None
+    if recipe.budget.size is not None and recipe.generates:
+        raise PersonError("--size is not there yet for models that generate text; leave it out")
     if recipe.budget.size is not None:
+        from proxtune.smaller import begin_smaller
+
         source, structure = begin_smaller(source, split, recipe.budget.size, folder)
     task = read_task(recipe, split, source.folder)
     task.import_architecture()  # here, once, and not in each forked child
@@ -95,8 +102,18 @@ def prepared(plan: Plan, session: Session) -> Any:
     return model.to(session.device)
 
 
+def answering(task: Task) -> Answering:
+    """How the task's answers are generated."""
+    from proxtune.generate import Answering
+
+    assert task.asking is not None, "text is generated"
+    return Answering(task.tokenizer, task.pad_id, task.asking.stops, task.new_tokens)
+
+
 def constraint_of(session: Session, plan: Plan, model: Any) -> Constraint | NoConstraint:
     """What holds `model` to the size that was asked for; from the start where no gradients tell what weights are worth."""
+    from proxtune.constraint import Constraint, NoConstraint
+
     if session.structure is None:
         return NoConstraint()
     constraint = Constraint(model, head_of(model)[0], session.structure, session.folder)

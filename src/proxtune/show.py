@@ -18,10 +18,11 @@ _console = Console(stderr=True, highlight=False, soft_wrap=True, width=None if s
 _PHASES = {
     "read": "reading the data",
     "plan": "planning: tracing and rehearsing",
+    "untouched": "asking the untouched model",
     "train": "training",
     "evaluate": "judging the best model",
     "save": "saving",
-    "baselines": "baselines: majority class, TF-IDF with logistic regression",
+    "baselines": "baselines: what the cheapest answers score",
     "report": "report",
 }
 
@@ -56,7 +57,7 @@ class Progress:
         elif kind == "data":
             _console.print(
                 f"          {record['train_rows']} rows to learn from, {record['validation_rows']} to judge by; "
-                f"labels: {', '.join(record['labels'][:8])}",
+                f"{'labels: ' if record['labels'] else ''}{', '.join(record['labels'][:8])}",
                 markup=False,
             )
             for note in record["notes"]:
@@ -72,10 +73,7 @@ class Progress:
             )
         elif kind == "validation":
             star = "  best so far" if record["best"] else ""
-            _console.print(
-                f"[dim]{record['seconds']:6.1f} s[/]  step {record['step']}: "
-                f"accuracy {record['accuracy']:.3f}, loss {record['loss']:.3f}{star}"
-            )
+            _console.print(f"[dim]{record['seconds']:6.1f} s[/]  step {record['step']}: {_judged(record)}{star}")
         elif kind == "held":
             _console.print(
                 f"{record['seconds']:6.1f} s  step {record['step']}: accuracy {record['free']['accuracy']:.3f} without the size; "
@@ -107,6 +105,13 @@ class Progress:
         if self._task is None:
             self._task = self._bar.add_task("training", total=record["steps"], words=words)
         self._bar.update(self._task, completed=record["step"], total=record["steps"], words=words)
+
+
+def _judged(record: Record) -> str:
+    """What a judgement says, in words."""
+    if "accuracy" in record:
+        return f"accuracy {record['accuracy']:.3f}, loss {record['loss']:.3f}"
+    return f"loss {record['loss']:.3f}, perplexity {record['perplexity']:.1f}"
 
 
 def _told(record: Record) -> str:
@@ -155,15 +160,15 @@ def show_result(result: Record, out: str) -> None:
 
 
 def show_evaluation(found: Record, name: str) -> None:
-    """Metrics beside the baselines'."""
-    metrics = found["metrics"]
+    """Metrics, and the main one of them beside the baselines'."""
+    main = found.get("main", "accuracy")
     _console.print(
-        f"{name}: {found['rows']} rows, accuracy {metrics['accuracy']:.4f}, macro-F1 {metrics['macro_f1']:.4f}",
+        f"{name}: {found['rows']} rows, {', '.join(f'{key} {value:.4f}' for key, value in found['metrics'].items())}",
         markup=False,
     )
     for baseline, scores in found.get("baselines", {}).items():
-        if "accuracy" in scores:
-            _console.print(f"  {baseline}: accuracy {scores['accuracy']:.4f}", markup=False)
+        if main in scores:
+            _console.print(f"  {baseline}: {main} {scores[main]:.4f}", markup=False)
     if found.get("note"):
         _console.print(f"  {found['note']}", markup=False)
     if found.get("truncated_rows"):

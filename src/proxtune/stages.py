@@ -210,12 +210,29 @@ def _baselines(job: Record, emit: Callable[[Record], None]) -> Record:
 
     recipe = read_recipe(Path(job["folder"]) / "recipe.toml")
     split = read_split_of(recipe)
+    if recipe.generates:
+        return _answers_compared(job, recipe, split) | {"peak_bytes": measure.peak_bytes() + job["others_bytes"]}
     labels = sorted_labels(split.train)
     if job.get("file") is None:
         scores = run_baselines(split, labels, recipe.seed)
     else:
         scores = baseline_scores_on(split.train, read_asked(recipe, job["file"]), labels)
     return {"baselines": scores, "peak_bytes": measure.peak_bytes() + job["others_bytes"]}
+
+
+def _answers_compared(job: Record, recipe: Any, split: Any) -> Record:
+    """What was answered in training, or to the rows of `job["file"]`, with scores and with the baselines beside it."""
+    from proxtune.answered import JUDGED_ANSWERS, compared, kept_before
+    from proxtune.data import take_pairs
+    from proxtune.result import learned_so_far
+    from proxtune.rows import read_asked
+    from proxtune.task import judged_rows
+
+    if job.get("file") is not None:
+        return compared(recipe.task, split.train, read_asked(recipe, job["file"]), job["after"], job["before"])
+    folder = Path(job["folder"])
+    judged = take_pairs(split.validation, judged_rows(len(split.validation), JUDGED_ANSWERS).tolist())
+    return compared(recipe.task, split.train, judged, learned_so_far(folder), kept_before(folder))
 
 
 def _report(job: Record, emit: Callable[[Record], None]) -> Record:

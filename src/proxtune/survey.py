@@ -66,7 +66,11 @@ def model_facts(model: Any) -> dict[str, int]:
 def may_hold_bf16(session: Session) -> bool:
     """Whether a plan may come of weights that are held in bf16, where that pays: those of `nno`, those under adapters."""
     recipe = session.recipe
-    return recipe.method in ("auto", "lora" if session.task.generates else "nno") and recipe.knobs.dtype != "fp32" and bf16_pays(session.device)
+    return (
+        recipe.method in ("auto", "lora" if session.task.generates else "nno")
+        and recipe.knobs.dtype != "fp32"
+        and bf16_pays(session.device)
+    )
 
 
 def find_out(session: Session, gradients: bool, weight_dtype: str = "fp32") -> Record:

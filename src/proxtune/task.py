@@ -137,4 +137,5 @@ def describe_data(task: Task) -> dict[str, Any]:
     return {
         "source": task.split.train.source, "train_rows": len(task.train), "validation_rows": len(task.held),
         "labels": task.labels, "notes": notes, "truncated_rows": truncated, "max_length": task.max_length,
+        **({} if task.asking is None else {"instruction": task.asking.instruction, "new_tokens": task.new_tokens}),
     }  # fmt: skip

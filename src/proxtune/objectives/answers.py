@@ -129,7 +129,9 @@ class _HeadLoss(torch.autograd.Function):
         return (*made, None, None)
 
 
-def _at_answers(model: Any, data: Encoded, rows: np.ndarray, pad_id: int) -> tuple[Tensor, Tensor, Tensor, _Head, Tensor]:
+def _at_answers(
+    model: Any, data: Encoded, rows: np.ndarray, pad_id: int
+) -> tuple[Tensor, Tensor, Tensor, _Head, Tensor]:
     """What the head sees where the answers' tokens are to be said.
 
     Hidden states (n, width), the tokens (n,), the row of each (n,) as an index into `rows`, the head, and the model's own
@@ -142,7 +144,9 @@ def _at_answers(model: Any, data: Encoded, rows: np.ndarray, pad_id: int) -> tup
     if data.answers is None:
         ends = data.starts[rows + 1] - data.starts[rows]
         spans = [np.arange(begin, end) for begin, end in zip(data.begins[rows], ends, strict=True)]
-        targets = ids.new_tensor(np.concatenate([data.ids[data.starts[row] :][span] for row, span in zip(rows, spans, strict=True)]))
+        targets = ids.new_tensor(
+            np.concatenate([data.ids[data.starts[row] :][span] for row, span in zip(rows, spans, strict=True)])
+        )
         places = np.concatenate([i * ids.shape[1] + span - 1 for i, span in enumerate(spans)])
     else:
         wanted, there = collate(data.answers, rows, pad_id)

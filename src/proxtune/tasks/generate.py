@@ -155,14 +155,14 @@ def _tokens(prompts: list[str], asking: Asking, tokenizer: Any) -> list[np.ndarr
 def _ids(texts: list[str], tokenizer: Any, add_special_tokens: bool = False) -> list[np.ndarray]:
     found: list[np.ndarray] = []
     for begin in range(0, len(texts), 1024):
-        some = tokenizer(texts[begin : begin + 1024], add_special_tokens=add_special_tokens, return_attention_mask=False)
+        some = tokenizer(
+            texts[begin : begin + 1024], add_special_tokens=add_special_tokens, return_attention_mask=False
+        )
         found += [np.asarray(ids, dtype=np.int32) for ids in some["input_ids"]]
     return found
 
 
-def _shortened(
-    asked: Sequence[Message], asking: Asking, tokenizer: Any, prompt: np.ndarray, room: int
-) -> np.ndarray:
+def _shortened(asked: Sequence[Message], asking: Asking, tokenizer: Any, prompt: np.ndarray, room: int) -> np.ndarray:
     """What is asked with the end of its longest turn left out, in at most `room` tokens."""
     turns = list(asked)
     for _ in range(_TRIES):

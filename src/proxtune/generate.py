@@ -1,0 +1,91 @@
+"""Generation, under the governor: the likeliest token after another, for some rows at a time, with a cache that is theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from proxtune.batches import sorted_batches
+from proxtune.memory.govern import Governor, is_refusal
+from proxtune.models import without_adapters
+from proxtune.tasks.classify import Encoded
+
+
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """How answers are generated: the tokenizer that writes them out, the padding, what ends one, and their most tokens."""
+
+    tokenizer: Any
+    pad_id: int
+    stops: tuple[int, ...]
+    new_tokens: int
+
+
+def answers_of(
+    model: Any, data: Encoded, how: Answering, dtype: str, micro_tokens: int, governor: Governor
+) -> Iterator[tuple[int, str]]:
+    """(row number, answer) for every row, those with short prompts first; at most `micro_tokens` in prompts at a time.
+
+    A refused allocation halves the rows and repeats them; raises MemoryError when one row is too much.
+    """
+    device, plain = next(model.parameters()).device, without_adapters(model)
+    was_training = model.training
+    model.eval()
+    prompts = prompt_lengths(data)
+    pending = list(sorted_batches(prompts + how.new_tokens, micro_tokens))[::-1]
+    while pending:
+        rows = pending.pop()
+        governor.renew()
+        try:
+            with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bf16"):
+                found = _generate(plain, data, rows, prompts, how, device)
+        except (RuntimeError, MemoryError) as error:
+            if not is_refusal(error):
+                raise
+            if governor.renew():
+                pending.append(rows)
+                continue
+            if len(rows) == 1:
+                raise MemoryError("generating one answer does not fit in the memory budget") from error
+            governor.meter.give_back()
+            pending += [rows[len(rows) // 2 :], rows[: len(rows) // 2]]
+            continue
+        yield from zip(map(int, rows), found, strict=True)
+    model.train(was_training)
+
+
+def cache_bytes(config: Any, dtype: str) -> int:
+    """Bytes of the cache for one token of one row: a key and a value in each block."""
+    text = config.get_text_config()
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    blocks = getattr(text, "num_decoder_layers", None) or text.num_hidden_layers
+    return 2 * blocks * heads * width * (2 if dtype == "bf16" else 4)
+
+
+def prompt_lengths(data: Encoded) -> np.ndarray:
+    """Tokens of what is asked in each row."""
+    assert data.begins is not None, "rows have answers"
+    return data.begins if data.answers is None else np.diff(data.starts)
+
+
+def _generate(
+    plain: Any, data: Encoded, rows: np.ndarray, prompts: np.ndarray, how: Answering, device: Any
+) -> list[str]:
+    length = int(prompts[rows].max())
+    ids = torch.full((len(rows), length), how.pad_id)
+    mask = torch.zeros_like(ids)
+    for i, row in enumerate(rows):
+        own = torch.from_numpy(data.ids[data.starts[row] : data.starts[row] + prompts[row]].astype(np.int64))
+        place = slice(length - len(own), None) if data.answers is None else slice(len(own))
+        ids[i, place], mask[i, place] = own, 1
+    made = plain.generate(
+        input_ids=ids.to(device), attention_mask=mask.to(device), max_new_tokens=how.new_tokens, do_sample=False,
+        num_beams=1, pad_token_id=how.pad_id, eos_token_id=list(how.stops), use_cache=True,
+    )  # fmt: skip
+    new = made[:, length if data.answers is None else 1 :].cpu()
+    return [text.strip() for text in how.tokenizer.batch_decode(new, skip_special_tokens=True)]
