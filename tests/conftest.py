@@ -1,7 +1,9 @@
 """What every test needs: no network, no window, the same examples from hypothesis each time in CI, and tiny models."""
 
 import csv
+import json
 import os
+import random
 from pathlib import Path
 
 # Before anything imports a library that reads them.
@@ -23,6 +25,23 @@ settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 _ROWS = 200
+_WORDS = [
+    "red",
+    "green",
+    "blue",
+    "black",
+    "white",
+    "small",
+    "large",
+    "old",
+    "new",
+    "house",
+    "tree",
+    "river",
+    "stone",
+    "bird",
+    "fish",
+]
 
 
 @pytest.fixture
@@ -95,6 +114,72 @@ def tiny_decoder(tmp_path_factory: pytest.TempPathFactory, tiny_texts: list[str]
     return folder
 
 
+@pytest.fixture(scope="session")
+def tiny_pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A jsonl of 200 toy rows, columns source and target: words and the same words backwards, in capitals here and there."""
+    draw = random.Random(0)
+    path = tmp_path_factory.mktemp("data") / "pairs.jsonl"
+    with path.open("w", encoding="utf-8") as file:
+        for _ in range(_ROWS):
+            words = [draw.choice(_WORDS) for _ in range(draw.randint(2, 6))]
+            file.write(json.dumps({"source": " ".join(words), "target": " ".join(reversed(words))}) + "\n")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_chat(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a real Llama of two blocks, 32 wide, whose tokenizer has a chat template, and that ends its answers."""
+    folder = tmp_path_factory.mktemp("models") / "tiny-chat"
+    tokenizer = _tokenizer(
+        [*_WORDS, "user assistant system Translate Summarize : in a few words"], encoder=False, ends=True
+    )
+    tokenizer.chat_template = (
+        "{% for turn in messages %}<s> {{ turn['role'] }} {{ turn['content'] }} </s> {% endfor %}"
+        "{% if add_generation_prompt %}<s> assistant {% endif %}"
+    )
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        intermediate_size=128, max_position_embeddings=64, pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=None, eos_token_id=tokenizer.eos_token_id, tie_word_embeddings=True,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a real T5 of two blocks on each side, 32 wide."""
+    folder = tmp_path_factory.mktemp("models") / "tiny-t5"
+    tokenizer = _tokenizer([*_WORDS, "translate : summarize"], encoder=False, ends=True)
+    from tokenizers.processors import TemplateProcessing
+
+    end = tokenizer.eos_token_id
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", end)])
+    import torch
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    torch.manual_seed(0)
+    config = T5Config(
+        vocab_size=len(tokenizer), d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4, pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=end, decoder_start_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    T5ForConditionalGeneration(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(params=["tiny_chat", "tiny_t5"])
+def tiny_generator(request: pytest.FixtureRequest) -> Path:
+    """Each of the tiny models that generate in turn."""
+    folder: Path = request.getfixturevalue(request.param)
+    return folder
+
+
 @pytest.fixture(params=["tiny_model", "tiny_decoder"])
 def tiny_folder(request: pytest.FixtureRequest) -> Path:
     """Each of the tiny models in turn."""
@@ -102,7 +187,7 @@ def tiny_folder(request: pytest.FixtureRequest) -> Path:
     return folder
 
 
-def _tokenizer(texts: list[str], encoder: bool):
+def _tokenizer(texts: list[str], encoder: bool, ends: bool = False):
     from proxtune.memory.lean import import_lean
 
     import_lean()
@@ -115,14 +200,16 @@ def _tokenizer(texts: list[str], encoder: bool):
     from transformers import PreTrainedTokenizerFast
 
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"] if encoder else ["[PAD]", "[UNK]"]
+    special += ["<s>", "</s>"] if ends else []
     words = Tokenizer(WordLevel(unk_token="[UNK]"))
     words.normalizer, words.pre_tokenizer = Lowercase(), Whitespace()
     words.train_from_iterator(texts, WordLevelTrainer(vocab_size=1000, special_tokens=special, show_progress=False))
     names = {"pad_token": "[PAD]", "unk_token": "[UNK]"}
     if encoder:
-        ends = [(name, words.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
-        words.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
+        both = [(name, words.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
+        words.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=both)
         names |= {"cls_token": "[CLS]", "sep_token": "[SEP]"}
+    names |= {"eos_token": "</s>"} if ends else {}
     return PreTrainedTokenizerFast(tokenizer_object=words, model_max_length=64, **names)
 
 

@@ -1,4 +1,4 @@
-"""Use a trained model that generates: answer texts or the rows of a file, or evaluate it on a file, in its run's memory budget."""
+"""Use a trained model that generates: answer texts or the rows of a file, or evaluate it on one, in its run's memory budget."""
 
 from __future__ import annotations
 

@@ -213,7 +213,7 @@ def predict(
     file: Annotated[str | None, typer.Option(help="Texts from a file, its text column", show_default=False)] = None,
     as_json: Json = False,
 ) -> None:
-    """Label texts with a run's model, or let it answer them, as they come: one line a text, a blank one after an answer of several."""
+    """Label texts with a run's model, or let it answer them, as they come: one line a text, a blank one after longer answers."""
     from proxtune.run import predictions
 
     if not text and file is None:

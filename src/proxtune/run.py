@@ -258,7 +258,7 @@ def plan(recipe: Recipe, listen: Listen | None = None) -> Record:
 
 
 def checked(recipe: Recipe, listen: Listen | None = None) -> Recipe:
-    """The recipe with its task and model chosen, its names checked, and its memory no larger than what is set around this process.
+    """The recipe with task and model chosen, its names checked, and its memory no larger than the limit around this process.
 
     Raises PersonError.
     """

@@ -24,6 +24,7 @@ from proxtune.task import Task
 from proxtune.tasks.classify import Encoded, alike, take
 
 _PULSE_ROWS = 32
+_TRACED_TOKENS = 128  # of a row of text generation
 _NOMINAL_FLOPS_PER_SECOND = 5e10  # where nothing may be measured because nothing fits
 
 
@@ -182,20 +183,22 @@ def _traces(
     model: Any, family: str, dtypes: list[str], task: Task, train: bool, weight_dtype: str = "fp32"
 ) -> dict[str, dict[str, float]]:
     """A `Trace` for each dtype as plain values, from steps of one and of three rows; operations are counted once."""
+    # Three long rows of a decoder would take gigabytes; what a token takes is the same in short ones (attention is fused there).
+    length = min(task.max_length, _TRACED_TOKENS) if task.generates else task.max_length
     model.train(train)
     found: dict[str, dict[str, float]] = {}
     counted: Traced | None = None
     for dtype in dtypes:
         cast = "fp32" if weight_dtype == dtype else dtype
         one, three = (
-            trace_step(model, alike(task.train, rows, task.max_length), cast, train, rows == 1 and counted is None)
+            trace_step(model, alike(task.train, rows, length), cast, train, rows == 1 and counted is None)
             for rows in (1, 3)
         )
         counted = counted or one
         each = max(1, math.ceil((three.live_bytes - one.live_bytes) / 2))
         found[trace_key(family, dtype, False)] = {
-            "fixed_bytes": max(0, one.live_bytes - each), "row_bytes": each,
-            "forward_flops": counted.forward_flops / task.max_length, "flops": counted.flops / task.max_length,
+            "fixed_bytes": max(0, one.live_bytes - each), "row_bytes": math.ceil(each * task.max_length / length),
+            "forward_flops": counted.forward_flops / length, "flops": counted.flops / length,
         }  # fmt: skip
     return found
 

@@ -1,0 +1,81 @@
+"""Generated answers are the likeliest tokens one after another, however many rows are answered at a time."""
+
+import numpy as np
+import pytest
+import torch
+
+from generating import a_task
+from proxtune.generate import Answering, answers_of, cache_bytes
+from proxtune.memory.govern import Governor
+from proxtune.memory.meter import ProcessMeter
+from proxtune.session import answering
+from proxtune.tasks.classify import take
+
+
+def slow(model, data, row, how):
+    """The answer to one row, without a cache."""
+    apart = data.answers is not None
+    prompt = data.ids[data.starts[row] :][: data.begins[row] if not apart else data.starts[row + 1] - data.starts[row]]
+    asked = torch.from_numpy(prompt.astype(np.int64))[None]
+    said = torch.full((1, 1), model.config.decoder_start_token_id) if apart else asked
+    new = []
+    for _ in range(how.new_tokens):
+        given = {"input_ids": asked, "decoder_input_ids": said} if apart else {"input_ids": said}
+        token = int(model(**given).logits[0, -1].argmax())
+        if token in how.stops:
+            break
+        new.append(token)
+        said = torch.cat([said, torch.tensor([[token]])], 1)
+    return how.tokenizer.decode(new, skip_special_tokens=True).strip()
+
+
+@pytest.mark.parametrize("tokens", [1, 200, 10_000])
+def test_answers_are_those_of_one_row_alone_without_a_cache(tiny_generator, tiny_pairs, tokens):
+    task = a_task(tiny_generator, tiny_pairs)
+    model = task.load(tiny_generator, 0).eval()
+    rows, how = take(task.held, np.arange(6)), answering(task)
+    found = dict(answers_of(model, rows, how, "fp32", tokens, Governor(None, ProcessMeter())))
+    with torch.no_grad():
+        assert [found[row] for row in range(6)] == [slow(model, rows, row, how) for row in range(6)]
+
+
+def test_a_refusal_halves_the_rows_and_one_row_too_much_is_a_memory_error(tiny_chat, tiny_pairs):
+    task = a_task(tiny_chat, tiny_pairs)
+    model = task.load(tiny_chat, 0).eval()
+    rows, how = take(task.held, np.arange(8)), answering(task)
+    governor = Governor(None, ProcessMeter())
+    whole = dict(answers_of(model, rows, how, "fp32", 10_000, governor))
+    asked, real = [], model.generate
+
+    def refusing(most):
+        def generate(**given):
+            asked.append(len(given["input_ids"]))
+            if len(given["input_ids"]) > most:
+                raise RuntimeError("could not create a primitive")
+            return real(**given)
+
+        return generate
+
+    model.generate = refusing(2)
+    assert dict(answers_of(model, rows, how, "fp32", 10_000, governor)) == whole
+    assert max(asked) == 8
+    model.generate = refusing(0)
+    with pytest.raises(MemoryError, match="one answer"):
+        list(answers_of(model, rows, how, "fp32", 10_000, governor))
+
+
+def test_the_cache_of_a_token_is_a_key_and_a_value_in_each_block(tiny_chat, tiny_pairs):
+    task = a_task(tiny_chat, tiny_pairs)
+    model = task.load(tiny_chat, 0).eval()
+    with torch.no_grad():
+        made = model(input_ids=torch.ones(1, 5, dtype=torch.long), use_cache=True).past_key_values
+    held = sum(layer.keys.nbytes + layer.values.nbytes for layer in made.layers)
+    assert cache_bytes(task.config, "fp32") == held / 5
+
+
+def test_generating_leaves_the_model_training_as_it_was(tiny_chat, tiny_pairs):
+    task = a_task(tiny_chat, tiny_pairs)
+    model = task.load(tiny_chat, 0).train()
+    how = Answering(task.tokenizer, task.pad_id, task.asking.stops, 2)
+    list(answers_of(model, take(task.held, np.arange(2)), how, "fp32", 10_000, Governor(None, ProcessMeter())))
+    assert model.training
