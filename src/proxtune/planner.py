@@ -24,6 +24,7 @@ from proxtune.methods import METHODS
 from proxtune.plan import Cost, Infeasible, Plan, Refused
 from proxtune.recipe import Knobs
 
+_ENOUGH_TOKENS = 2048  # of a micro-batch of text generation: more of them at a time are no faster
 _GENERATING_BATCH = 16  # rows: an answer is many things to learn from
 _LONG = 192  # tokens; in shorter rows recomputing the activations was seen to save nothing
 _ADAFACTOR_LOSS = 0.004  # of expected quality, beside AdamW
@@ -66,7 +67,8 @@ def candidates(survey: Survey, knobs: Knobs, method: str = "auto") -> Iterator[P
         if method not in ("auto", name) or (survey.generates and not entry.uses_gradients):
             continue
         asked = knobs.micro_batch if entry.learns_by != "neighbours" else None  # which counts a row once for each point
-        usual = _GENERATING_BATCH if survey.generates else entry.batch
+        usual = _ENOUGH_TOKENS = 2048  # of a micro-batch of text generation: more of them at a time are no faster
+_GENERATING_BATCH if survey.generates else entry.batch
         batch = min(knobs.batch or max(usual, asked or 0), survey.rows)
         for variant in entry.variants(survey.blocks, knobs):
             for key in survey.traces:
@@ -115,8 +117,11 @@ def fit(plan: Plan, survey: Survey, budget: Budget, knobs: Knobs) -> Plan | Refu
             _costed(plan, survey, budget),
             "what it merges into the weights at the end leaves the models that --size allows; full and layers stay in them",
         )
+    most = plan.evaluated
+    if survey.generates:
+        most = min(most, max(1, _ENOUGH_TOKENS // plan.max_length))
     for allocator in ("fast", "tight"):
-        for micro_batch in _halvings(plan.evaluated):
+        for micro_batch in _halvings(most):
             tried = _costed(replace(plan, micro_batch=micro_batch, allocator=allocator), survey, budget)
             if budget.memory is None or tried.cost.peak_bytes <= budget.memory:
                 if knobs.micro_batch:  # as the person wants it; the governor answers for what does not fit
