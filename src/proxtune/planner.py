@@ -67,8 +67,7 @@ def candidates(survey: Survey, knobs: Knobs, method: str = "auto") -> Iterator[P
         if method not in ("auto", name) or (survey.generates and not entry.uses_gradients):
             continue
         asked = knobs.micro_batch if entry.learns_by != "neighbours" else None  # which counts a row once for each point
-        usual = _ENOUGH_TOKENS = 2048  # of a micro-batch of text generation: more of them at a time are no faster
-_GENERATING_BATCH if survey.generates else entry.batch
+        usual = _GENERATING_BATCH if survey.generates else entry.batch
         batch = min(knobs.batch or max(usual, asked or 0), survey.rows)
         for variant in entry.variants(survey.blocks, knobs):
             for key in survey.traces:
