@@ -23,6 +23,7 @@ _GROWTH = 1.02
 _GROWTH_BYTES = 6_000_000
 _TIGHT_SLOWDOWN = 1.6
 _UPDATE_SECONDS, _LOOK_UPDATE_SECONDS = 2e-9, 8e-9  # for each trained parameter
+_LONG_BITE_SECONDS = 0.001  # the same where text is generated: hidden behind the computing
 _BITE_SECONDS = 0.01  # for each block and micro-batch, whatever its size: dispatch and allocation
 _FIT_SECONDS = 5e-7  # of scales, for each parameter
 _LEAST_HEAD_ROWS = 512
@@ -187,7 +188,8 @@ def seconds_per_step(plan: Plan, survey: Survey) -> float:
     computing = _flops_per_token(plan, survey) * tokens / rate
     bites = max(1.0, tokens / (plan.micro_batch * plan.max_length))
     update = plan.trainable * (_LOOK_UPDATE_SECONDS if plan.neighbours else _UPDATE_SECONDS)
-    dispatch = _BITE_SECONDS * survey.blocks * bites * (_ADAPTER_BITES if plan.method == "lora" else 1.0)
+    each = _LONG_BITE_SECONDS if survey.generates else _BITE_SECONDS
+    dispatch = each * survey.blocks * bites * (_ADAPTER_BITES if plan.method == "lora" else 1.0)
     slow = _TIGHT_SLOWDOWN if plan.allocator == "tight" else 1.0
     return slow * (computing + dispatch) + update
 

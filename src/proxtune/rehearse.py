@@ -33,7 +33,7 @@ from proxtune.steps import governed, reason
 from proxtune.task import judged_rows
 from proxtune.tasks.classify import Encoded, take
 
-_MOST_SHAPES, _JUDGED_SHAPES = 5, 3  # the kernels of others are taken to grow as those of these did
+_MOST_SHAPES, _FEW_SHAPES, _JUDGED_SHAPES = 5, 3, 3  # the kernels of others are taken to grow as those of these did
 _FEW_TOKENS = 4  # of an answer
 _MOST_LENGTHS = 3  # of a step by neighbours, which takes as many passes as there are points
 _TIMED_BATCHES = 2
@@ -169,7 +169,9 @@ def _run_through(
             raise MemoryError(f"near the limit its kernels are {paces[-1] / min(paces):.0f} times slower")
 
     first, timed = order[:2], order[2 : 2 + _TIMED_BATCHES] or order
-    largest, *others = _spread(pieces_of(order), _MOST_SHAPES)
+    if train.begins is not None:  # a batch of a decoder's rows takes ten seconds, and its largest piece all the memory
+        first, timed = [pieces_of([rows])[0] for rows in first], timed[:1]
+    largest, *others = _spread(pieces_of(order), _MOST_SHAPES if train.begins is None else _FEW_SHAPES)
     for rows in first:  # the second has the longest row
         gradient_of(rows)
         update(model, optimizer)
