@@ -106,6 +106,20 @@ def test_time_for_the_milestone_is_kept_where_gradients_are_held_to_a_size():
     assert seconds(True, "probe") == seconds(False, "probe")
 
 
+def test_what_is_held_to_a_size_takes_memory_beside_what_learns():
+    def memory(held, micro_batch):
+        survey = replace(SURVEY, held=held)
+        plan = next(p for p in candidates(survey, Knobs(checkpointing=False, batch=micro_batch), "full"))
+        return memory_of(plan.with_micro_batch(micro_batch), survey)
+
+    (free, _), (held, terms) = memory(False, 16), memory(True, 16)
+    assert terms["latent"] == 4 * (SURVEY.parameters - SURVEY.embedding_parameters)
+    assert held["train"] > free["train"] + terms["latent"]
+    assert held["evaluate"] > free["evaluate"] + 8 * SURVEY.embedding_parameters  # the gradient of its rows, made dense
+    assert memory(True, 1)[0]["evaluate"] < held["evaluate"]
+    assert "latent" not in memory(False, 16)[1]
+
+
 @given(st.floats(1e11, 1e15))
 def test_compute_is_a_ceiling(compute):
     choice = plan_for(compute=compute)
