@@ -89,6 +89,27 @@ def test_trainable_is_a_ceiling(trainable):
     assert choice.plan is not None  # the probe trains nothing
 
 
+@given(st.integers(1, 1_500_000))
+def test_lora_takes_the_largest_rank_that_trains_few_enough(trainable):
+    choice, least = plan_for(trainable=trainable, method="lora"), SURVEY.rank_parameters + SURVEY.head_parameters
+    if trainable < least:
+        assert choice.plan is None
+        assert f"the least that would do is --trainable {least} with lora r1" in choice.infeasible.message
+        return
+    assert choice.plan.rank == min(16, (trainable - SURVEY.head_parameters) // SURVEY.rank_parameters)
+    assert len({(plan.rank, plan.checkpointing) for plan in choice.fitting}) == len(choice.fitting)
+    assert choice.plan.trainable == choice.plan.rank * SURVEY.rank_parameters + SURVEY.head_parameters <= trainable
+    assert plan_for(trainable=trainable, method="lora", knobs=Knobs(rank=16)).plan is None or choice.plan.rank == 16
+
+
+@pytest.mark.parametrize("method", ["lora", "layers", "full", "nno"])
+def test_the_least_number_of_trained_parameters_that_is_named_would_do(method):
+    message = plan_for(trainable=1, method=method).infeasible.message
+    least = int(re.search(r"--trainable (\d+) with", message)[1])
+    assert plan_for(trainable=least, method=method).plan is not None
+    assert plan_for(trainable=least - 1, method=method).plan is None
+
+
 def test_what_cannot_be_held_to_a_size_is_refused_only_where_there_is_one():
     for held in (False, True):
         choice = choose(replace(SURVEY, held=held), Budget(size="9MB"), Knobs())

@@ -52,7 +52,9 @@ class Survey:
     parameters: int
     embedding_parameters: int
     block_parameters: int  # in all blocks together
-    linear_parameters: int  # in the blocks' linear layers: what lora's adapters sit on, and what bf16 casts
+    linear_parameters: int  # in the blocks' linear layers, which bf16 casts
+    rank_parameters: int  # of lora's adapters, for each rank
+    head_parameters: int  # of the classification layer, which lora trains whole
     width: int
     blocks: int
     rows: int
@@ -79,15 +81,14 @@ def family_of(method: str) -> str:
 
 
 def trainable_parameters(plan: Plan, survey: Survey) -> int:
-    """How many parameters a plan trains (lora's from the mean width of its linear layers)."""
+    """How many parameters a plan trains; a rehearsal counts them."""
     head = survey.parameters - survey.embedding_parameters - survey.block_parameters
     if plan.method == "probe":
         return 0
     if plan.method == "nno":
         return survey.linear_parameters * plan.last_layers // survey.blocks
     if plan.method == "lora":
-        per_rank = 1.5 * survey.linear_parameters / survey.width  # Σ (in + out) for the usual 4:1 feed-forward
-        return round(plan.rank * per_rank) + head
+        return plan.rank * survey.rank_parameters + survey.head_parameters
     if plan.method == "layers":
         return survey.block_parameters * plan.last_layers // survey.blocks + head
     return survey.parameters
