@@ -6,12 +6,14 @@ import math
 import time
 from collections.abc import Iterator
 
+import numpy as np
+
 from proxtune.errors import DiskFailed
 from proxtune.evaluate import logits_at_last, score
 from proxtune.keeping import warning
 from proxtune.plan import Plan
 from proxtune.progress import Progress
-from proxtune.steps import Record, Training
+from proxtune.steps import Record, Training, governed
 
 _LEAST_GAIN = 1e-9
 _TRIES = 3  # to write the best point
@@ -91,13 +93,10 @@ def stopped(at: Progress, training: Training) -> Record:
 def score_of(plan: Plan, training: Training) -> dict[str, float]:
     """Scores of the point at hand on the rows kept aside, at its nearest point where it is held to a size."""
     training.phases.enter("evaluate")
-    with training.constraint.at_nearest():
-        logits = logits_at_last(
-            training.model,
-            training.held,
-            training.pad_id,
-            plan.autocast,
-            plan.micro_batch * plan.max_length,
-            training.governor,
-        )
-    return score(logits, training.held.labels)
+    tokens, governor = plan.micro_batch * plan.max_length, training.governor
+
+    def logits() -> np.ndarray:
+        with training.constraint.at_nearest():
+            return logits_at_last(training.model, training.held, training.pad_id, plan.autocast, tokens, governor)
+
+    return score(governed(logits, governor), training.held.labels)

@@ -17,7 +17,7 @@ from proxtune.memory.allocator import set_allocator
 from proxtune.memory.govern import Governor
 from proxtune.memory.trace import Traced, trace_step
 from proxtune.methods import METHODS
-from proxtune.models import blocks_of, can_checkpoint, load_classifier
+from proxtune.models import blocks_of, can_checkpoint, head_of, load_classifier
 from proxtune.plan import Plan
 from proxtune.session import Record, Session, apart
 from proxtune.tasks.classify import Encoded, take
@@ -49,12 +49,16 @@ def padded_tokens(lengths: np.ndarray, batch: int, seed: int) -> int:
 def model_facts(model: Any) -> dict[str, int]:
     """Parameter counts by part of the model, its blocks and its width."""
     _, blocks = blocks_of(model)
+    head_name, head = head_of(model)
+    adapted = [m for name, m in model.named_modules() if isinstance(m, torch.nn.Linear) and name != head_name]
     embeddings = {id(m.weight): m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Embedding)}
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
         "embedding_parameters": sum(embeddings.values()),
         "block_parameters": sum(p.numel() for p in blocks.parameters()),
         "linear_parameters": sum(m.weight.numel() for m in blocks.modules() if isinstance(m, torch.nn.Linear)),
+        "rank_parameters": sum(m.in_features + m.out_features for m in adapted),
+        "head_parameters": sum(p.numel() for p in head.parameters()),
         "blocks": len(blocks),
         "width": int(model.config.hidden_size),
     }
