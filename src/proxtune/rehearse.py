@@ -117,6 +117,7 @@ def rehearse(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> 
         "save": at_rest + to_come + others,
     }
     terms = {
+        "growth": to_come,
         "gradients": gradients,
         "optimizer": state,
         "kernels": kernels,

@@ -105,7 +105,7 @@ def settle(choice: Choice, survey: Survey, session: Session) -> Choice:
             session.emit(
                 {
                     "kind": "rehearsal", "plan": plan.name, "allocator": plan.allocator, "refused": found["refused"],
-                    "seconds": clock.elapsed,
+                    "seconds": clock.elapsed, "memory_bytes": found["memory_bytes"], "terms": found["terms"],
                 }
             )  # fmt: skip
             if not found["refused"]:
