@@ -7,6 +7,7 @@ MB = 1_000_000
 SURVEY = Survey(
     supervisor_bytes=50 * MB, libraries_bytes=280 * MB, import_peak_bytes=320 * MB, weights_bytes=91 * MB,
     parameters=22_700_000, embedding_parameters=11_900_000, block_parameters=10_600_000, linear_parameters=10_600_000,
+    rank_parameters=42_240, head_parameters=770,
     width=384, blocks=6, rows=4000, validation_rows=400, epoch_tokens=160_000, validation_tokens=16_000, max_length=64,
     code_bytes=75 * MB,
     traces={

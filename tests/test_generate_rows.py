@@ -5,7 +5,7 @@ import pytest
 
 from generating import a_task
 from proxtune.examples import Message, Pairs
-from proxtune.tasks.generate import encode_pairs, instruction_for, prompt_of
+from proxtune.tasks.generate import encode_pairs, instruction_for, length_that_pays, prompt_of
 
 
 def words_of(task, ids):
@@ -100,3 +100,11 @@ def test_what_is_longer_than_the_rows_takes_is_bounded(tiny_chat, tiny_pairs):
     assert task.max_length % 8 == 0
     assert 16 <= task.new_tokens <= 512
     assert np.all(task.train.begins > 0)
+
+
+def test_a_few_rows_that_are_far_longer_are_cut_and_others_not():
+    usual = np.full(1000, 100)
+    assert length_that_pays(np.append(usual, [140, 140]), 1024) == 140
+    assert length_that_pays(np.append(usual, [900]), 1024) == 100
+    assert length_that_pays(np.append(usual, np.full(100, 900)), 1024) == 900
+    assert length_that_pays(np.append(usual, np.full(100, 900)), 512) == 512

@@ -54,6 +54,8 @@ with FakeTensorMode():
 """
 LAST = "print(json.dumps(found))"
 
+META = "Metadata-Version: 2.1\nName: torchao\nVersion: 0.18.0\n"
+
 
 def run(*parts: str) -> dict:
     script = "\n".join([*parts, LAST])
@@ -120,3 +122,17 @@ def test_peft_comes_without_the_heavy_ones():
 def test_a_session_waits_with_torch_until_the_data_are_known_to_do():
     code = "import sys, proxtune.session; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_quantizer_that_is_installed_is_not_imported(tmp_path):
+    """torchao imports the compiler, for which there is a stand-in: with it in the environment nothing else worked."""
+    files = {"torchao/__init__.py": "raise KeyError('torch._dynamo')", "torchao-0.18.0.dist-info/METADATA": META}
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    script = "from proxtune.memory.lean import import_lean; import_lean(); import transformers.quantizers"
+    paths = os.pathsep.join([str(tmp_path), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": paths}
+    )
+    assert done.returncode == 0, done.stderr

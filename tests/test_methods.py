@@ -13,6 +13,7 @@ from proxtune.methods.probe import features, install_head
 from proxtune.models import blocks_of, classifier_config, head_of, load_classifier, load_tokenizer
 from proxtune.plan import Plan
 from proxtune.recipe import Knobs
+from proxtune.survey import model_facts
 
 PLAN = Plan("full", "fp32", 4, 4, 16, False, "adamw", 1e-3, 1.0, 1, 0)
 
@@ -45,6 +46,15 @@ def test_the_contract_finds_a_method_that_finishes_as_something_else(tiny_model)
 def test_full_trains_everything(tiny_folder):
     model = METHODS["full"].prepare(a_model(tiny_folder), PLAN)
     assert learning(model) == {name for name, _ in model.named_parameters()}
+
+
+@pytest.mark.parametrize("rank", [1, 3])
+def test_the_planner_counts_what_lora_trains_to_the_last_number(tiny_folder, rank):
+    plan, model = replace(PLAN, method="lora", rank=rank), a_model(tiny_folder)
+    facts = model_facts(model)
+    prepared = METHODS["lora"].prepare(model, plan)
+    trained = sum(p.numel() for p in prepared.parameters() if p.requires_grad)
+    assert trained == rank * facts["rank_parameters"] + facts["head_parameters"]
 
 
 @pytest.mark.parametrize("last", [1, 2])

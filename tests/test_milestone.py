@@ -6,7 +6,7 @@ import torch
 from kept import a_keeper, a_model, digest, go, stopping_after, training_of
 from proxtune.constraint import Constraint
 from proxtune.errors import Interrupted
-from proxtune.milestone import free_steps, importance_of, rate_share
+from proxtune.milestone import free_steps, rate_share
 from proxtune.models import head_of
 from proxtune.plan import Plan
 from proxtune.progress import Progress
@@ -75,15 +75,3 @@ def test_the_rate_falls_to_the_milestone_and_begins_lower_after_it(tmp_path, tin
     assert max(held) == 0.5
     assert free[-1] < 0.05
     assert held[-1] < 0.05
-
-
-def test_what_weights_are_worth_is_the_mean_square_of_their_gradients(tmp_path, tiny_model, rows):
-    model = a_model(tiny_model, PLAN)
-    training = training_of(model, rows, PLAN, None)
-    worth = importance_of(Progress(PLAN, 10), training)
-    assert worth.keys() == dict(model.named_parameters()).keys()
-    table = worth["bert.embeddings.word_embeddings.weight"]
-    unseen = sorted(set(range(len(table))) - set(rows.ids.tolist()) - {model.config.pad_token_id})
-    assert float(table[unseen].abs().max()) == 0.0
-    assert float(table.max()) > 0
-    assert all(p.grad is None for p in model.parameters())

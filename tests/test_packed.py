@@ -4,6 +4,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,9 +14,10 @@ from kept import a_model
 from proxtune.constraint import Constraint
 from proxtune.errors import PersonError
 from proxtune.models import head_of
-from proxtune.packed import is_packed, load_packed, write_packed
+from proxtune.packed import CodedLinear, PackedEmbedding, is_packed, load_packed, write_packed
 from proxtune.plan import Plan
-from proxtune.structure import Structure
+from proxtune.smaller import shapes_of
+from proxtune.structure import Structure, file_bytes
 
 PLAN = Plan("full", "fp32", 8, 8, 32, False, "adamw", 1e-3, 2.0, 6, 0)
 IDS = torch.arange(10, 40).reshape(3, 10)
@@ -50,6 +52,45 @@ def test_what_is_loaded_here_says_the_same(packed):
         model = load_packed(folder, "eager")
     with torch.no_grad():
         assert torch.equal(model(input_ids=IDS).logits, logits)
+
+
+@pytest.mark.parametrize("source", ["tiny_model", "tiny_decoder"])
+def test_token_embeddings_stay_packed_and_give_the_same_rows(source, request, tmp_path):
+    model = a_model(request.getfixturevalue(source), PLAN).eval()
+    structure = Structure(0, 4, 32, model.config.vocab_size, model.config.num_hidden_layers)
+    structure = replace(structure, size_bytes=file_bytes(shapes_of(model.config), structure))
+    constraint = Constraint(model, head_of(model)[0], structure, tmp_path)
+    constraint.project()
+    write_packed(tmp_path / "model", constraint.saved(), model.config, structure)
+    loaded = load_packed(tmp_path / "model", "eager")
+    table = loaded.get_input_embeddings()
+    assert isinstance(table, PackedEmbedding)
+    assert any(isinstance(layer, CodedLinear) for layer in loaded.modules())
+    assert (
+        sum(part.numel() * part.element_size() for part in table.buffers())
+        < model.get_input_embeddings().weight.numel()
+    )
+    assert torch.equal(table(IDS), model.get_input_embeddings()(IDS))
+    with torch.no_grad():
+        assert torch.equal(loaded(input_ids=IDS).logits, model(input_ids=IDS).logits)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda tensors: tensors.pop("bert.pooler.dense.bias"), "lacks the weights bert.pooler.dense.bias"),
+        (lambda tensors: tensors.update(other=torch.zeros(2)), "has not: other"),
+        (lambda tensors: tensors.update({"bert.pooler.dense.bias": torch.zeros(5)}), "not of the shape"),
+    ],
+)
+@pytest.mark.parametrize("packed", [FOUR], indirect=True)
+def test_weights_that_its_model_has_not_are_refused(packed, change, words):
+    path = packed[0] / "model.safetensors"
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path, {"format": "pt"})
+    with pytest.raises(PersonError, match=words):
+        load_packed(packed[0], "eager")
 
 
 @pytest.mark.slow

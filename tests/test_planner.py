@@ -89,6 +89,27 @@ def test_trainable_is_a_ceiling(trainable):
     assert choice.plan is not None  # the probe trains nothing
 
 
+@given(st.integers(1, 1_500_000))
+def test_lora_takes_the_largest_rank_that_trains_few_enough(trainable):
+    choice, least = plan_for(trainable=trainable, method="lora"), SURVEY.rank_parameters + SURVEY.head_parameters
+    if trainable < least:
+        assert choice.plan is None
+        assert f"the least that would do is --trainable {least} with lora r1" in choice.infeasible.message
+        return
+    assert choice.plan.rank == min(16, (trainable - SURVEY.head_parameters) // SURVEY.rank_parameters)
+    assert len({(plan.rank, plan.checkpointing) for plan in choice.fitting}) == len(choice.fitting)
+    assert choice.plan.trainable == choice.plan.rank * SURVEY.rank_parameters + SURVEY.head_parameters <= trainable
+    assert plan_for(trainable=trainable, method="lora", knobs=Knobs(rank=16)).plan is None or choice.plan.rank == 16
+
+
+@pytest.mark.parametrize("method", ["lora", "layers", "full", "nno"])
+def test_the_least_number_of_trained_parameters_that_is_named_would_do(method):
+    message = plan_for(trainable=1, method=method).infeasible.message
+    least = int(re.search(r"--trainable (\d+) with", message)[1])
+    assert plan_for(trainable=least, method=method).plan is not None
+    assert plan_for(trainable=least - 1, method=method).plan is None
+
+
 def test_what_cannot_be_held_to_a_size_is_refused_only_where_there_is_one():
     for held in (False, True):
         choice = choose(replace(SURVEY, held=held), Budget(size="9MB"), Knobs())
@@ -104,6 +125,20 @@ def test_time_for_the_milestone_is_kept_where_gradients_are_held_to_a_size():
 
     assert seconds(True, "full") > seconds(False, "full") + 2
     assert seconds(True, "probe") == seconds(False, "probe")
+
+
+def test_what_is_held_to_a_size_takes_memory_beside_what_learns():
+    def memory(held, micro_batch):
+        survey = replace(SURVEY, held=held)
+        plan = next(p for p in candidates(survey, Knobs(checkpointing=False, batch=micro_batch), "full"))
+        return memory_of(plan.with_micro_batch(micro_batch), survey)
+
+    (free, _), (held, terms) = memory(False, 16), memory(True, 16)
+    assert terms["latent"] == 4 * (SURVEY.parameters - SURVEY.embedding_parameters)
+    assert held["train"] > free["train"] + terms["latent"]
+    assert held["evaluate"] > free["evaluate"] + 8 * SURVEY.embedding_parameters  # the gradient of its rows, made dense
+    assert memory(True, 1)[0]["evaluate"] < held["evaluate"]
+    assert "latent" not in memory(False, 16)[1]
 
 
 @given(st.floats(1e11, 1e15))

@@ -23,9 +23,11 @@ from proxtune.rehearse import rehearse
 from proxtune.session import Session
 from proxtune.settle import smaller_plan
 from proxtune.steps import Training
+from proxtune.structure import Structure
 from proxtune.train import train
 
 PLAN = Plan("full", "fp32", 8, 4, 32, False, "adamw", 1e-3, 1.0, 6, 0)
+STRUCTURE = Structure(58_000, 4, 32, 1000, 3)
 
 
 class StatedMeter:
@@ -48,7 +50,7 @@ class StatedMeter:
         return None
 
 
-def rehearsal_of(folder, plan, rows, memory=None, meter=None):
+def rehearsal_of(folder, plan, rows, memory=None, meter=None, structure=None):
     config = classifier_config(folder, ["a", "b"], load_tokenizer(folder), plan.max_length)
     model = METHODS[plan.method].prepare(load_classifier(folder, config, 0), plan)
     meter = meter or ProcessMeter()
@@ -56,6 +58,7 @@ def rehearsal_of(folder, plan, rows, memory=None, meter=None):
     session = Session(
         recipe=Recipe(data="", out="", seed=0), folder=folder, source=None, task=task, device=None,
         clock=Clock(time.monotonic(), None), governor=Governor(memory, meter), phases=Phases(meter, 0), emit=print,
+        structure=structure,
     )  # fmt: skip
     return rehearse(plan, model, session, meter.now())
 
@@ -85,6 +88,31 @@ def test_a_plan_over_the_budget_is_refused_with_what_it_would_take(tiny_model, r
     found = rehearsal_of(tiny_model, PLAN, rows, memory=900_000_000, meter=meter)
     assert found.refused.startswith("it would take 9")
     assert found.memory_bytes["train"] > 900_000_000
+
+
+def test_what_the_milestone_takes_is_seen(tiny_model, rows, monkeypatch):
+    seen, allot = [], proxtune.rehearse.try_allotting
+
+    def allotting(plan, model, *others):
+        seen.append(np.ones(100_000_000, dtype=np.uint8).sum())
+        allot(plan, model, *others)
+        assert all(p.grad is None for p in model.parameters())
+
+    monkeypatch.setattr(proxtune.rehearse, "try_allotting", allotting)
+    free = rehearsal_of(tiny_model, PLAN, rows)
+    assert not seen
+    held = rehearsal_of(tiny_model, PLAN, rows, structure=STRUCTURE)
+    assert len(seen) == 1
+    assert held.memory_bytes["evaluate"] > free.memory_bytes["evaluate"] + 60_000_000
+
+
+def test_a_plan_whose_milestone_does_not_fit_is_refused(tiny_model, rows, monkeypatch):
+    def refused(*parts):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 46875264 bytes.")
+
+    monkeypatch.setattr(proxtune.rehearse, "try_allotting", refused)
+    assert "can't allocate" in rehearsal_of(tiny_model, PLAN, rows, structure=STRUCTURE).refused
+    assert rehearsal_of(tiny_model, PLAN, rows, structure=replace(STRUCTURE, bits=16)).refused == ""
 
 
 def test_only_the_embeddings_that_are_used_are_read_where_they_do_not_learn(tiny_model, rows, monkeypatch):

@@ -1,6 +1,7 @@
 """Settling: the best plan that passes a rehearsal, and every other candidate's fate told once."""
 
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -89,6 +90,33 @@ def test_the_table_tells_every_candidates_fate_once(rehearsals):
         "rehearsed" in row["reason"] for row in refused if row["plan"]["method"] == "full" and row["plan"]["cost"]
     )
     assert session.governor.step_downs == []
+
+
+@pytest.mark.parametrize(("rank", "most"), [(None, 300_000), (None, 1), (16, 300_000)])
+def test_a_rank_that_trains_more_than_was_counted_gives_way(rehearsals, monkeypatch, rank, most):
+    budget = Budget(memory=2000 * MB, trainable=most)
+    session = a_session(knobs=Knobs(rank=rank))
+    session = replace(session, recipe=replace(session.recipe, budget=budget, method="lora"))
+    tried = []
+
+    def rehearse(plan, session):  # a head of 200,000 that the planner does not know of
+        tried.append(plan.rank)
+        counted = replace(plan, trainable=plan.rank * SURVEY.rank_parameters + 200_000)
+        refused = f"trains {counted.trainable}" if counted.trainable > most else ""
+        return {
+            "plan": plan_as_dict(counted), "memory_bytes": dict.fromkeys(PHASES, 900 * MB), "terms": {"activations": 0},
+            "seconds_per_token": 1e-4, "refused": refused,
+        }  # fmt: skip
+
+    monkeypatch.setattr(proxtune.settle, "_rehearse", rehearse)
+    plans = choose(SURVEY, Budget(memory=2000 * MB), Knobs(rank=16), "lora")
+    after = settle(plans, SURVEY, session)
+    if rank is None and most == 300_000:
+        assert tried == list(range(16, 1, -1))
+        assert after.plan.trainable <= most
+    else:
+        assert after.plan is None
+        assert tried == ([16] if rank else list(range(16, 0, -1)))
 
 
 def test_a_smaller_micro_batch_that_passes_is_told_as_a_step_down(rehearsals):

@@ -38,7 +38,7 @@ def test_one_row_in_ten_and_at_most_five_hundred() -> None:
     split = split_pairs(pairs_of(list(range(300))), None, 3)
     assert (len(split.validation), split.note) == (30, "validation: 30 of 300 rows, drawn with seed 3")
     assert split.validation != split_pairs(pairs_of(list(range(300))), None, 4).validation
-    assert len(split_pairs(pairs_of(list(range(6_000)))).validation) == 500
+    assert len(split_pairs(pairs_of(list(range(6_000)))).validation) == 200
     assert len(split_pairs(pairs_of([1, 2])).validation) == 1
 
 

@@ -1,6 +1,7 @@
 """The structure of a small model: what is chosen fits, and the least size that is named works."""
 
 import re
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,6 +49,14 @@ def test_what_costs_less_goes_first():
     assert [s.bits for s in kept[2:4]] == [4, 3]
 
 
+def test_groups_are_as_small_as_there_is_room_for():
+    for size in range(5_000_000, 30_000_000, 1_000_000):
+        structure = chosen(size)
+        finer = [group for group in (32, 48, 64, 96, 128) if group < structure.group]
+        assert all(file_bytes(SHAPES, replace(structure, group=group)) > size for group in finer)
+    assert {chosen(size).group for size in range(5_000_000, 30_000_000, 1_000_000)} > {32, 128}
+
+
 def test_groups_divide_every_row():
-    assert choose_structure(Shapes((), ((100, 96),), (((96, 192),),)), 20_000, 50, 10).group == 96
+    assert choose_structure(Shapes((), ((100, 96),), (((96, 192),),)), 20_000, 50, 10).group == 48
     assert choose_structure(Shapes((), ((100, 20),), (((20, 20),),)), 5_000, 50, 10).group == 0

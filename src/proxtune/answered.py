@@ -13,7 +13,7 @@ from proxtune.text_scores import MAIN, each_text, score_texts
 
 Record = dict[str, Any]
 BEFORE = "before.json"  # what the untouched model says of the judged rows
-JUDGED_ANSWERS = 100  # validation rows that answers are generated for: each takes a pass for every token
+JUDGED_ANSWERS = 64  # validation rows that answers are generated for: each takes a pass for every token
 _SHOWN, _SHOWN_WORST = 12, 8
 _SHOWN_CHARACTERS = 1200
 

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from proxtune.feasible.allocate import Allocation, Choice
-from proxtune.feasible.held import Held, allot, held_about, named, set_named
+from proxtune.feasible.held import FITTED_AT_ONCE, HALF_BITS, Held, allot, held_about, named, set_named, try_fitting
 from proxtune.headers import BadTensors
 from proxtune.structure import Structure
 from proxtune.tensors import DTYPES, read_into, verified, write_tensors
@@ -45,13 +45,21 @@ class Constraint:
         self._whole = frozenset({f"{head}.weight"})
         self._looked_up = model.get_input_embeddings().weight
 
-    def settle(self, importance: dict[str, Tensor] | None = None) -> Allocation:
+    @property
+    def is_learned(self) -> bool:
+        """Whether a model has to learn where it is held: codes cost something, 16 bits for each number do not."""
+        return self.structure.bits < HALF_BITS
+
+    def settle(self, importance: dict[str, Tensor] | None = None, at_once: int = FITTED_AT_ONCE) -> Allocation:
         """Allot the bytes by what each weight is worth, fit the scales, and move what does not learn to its nearest point.
 
-        `importance` is a weight's mean squared gradient for each row, (rows,); without it all count alike.
+        `importance` is a weight's mean squared gradient for each row, (rows,); without it all count alike. Scales are fitted
+        to `at_once` numbers at a time.
         """
         weights, how = dict(self.model.named_parameters()), self.structure
-        self.allocation, self._held = allot(weights, how.size_bytes, how.bits, how.group, self._whole, importance)
+        self.allocation, self._held = allot(
+            weights, how.size_bytes, how.bits, how.group, self._whole, importance, at_once
+        )
         self._project(learning=False)
         return self.allocation
 
@@ -59,6 +67,10 @@ class Constraint:
         """Hold weights about as `settle` will, without a search: what a rehearsal needs to see."""
         weights, how = dict(self.model.named_parameters()), self.structure
         self._held = held_about(weights, how.bits, how.group, self._whole)
+
+    def try_fitting(self) -> None:
+        """Fit as many scales as `settle` does at a time, for a rehearsal to see; nothing comes of it."""
+        try_fitting(dict(self.model.named_parameters()), self.structure.bits, self.structure.group)
 
     @contextmanager
     def at_nearest(self, tokens: np.ndarray | None = None) -> Iterator[None]:
@@ -78,7 +90,7 @@ class Constraint:
                     rows = torch.from_numpy(tokens) if tokens is not None and weight is self._looked_up else None
                     kept = weight.detach().clone() if rows is None else weight.detach()[rows]
                     latent.append((weight, rows, kept))
-                    _put(weight, rows, self._held[name].nearest(kept, rows))
+                    _put_nearest(weight, rows, kept, self._held[name])
             yield
         finally:
             with torch.no_grad():
@@ -142,7 +154,17 @@ class Constraint:
         with torch.no_grad():
             for name, weight in self.model.named_parameters():
                 if learning or not weight.requires_grad:
-                    weight.copy_(self._held[name].nearest(weight))
+                    _put_nearest(weight, None, weight.detach(), self._held[name])
+
+
+def _put_nearest(weight: Tensor, rows: Tensor | None, latent: Tensor, held: Held) -> None:
+    """The points nearest to `latent`, into these rows of the weight; some at a time, so that no second copy is made."""
+    every = torch.arange(len(weight)) if rows is None else rows
+    each = max(1, FITTED_AT_ONCE * len(weight) // weight.numel())
+    for begin in range(0, len(every), each):
+        few = slice(begin, begin + each)
+        place = few if rows is None else every[few]
+        weight[place] = held.nearest(latent[few], every[few])
 
 
 def _put(weight: Tensor, rows: Tensor | None, values: Tensor) -> None:

@@ -23,8 +23,11 @@ _GROWTH = 1.02
 _GROWTH_BYTES = 6_000_000
 _TIGHT_SLOWDOWN = 1.6
 _UPDATE_SECONDS, _LOOK_UPDATE_SECONDS = 2e-9, 8e-9  # for each trained parameter
+_LONG_BITE_SECONDS = 0.001  # the same where text is generated: hidden behind the computing
 _BITE_SECONDS = 0.01  # for each block and micro-batch, whatever its size: dispatch and allocation
 _FIT_SECONDS = 5e-7  # of scales, for each parameter
+_ALLOTTING_ROWS = 16  # at a time, whose gradients say what weights are worth
+_FIT_BYTES = 20_000_000  # of scales, at a time
 _LEAST_HEAD_ROWS = 512
 _ADAPTER_BITES = 2.5  # lora dispatches three products where there was one
 
@@ -50,7 +53,9 @@ class Survey:
     parameters: int
     embedding_parameters: int
     block_parameters: int  # in all blocks together
-    linear_parameters: int  # in the blocks' linear layers: what lora's adapters sit on, and what bf16 casts
+    linear_parameters: int  # in the blocks' linear layers, which bf16 casts
+    rank_parameters: int  # of lora's adapters, for each rank
+    head_parameters: int  # of the classification layer, which lora trains whole
     width: int
     blocks: int
     rows: int
@@ -78,15 +83,14 @@ def family_of(method: str) -> str:
 
 
 def trainable_parameters(plan: Plan, survey: Survey) -> int:
-    """How many parameters a plan trains (lora's from the mean width of its linear layers)."""
+    """How many parameters a plan trains; a rehearsal counts them."""
     head = survey.parameters - survey.embedding_parameters - survey.block_parameters
     if plan.method == "probe":
         return 0
     if plan.method == "nno":
         return survey.linear_parameters * plan.last_layers // survey.blocks
     if plan.method == "lora":
-        per_rank = 1.5 * survey.linear_parameters / survey.width  # Σ (in + out) for the usual 4:1 feed-forward
-        return round(plan.rank * per_rank) + (0 if survey.generates else head)
+        return plan.rank * survey.rank_parameters + survey.head_parameters
     if plan.method == "layers":
         return survey.block_parameters * plan.last_layers // survey.blocks + head
     return survey.parameters
@@ -131,11 +135,15 @@ def memory_of(plan: Plan, survey: Survey) -> tuple[dict[str, int], dict[str, int
         "kernels": kernels,
         "slack": round((slack - 1) * live),
     }
+    if survey.held and gradients:  # latent weights beside their nearest points, of the embedding only a batch's rows
+        terms["latent"] = 4 * max(0, plan.trainable - (survey.embedding_parameters if plan.method == "full" else 0))
     terms["slack"] += grown(sum(terms.values())) - sum(terms.values())
     standing = sum(terms[name] for name in ("supervisor", "libraries", "weights", "optimizer", "kernels"))
     evaluate = round(
         _SLACK[plan.allocator] * (forward.fixed_bytes + forward.row_bytes * min(plan.micro_batch, JUDGED_AT_A_TIME))
     )
+    latent = gradients if survey.held else 0  # all of them, where the model is judged
+    allotting = _allotting_bytes(plan, survey) if survey.held and gradients else 0
     # Weights of another width than the file's are converted; the file stays mapped until all of them are.
     same_width = 0.75 < survey.file_bytes / weight_bytes_of(plan, survey) < 1.33
     converted = 0 if same_width else survey.file_bytes
@@ -144,10 +152,18 @@ def memory_of(plan: Plan, survey: Survey) -> tuple[dict[str, int], dict[str, int
         "load": load,
         "prepare": load - converted,
         "train": sum(terms.values()) if METHODS[plan.method].makes_steps else grown(standing + evaluate),
-        "evaluate": grown(standing + evaluate + (_JUDGING_BYTES if gradients else 0)),
+        "evaluate": grown(standing + max(evaluate + (_JUDGING_BYTES + latent if gradients else 0), allotting)),
         "save": standing - terms["optimizer"] + weight_bytes_of(plan, survey) // 8,
     }
     return memory, terms
+
+
+def _allotting_bytes(plan: Plan, survey: Survey) -> int:
+    """What the milestone takes for a while: a step of few rows through all blocks, with the largest gradient, and a fit."""
+    trace = trace_of(plan, survey)
+    rows = min(_ALLOTTING_ROWS, plan.micro_batch)
+    live = trace.fixed_bytes + trace.row_bytes * rows + 8 * survey.embedding_parameters
+    return round(_SLACK[plan.allocator] * live) + _FIT_BYTES
 
 
 def weight_bytes_of(plan: Plan, survey: Survey) -> int:
@@ -187,7 +203,8 @@ def seconds_per_step(plan: Plan, survey: Survey) -> float:
     computing = _flops_per_token(plan, survey) * tokens / rate
     bites = max(1.0, tokens / (plan.micro_batch * plan.max_length))
     update = plan.trainable * (_LOOK_UPDATE_SECONDS if plan.neighbours else _UPDATE_SECONDS)
-    dispatch = _BITE_SECONDS * survey.blocks * bites * (_ADAPTER_BITES if plan.method == "lora" else 1.0)
+    each = _LONG_BITE_SECONDS if survey.generates else _BITE_SECONDS
+    dispatch = each * survey.blocks * bites * (_ADAPTER_BITES if plan.method == "lora" else 1.0)
     slow = _TIGHT_SLOWDOWN if plan.allocator == "tight" else 1.0
     return slow * (computing + dispatch) + update
 

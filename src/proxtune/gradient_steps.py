@@ -37,17 +37,13 @@ def gradient_steps(plan: Plan, training: Training) -> Steps:
         for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
             group["lr"] = rate * share
         model.train()
+
+        def gradient(plan: Plan) -> float:
+            with constraint.at_nearest(data.tokens(rows)):  # which takes memory too
+                return governed_gradient_of(model, data, rows, plan, pad_id, training.governor, constraint.teacher)
+
         try:
-            with constraint.at_nearest(data.tokens(rows)):
-                plan, loss, changes = in_bites(
-                    plan,
-                    training,
-                    number,
-                    lambda plan: governed_gradient_of(
-                        model, data, rows, plan, pad_id, training.governor, constraint.teacher
-                    ),
-                    lambda plan: step_down(plan, model),
-                )
+            plan, loss, changes = in_bites(plan, training, number, gradient, lambda plan: step_down(plan, model))
         except MemoryError:
             model.zero_grad(set_to_none=True)
             raise

@@ -6,13 +6,15 @@ import math
 import time
 from collections.abc import Iterator
 
+import numpy as np
+
 from proxtune.errors import DiskFailed
 from proxtune.evaluate import said_at_last
 from proxtune.keeping import warning
 from proxtune.objectives import objective_of
 from proxtune.plan import Plan
 from proxtune.progress import Progress
-from proxtune.steps import Record, Training
+from proxtune.steps import Record, Training, governed
 
 _LEAST_GAIN = 1e-9
 _TRIES = 3  # to write the best point
@@ -92,13 +94,10 @@ def stopped(at: Progress, training: Training) -> Record:
 def score_of(plan: Plan, training: Training) -> dict[str, float]:
     """Scores of the point at hand on the rows kept aside, at its nearest point where it is held to a size."""
     training.phases.enter("evaluate")
-    with training.constraint.at_nearest():
-        found = said_at_last(
-            training.model,
-            training.held,
-            training.pad_id,
-            plan.autocast,
-            plan.micro_batch * plan.max_length,
-            training.governor,
-        )
-    return objective_of(training.held).score(found, training.held)
+    tokens, governor = plan.micro_batch * plan.max_length, training.governor
+
+    def said() -> np.ndarray:
+        with training.constraint.at_nearest():
+            return said_at_last(training.model, training.held, training.pad_id, plan.autocast, tokens, governor)
+
+    return objective_of(training.held).score(governed(said, governor), training.held)

@@ -24,6 +24,7 @@ from proxtune.methods import METHODS
 from proxtune.plan import Cost, Infeasible, Plan, Refused
 from proxtune.recipe import Knobs
 
+_ENOUGH_TOKENS = 2048  # of a micro-batch of text generation: more of them at a time are no faster
 _GENERATING_BATCH = 16  # rows: an answer is many things to learn from
 _LONG = 192  # tokens; in shorter rows recomputing the activations was seen to save nothing
 _ADAFACTOR_LOSS = 0.004  # of expected quality, beside AdamW
@@ -49,7 +50,7 @@ def choose(survey: Survey, budget: Budget, knobs: Knobs, method: str = "auto") -
     for candidate in candidates(survey, knobs, method):
         fitted = fit(candidate, survey, budget, knobs)
         if isinstance(fitted, Plan):
-            fitting.append(fitted)
+            fitting += [] if fitted in fitting else [fitted]  # a rank that gave way may come to another's
         else:
             refused.append(fitted)
     fitting.sort(key=lambda plan: -plan.expected)
@@ -105,6 +106,7 @@ def candidates(survey: Survey, knobs: Knobs, method: str = "auto") -> Iterator[P
 
 def fit(plan: Plan, survey: Survey, budget: Budget, knobs: Knobs) -> Plan | Refused:
     """The plan with the largest micro-batch and the most epochs that fit, or why there is none."""
+    plan = _narrowed(plan, survey, budget, knobs)
     if budget.trainable is not None and plan.trainable > budget.trainable:
         return Refused(
             _costed(plan, survey, budget),
@@ -115,8 +117,11 @@ def fit(plan: Plan, survey: Survey, budget: Budget, knobs: Knobs) -> Plan | Refu
             _costed(plan, survey, budget),
             "what it merges into the weights at the end leaves the models that --size allows; full and layers stay in them",
         )
+    most = plan.evaluated
+    if survey.generates:
+        most = min(most, max(1, _ENOUGH_TOKENS // plan.max_length))
     for allocator in ("fast", "tight"):
-        for micro_batch in _halvings(plan.evaluated):
+        for micro_batch in _halvings(most):
             tried = _costed(replace(plan, micro_batch=micro_batch, allocator=allocator), survey, budget)
             if budget.memory is None or tried.cost.peak_bytes <= budget.memory:
                 if knobs.micro_batch:  # as the person wants it; the governor answers for what does not fit
@@ -127,6 +132,17 @@ def fit(plan: Plan, survey: Survey, budget: Budget, knobs: Knobs) -> Plan | Refu
     return Refused(
         least, f"needs {format_bytes(least.cost.peak_bytes)} at the least, the budget has {format_bytes(budget.memory)}"
     )
+
+
+def _narrowed(plan: Plan, survey: Survey, budget: Budget, knobs: Knobs) -> Plan:
+    """The plan with the largest rank that trains no more than the budget allows, at least one; where ranks are free to choose."""
+    if plan.rank != max(variant.get("rank", 0) for variant in METHODS[plan.method].variants(survey.blocks, knobs)):
+        return plan  # of several ranks the largest gives way
+    if budget.trainable is None or not plan.rank or knobs.rank is not None or plan.trainable <= budget.trainable:
+        return plan
+    rank = max(1, (budget.trainable - survey.head_parameters) // max(1, survey.rank_parameters))
+    narrow = replace(plan, rank=min(plan.rank, rank))
+    return replace(narrow, trainable=trainable_parameters(narrow, survey))
 
 
 def _halvings(batch: int) -> list[int]:
@@ -211,13 +227,19 @@ def _nearest(refused: list[Refused], budget: Budget) -> Infeasible:
     def shortfall(entry: Refused) -> tuple[float, float]:
         over = 0.0 if budget.memory is None else max(0.0, entry.plan.cost.peak_bytes / budget.memory - 1)
         late = 0.0 if budget.time is None else max(0.0, entry.plan.cost.seconds / budget.time - 1)
-        return (over + late, -entry.plan.expected)
+        many = 0.0 if budget.trainable is None else max(0.0, entry.plan.trainable / budget.trainable - 1)
+        return (over + late + many, -entry.plan.expected)
 
     entry = min(refused, key=shortfall)
     plan = entry.plan
     lacking_bytes = 0 if budget.memory is None else max(0, plan.cost.peak_bytes - budget.memory)
     lacking_seconds = 0.0 if budget.time is None else max(0.0, plan.cost.seconds - budget.time)
-    if lacking_bytes:
+    if budget.trainable is not None and plan.trainable > budget.trainable:
+        message = (
+            f"nothing fits --trainable {budget.trainable:,}: the least that would do is --trainable {plan.trainable} "
+            f"with {plan.name}"
+        )
+    elif lacking_bytes:
         least = math.ceil((plan.cost.peak_bytes + _SURVEYS_DIFFER_BYTES) / 5_000_000) * 5_000_000
         message = (
             f"nothing fits --memory {format_bytes(budget.memory or 0)}: the least that would do is "

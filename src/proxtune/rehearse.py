@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from proxtune.allotment import try_allotting
 from proxtune.answered import JUDGED_ANSWERS
 from proxtune.batches import cut, epoch_batches, one_of_each_shape, padded, shape_of, sorted_batches
 from proxtune.budget import format_bytes
@@ -33,7 +34,7 @@ from proxtune.steps import governed, reason
 from proxtune.task import judged_rows
 from proxtune.tasks.classify import Encoded, take
 
-_MOST_SHAPES, _JUDGED_SHAPES = 5, 3  # the kernels of others are taken to grow as those of these did
+_MOST_SHAPES, _FEW_SHAPES, _JUDGED_SHAPES = 5, 3, 3  # the kernels of others are taken to grow as those of these did
 _FEW_TOKENS = 4  # of an answer
 _MOST_LENGTHS = 3  # of a step by neighbours, which takes as many passes as there are points
 _TIMED_BATCHES = 2
@@ -65,6 +66,7 @@ def rehearse(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> 
     standing = meter.now()
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
     limit = plan.micro_batch * plan.max_length
+    constraint: Constraint | NoConstraint = NoConstraint()
     try:
         if METHODS[plan.method].uses_gradients:
             warm_up(model, train, plan, pad_id, phases)
@@ -81,7 +83,7 @@ def rehearse(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> 
             per_token, to_come = _pass_through(plan, model, train, pad_id, governor), 0
         else:
             constraint = constraint_of(session, plan, model)
-            if isinstance(constraint, Constraint):
+            if isinstance(constraint, Constraint) and constraint.is_learned:
                 constraint.try_out()
             per_token, to_come = _run_through(
                 plan, model, optimizer, train, pad_id, session.recipe.seed, governor, constraint
@@ -89,8 +91,12 @@ def rehearse(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> 
         peak = meter.peak()
         meter.give_back()
         meter.reset()
+        if isinstance(constraint, Constraint) and constraint.is_learned:
+            try_allotting(plan, model, train, pad_id, constraint)
+            meter.give_back()
         for rows in _spread(one_of_each_shape(sorted_batches(held.lengths, limit), held.lengths), _JUDGED_SHAPES)[::-1]:
-            said_of(model, take(held, rows), pad_id, plan.autocast, limit, governor)
+            with constraint.at_nearest():
+                said_of(model, take(held, rows), pad_id, plan.autocast, limit, governor)
         cache_to_come = _answer(plan, model, session, limit) if task.generates else 0
         judging = meter.peak()
     except (RuntimeError, MemoryError) as error:
@@ -169,7 +175,9 @@ def _run_through(
             raise MemoryError(f"near the limit its kernels are {paces[-1] / min(paces):.0f} times slower")
 
     first, timed = order[:2], order[2 : 2 + _TIMED_BATCHES] or order
-    largest, *others = _spread(pieces_of(order), _MOST_SHAPES)
+    if train.begins is not None:  # a batch of a decoder's rows takes ten seconds, and its largest piece all the memory
+        first, timed = [pieces_of([rows])[0] for rows in first], timed[:1]
+    largest, *others = _spread(pieces_of(order), _MOST_SHAPES if train.begins is None else _FEW_SHAPES)
     for rows in first:  # the second has the longest row
         gradient_of(rows)
         update(model, optimizer)

@@ -19,6 +19,7 @@ TERMS = {
     "activations": "kept from forward to backward, worst batch",
     "kernels": "scratch room of the matrix kernels",
     "slack": "what the allocator holds but does not use",
+    "latent": "weights beside the nearest ones that fit the size",
     "data": "tokenised rows",
 }
 

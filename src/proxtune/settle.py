@@ -114,11 +114,22 @@ def settle(choice: Choice, survey: Survey, session: Session) -> Choice:
                 settled = _with_measured_costs(found, survey, session)
                 return Choice(settled, None, [settled, *untried], refused + choice.refused)
             refused.append(Refused(_needing(plan, found), f"rehearsed: {found['refused']}"))
+            if _trains_too_much(found, session):
+                plan = (
+                    replace(plan, rank=plan.rank - 1) if plan.rank > 1 and session.recipe.knobs.rank is None else None
+                )
+                continue
             smaller = smaller_plan(plan, found, session.recipe.budget.memory, no_other=last or not untried)
             if smaller is not None:
                 changes.append((_size_of(plan), _size_of(smaller), found["refused"], clock.elapsed))
             plan = smaller
     return none_fits(replace(choice, fitting=untried), refused, session.recipe.budget)
+
+
+def _trains_too_much(found: Record, session: Session) -> bool:
+    """Whether a rehearsal counted more parameters than may be trained; the planner does not know each model's head."""
+    most = session.recipe.budget.trainable
+    return most is not None and "plan" in found and found["plan"]["trainable"] > most
 
 
 def smaller_plan(plan: Plan, found: Record, memory_bytes: int | None, no_other: bool = False) -> Plan | None:
@@ -190,6 +201,10 @@ def _rehearse(plan: Plan, session: Session) -> Record:
     phases.leave()
     plan = replace(plan, trainable=sum(p.numel() for p in model.parameters() if p.requires_grad))
     loading, room = phases.memory_bytes["load"], session.recipe.budget.memory
+    most = session.recipe.budget.trainable
+    if most is not None and plan.trainable > most:
+        refused = f"trains {plan.trainable:,} parameters, --trainable allows {most:,}"
+        return {"plan": plan_as_dict(plan), "memory_bytes": {"load": loading}, "terms": {}, "refused": refused}
     found = rehearse(plan, model, session, libraries)
     refused = found.refused
     if room is not None and loading > room:

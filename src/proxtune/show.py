@@ -69,7 +69,8 @@ class Progress:
         elif kind == "plan":
             chosen = record["chosen"]
             _console.print(
-                f"          plan: {chosen['name']}, {chosen['steps']} steps ({chosen['epochs']:.1f} epochs), promised "
+                f"          plan: {chosen['name']}, {chosen['steps']} steps ({chosen['epochs']:.1f} epochs), "
+                f"{chosen['trainable']:,} parameters trained, promised "
                 f"{format_bytes(max(chosen['cost']['memory_bytes'].values()))} and {format_seconds(chosen['cost']['seconds'])}",
                 markup=False,
             )

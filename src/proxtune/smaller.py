@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,13 @@ from proxtune.structure import Shapes, Structure, choose_structure
 from proxtune.tasks.labels import sorted_labels
 from proxtune.tasks.prompt import Prompt, prompt_for, speaks
 
+Choose = Callable[[Shapes, int, int, int], Structure | None]  # as `choose_structure`
 _FOLDER = "start"
 _STRUCTURE = "structure.json"
 
 
 def begin_smaller(
-    source: ModelSource, split: Split[Examples], size_bytes: int, folder: Path
+    source: ModelSource, split: Split[Examples], size_bytes: int, folder: Path, choose: Choose = choose_structure
 ) -> tuple[ModelSource, Structure | None]:
     """The model to begin with so that what is saved can fit in `size_bytes`, and its structure; None where it fits as it is.
 
@@ -45,7 +47,7 @@ def begin_smaller(
     shapes = shapes_of(config)
     counts = _counts(tokenizer, split, prompt_for(labels) if speaks(config) else None, shapes.vocabulary[0][0])
     used, least = _rows_kept(tokenizer, counts)
-    structure = choose_structure(shapes, size_bytes, used, least)
+    structure = choose(shapes, size_bytes, used, least)
     if structure is None:
         return source, None
     smaller = None

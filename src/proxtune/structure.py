@@ -72,12 +72,23 @@ def choose_structure(shapes: Shapes, size_bytes: int, used: int, least: int) -> 
         return None
     for structure in _candidates(whole, shapes, used, least):
         if file_bytes(shapes, structure) <= size_bytes:
-            return structure
+            return finest(shapes, structure)
     smallest = file_bytes(shapes, Structure(size_bytes, _LEAST_BITS, group, least, 1))
     raise PersonError(
         f"--size {size_bytes:,} bytes: with this model the least that could work is --size {-(-smallest // 10_000) * 10}KB "
         f"(one block, {_LEAST_BITS} bits); give more, or a smaller --model"
     )
+
+
+def finest(shapes: Shapes, structure: Structure) -> Structure:
+    """The same in the smallest groups that fit: a scale for fewer numbers makes all of them nearer, at less than more bits cost.
+
+    So what is allotted to single weights comes on top of the best that all can have alike.
+    """
+    if structure.bits >= HALF_BITS:
+        return structure
+    finer = (replace(structure, group=group) for group in sorted(_groups(shapes)))
+    return next((found for found in finer if file_bytes(shapes, found) <= structure.size_bytes), structure)
 
 
 def _candidates(whole: Structure, shapes: Shapes, used: int, least: int) -> Iterator[Structure]:
@@ -112,6 +123,11 @@ def _rows(shapes: Shapes) -> int:
 
 def _group_of(shapes: Shapes) -> int:
     """The largest size of groups that divides the rows of every matrix; 0 where none does."""
+    return max(_groups(shapes), default=0)
+
+
+def _groups(shapes: Shapes) -> list[int]:
+    """All sizes of groups that do."""
     everything = [*shapes.others, *shapes.vocabulary, *(shape for block in shapes.blocks for shape in block)]
     columns = {shape[1] for shape in everything if len(shape) == 2}
-    return next((group for group in _GROUPS if all(length % group == 0 for length in columns)), 0)
+    return [group for group in _GROUPS if all(length % group == 0 for length in columns)]

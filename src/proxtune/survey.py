@@ -17,14 +17,14 @@ from proxtune.memory.allocator import set_allocator
 from proxtune.memory.govern import Governor
 from proxtune.memory.trace import Traced, trace_step
 from proxtune.methods import METHODS
-from proxtune.models import block_lists, blocks_of, can_checkpoint
+from proxtune.models import block_lists, blocks_of, can_checkpoint, head_of
 from proxtune.plan import Plan
 from proxtune.session import Record, Session, apart
 from proxtune.task import Task
 from proxtune.tasks.classify import Encoded, alike, take
 
 _PULSE_ROWS = 32
-_TRACED_TOKENS = 128  # of a row of text generation
+_TRACED_TOKENS = 64  # of a row of text generation
 _NOMINAL_FLOPS_PER_SECOND = 5e10  # where nothing may be measured because nothing fits
 
 
@@ -51,6 +51,9 @@ def padded_tokens(lengths: np.ndarray, batch: int, seed: int) -> int:
 def model_facts(model: Any) -> dict[str, int]:
     """Parameter counts by part of the model, its blocks and its width."""
     blocks, lists = blocks_of(model)[1], block_lists(model)
+    says = model.get_output_embeddings()  # a language-model head, which adapters leave as it is
+    head = head_of(model)[1] if says is None else says
+    adapted = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not head]
     embeddings = {id(m.weight): m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Embedding)}
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -59,6 +62,8 @@ def model_facts(model: Any) -> dict[str, int]:
         "linear_parameters": sum(
             m.weight.numel() for each in lists for m in each.modules() if isinstance(m, torch.nn.Linear)
         ),
+        "rank_parameters": sum(m.in_features + m.out_features for m in adapted),
+        "head_parameters": sum(p.numel() for p in head.parameters()) if says is None else 0,
         "blocks": len(blocks),
         "width": int(model.config.hidden_size),
     }

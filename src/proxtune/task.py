@@ -21,7 +21,15 @@ from proxtune.models import (
 )
 from proxtune.recipe import Recipe
 from proxtune.tasks.classify import Encoded, encode, longest_allowed
-from proxtune.tasks.generate import LONGEST, Asking, asking_of, encode_pairs, instruction_for
+from proxtune.tasks.generate import (
+    LONGEST,
+    Asking,
+    asking_of,
+    fitted,
+    instruction_for,
+    length_that_pays,
+    tokens_of,
+)
 from proxtune.tasks.labels import sorted_labels
 from proxtune.tasks.prompt import Prompt, ask_after, prompt_for, speaks
 
@@ -99,8 +107,14 @@ def _generation(recipe: Recipe, split: Split[Pairs], folder: Path) -> Task:
         instruction = instruction_for(recipe.task, split.train, config.is_encoder_decoder)
     asking = asking_of(recipe.task, instruction, tokenizer, config, ends_of_text(folder))
     allowed = length_allowed(recipe, tokenizer, config, LONGEST)
-    train_rows = encode_pairs(split.train, asking, tokenizer, allowed)
-    held_rows = encode_pairs(split.validation, asking, tokenizer, allowed)
+    parts = (split.train, split.validation)
+    tokens = [tokens_of(part, asking, tokenizer) for part in parts]
+    if recipe.knobs.max_length is None:
+        lengths = np.concatenate([part.lengths for part in tokens])
+        allowed = min(allowed, padded(length_that_pays(lengths, allowed)))
+    train_rows, held_rows = (
+        fitted(own, part, asking, tokenizer, allowed) for own, part in zip(tokens, parts, strict=True)
+    )
     longest = _longest(train_rows, held_rows)
     config = generator_config(folder, tokenizer, longest)
     return Task(split, [], tokenizer, config, train_rows, held_rows, min(longest, allowed), asking=asking)

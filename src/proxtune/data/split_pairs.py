@@ -10,7 +10,7 @@ from proxtune.data.split import VALIDATION_PARTS
 from proxtune.errors import PersonError
 from proxtune.examples import Pairs, Split
 
-VALIDATION_PAIRS = 500  # an answer takes a pass of the model for each of its tokens
+VALIDATION_PAIRS = 200  # a row of text says much, and each takes time: the loss is within a few percent
 
 
 def take_pairs(pairs: Pairs, indices: Sequence[int]) -> Pairs:
@@ -24,7 +24,7 @@ def take_pairs(pairs: Pairs, indices: Sequence[int]) -> Pairs:
 
 
 def split_pairs(pairs: Pairs, validation: Pairs | None = None, seed: int = 0) -> Split[Pairs]:
-    """One row in ten, at least one and at most 500, to judge by; or `validation` as given.
+    """One row in ten, at least one and at most 200, to judge by; or `validation` as given.
 
     Rows of one line, which are one conversation, stay together, so that a few more are held out where every conversation is
     longer than that. Both parts keep file order. Raises PersonError for rows that cannot be learnt from or judged by.

@@ -18,7 +18,7 @@ from proxtune.feasible.grid import Grid
 from proxtune.feasible.scales import code_range, times
 
 HALF_BITS = 16  # from here on nothing is packed
-_FITTED_AT_ONCE = 1 << 20  # numbers
+FITTED_AT_ONCE = 1 << 20  # numbers
 _NUMBERS_AT_ONCE = 1 << 17  # they stay in a core's cache
 _FILE_BYTES, _ENTRY_BYTES = 100, 90  # of a weight file's header: once, and for each tensor beside its name
 Set = Grid | Float
@@ -70,6 +70,14 @@ def held_about(weights: Mapping[str, Tensor], bits: int, group: int, whole: froz
     return found
 
 
+def try_fitting(weights: Mapping[str, Tensor], bits: int, group: int) -> None:
+    """Fit scales to as many numbers as `allot` takes at once, of the largest weight: for a rehearsal, which sees the memory."""
+    largest = max(weights.values(), key=Tensor.numel)
+    few = largest.detach()[: max(1, FITTED_AT_ONCE * len(largest) // largest.numel())]
+    for set_ in _sets(largest, bits, group):
+        _fitted(few, set_, torch.ones(len(few)), FITTED_AT_ONCE)
+
+
 def allot(
     weights: Mapping[str, Tensor],
     limit_bytes: int,
@@ -77,12 +85,13 @@ def allot(
     group: int,
     whole: frozenset[str],
     importance: Mapping[str, Tensor] | None = None,
+    at_once: int = FITTED_AT_ONCE,
 ) -> tuple[Allocation, dict[str, Held]]:
     """The bytes of a weight file among `weights`, so that Σ f (w − nearest(w))² is least, and how each is held.
 
     `importance` is f for each row of a weight, (rows,); all count alike without it. Codes have `bits` bits, and a scale for each
-    `group` columns, or for each row where that is 0; what is in `whole` has none. The caller has seen to it that codes for all
-    fit in `limit_bytes`.
+    `group` columns, or for each row where that is 0; what is in `whole` has none. Scales are fitted to `at_once` numbers at a
+    time. The caller has seen to it that codes for all fit in `limit_bytes`.
     """
     usual = 1.0 if not importance else float(torch.cat(list(importance.values())).mean())  # of what does not learn
     choices: dict[str, list[Choice]] = {}
@@ -91,7 +100,7 @@ def allot(
         factor = (importance or {}).get(name, torch.full((len(weight),), usual))
         choices[name] = []
         for set_ in _sets(weight, HALF_BITS if name in whole else bits, group):
-            held, cost = _fitted(weight.detach(), set_, factor)
+            held, cost = _fitted(weight.detach(), set_, factor, at_once)
             choices[name].append(Choice(named(set_), set_.bytes(weight.shape) + _entries(name, set_), cost))
             ways[name, named(set_)] = held
     found = allocate(choices, limit_bytes - _FILE_BYTES)
@@ -99,10 +108,10 @@ def allot(
     return found, {name: ways[name, choice.name] for name, choice in found.chosen.items()}
 
 
-def _fitted(weight: Tensor, set_: Set, importance: Tensor) -> tuple[Held, float]:
+def _fitted(weight: Tensor, set_: Set, importance: Tensor, at_once: int) -> tuple[Held, float]:
     """A weight's set with the scales nearest to it, and Σ f (w − nearest(w))²; some rows at a time."""
     scales, cost = [], 0.0
-    for few in torch.arange(len(weight)).split(max(1, _FITTED_AT_ONCE * len(weight) // weight.numel())):
+    for few in torch.arange(len(weight)).split(max(1, at_once * len(weight) // weight.numel())):
         x = weight[few].float()
         held = Held(set_, set_.coded(x).scale if isinstance(set_, Grid) else None)
         far = (held.nearest(x) - x).square_().view(len(few), -1).sum(1)

@@ -23,7 +23,7 @@ from torch import Tensor
 
 LEAST_SCALE, LARGEST_SCALE = 2.0**-24, 2.0**8  # the smallest float16 above zero; 255 times 2^8 is still one
 _NUMBERS_AT_ONCE = 1 << 17  # they stay in a core's cache
-_BREAKPOINTS_AT_ONCE = 1 << 21
+_BREAKPOINTS_AT_ONCE = 1 << 19
 _LOOKED_AT_FIRST = 8  # numbers of a group, before all of them are
 _COARSE, _FINE = 16, 8  # scales looked at: from the largest number down; on each side of the best
 _LOWEST = {2: 0.15, 3: 0.15, 4: 0.35, 5: 0.45, 6: 0.55, 7: 0.65, 8: 0.7}  # of the scale that reaches the largest number

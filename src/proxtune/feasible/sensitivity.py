@@ -71,7 +71,7 @@ def _take(square: Tensor) -> Callable[[Tensor], None]:
 
     def take(parameter: Tensor) -> None:
         assert parameter.grad is not None
-        own = parameter.grad.float().square()
+        own = parameter.grad.float().square_()  # which nobody else will read
         square.add_(own if own.shape == square.shape else own.flatten(1).mean(1).view(square.shape))
         parameter.grad = None
 

@@ -20,7 +20,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-_ABSENT = frozenset({"scipy", "sklearn", "accelerate", "pandas", "torchvision", "PIL", "librosa", "datasets"})
+_ABSENT = frozenset(
+    {"scipy", "sklearn", "accelerate", "pandas", "torchvision", "PIL", "librosa", "datasets", "torchao"}
+)
 _COMPILER, _SHAPES = "torch._dynamo", "torch.fx.experimental.symbolic_shapes"
 
 

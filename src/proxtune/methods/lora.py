@@ -35,7 +35,12 @@ def _prepare(model: Any, plan: Plan) -> Any:
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # peft warns of the head's copy, which is meant
-        return peft.get_peft_model(model, adapters)
+        adapted = peft.get_peft_model(model, adapters)
+    if plan.weight_dtype == "bf16":
+        for module in adapted.modules():  # peft would widen what enters an adapter, and autocast narrow it again
+            if hasattr(module, "cast_input_dtype_enabled"):
+                module.cast_input_dtype_enabled = False
+    return adapted
 
 
 def _finish(model: Any, plan: Plan) -> Any:

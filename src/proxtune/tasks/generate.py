@@ -16,7 +16,11 @@ import numpy as np
 from proxtune.examples import Message, Pairs
 from proxtune.tasks.classify import Encoded
 
-LONGEST = 1024  # tokens of a row, unless --max-length asks for more: memory is planned for the longest
+LONGEST = 1024  # tokens of a row, unless --max-length asks for more
+_WHOLE, _FAR_LONGER = (
+    0.995,
+    1.5,
+)  # share of the rows that stay whole, and by how much the others must be longer to be cut
 _TRIES = 6  # to shorten a text until it fits
 _LABELS = {"summarize": "Summary", "translate": "Translation", "instruct": "Answer"}
 _T5_WORDS = {"summarize": "summarize:", "translate": "translate:", "instruct": ""}
@@ -111,17 +115,50 @@ def prompt_of(asked: Sequence[Message], asking: Asking, tokenizer: Any) -> str:
     return "\n\n".join(turn["content"] for turn in turns) + f"\n\n{asking.label}:"
 
 
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Rows as ids, whole: what is asked, and the answers (empty where there are none)."""
+
+    prompts: list[np.ndarray]
+    answers: list[np.ndarray]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each row, (rows,)."""
+        pairs = zip(self.prompts, self.answers, strict=True)
+        return np.asarray([len(prompt) + len(answer) for prompt, answer in pairs], dtype=np.int64)
+
+
 def encode_pairs(pairs: Pairs, asking: Asking, tokenizer: Any, max_length: int) -> Encoded:
     """Tokenise every row once, what is asked cut so that with its answer it has at most `max_length` tokens.
 
     Counts the rows that were cut. Rows without answers are what a model is to go on from.
     """
+    return fitted(tokens_of(pairs, asking, tokenizer), pairs, asking, tokenizer, max_length)
+
+
+def tokens_of(pairs: Pairs, asking: Asking, tokenizer: Any) -> Tokens:
+    """Tokenise every row once; an answer with what ends it."""
     prompts = _tokens([prompt_of(asked, asking, tokenizer) for asked in pairs.asked], asking, tokenizer)
+    if not pairs.answers:
+        return Tokens(prompts, [np.zeros(0, dtype=np.int32)] * len(prompts))
     space = "" if asking.by_turns or asking.apart else " "
     answers = _ids([space + answer for answer in pairs.answers], tokenizer)
-    answers = [np.append(ids, asking.closing).astype(np.int32) for ids in answers]
-    if not pairs.answers:
-        answers = [np.zeros(0, dtype=np.int32)] * len(prompts)
+    return Tokens(prompts, [np.append(ids, asking.closing).astype(np.int32) for ids in answers])
+
+
+def length_that_pays(lengths: np.ndarray, most: int) -> int:
+    """Tokens that a row may have: all rows stay whole, up to `most`, unless a few are far longer than the others.
+
+    Memory is planned for the longest row, so one in two hundred is rather cut than all be learned in smaller bites.
+    """
+    longest, usual = int(lengths.max()), int(np.quantile(lengths, _WHOLE))
+    return min(most, longest if longest <= _FAR_LONGER * usual else usual)
+
+
+def fitted(tokens: Tokens, pairs: Pairs, asking: Asking, tokenizer: Any, max_length: int) -> Encoded:
+    """Rows of at most `max_length` tokens, an encoder-decoder's on either side; counts the rows that were cut."""
+    prompts, answers = list(tokens.prompts), list(tokens.answers)
     truncated = 0
     for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
         most = max_length if asking.apart else max_length // 2
