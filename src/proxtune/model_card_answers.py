@@ -90,8 +90,6 @@ print(answer(prompt, return_full_text=False)[0]["generated_text"].strip())"""
 
 
 def _run_apart(result: dict[str, Any], text: str) -> str:
-    length = number(part(result, "data").get("max_length"))
-    cut = f", truncation=True, max_length={length:.0f}" if length else ", truncation=True"
     return f"""from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 folder = "path/to/this/folder"
@@ -99,7 +97,7 @@ tokenizer = AutoTokenizer.from_pretrained(folder)
 model = AutoModelForSeq2SeqLM.from_pretrained(folder)
 {text}
 prompt = {_prompt(result, apart=True)}
-ids = tokenizer(prompt, return_tensors="pt"{cut}).input_ids
+ids = tokenizer(prompt, return_tensors="pt", truncation=True).input_ids
 print(tokenizer.decode(model.generate(ids)[0], skip_special_tokens=True).strip())"""
 
 
