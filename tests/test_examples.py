@@ -35,6 +35,16 @@ def test_a_run_is_tuned_and_used_with_transformers_alone(tiny_reviews, tmp_path)
     assert said.startswith(f"{label}\t")
 
 
+def test_translations_are_learned_and_scored_beside_the_untouched_model(tiny_chat, tmp_path):
+    change = (
+        f"import functools\nexample.MODEL = {str(tiny_chat)!r}\n"
+        "example.tune = functools.partial(example.tune, method='full', epochs=1)"
+    )
+    said = run_example("tune_translations", change, str(tmp_path / "run"))
+    for words in ("plan: ", "chrF on test rows, this model: ", "untouched: ", "copy_source: ", "a new text: "):
+        assert words in said
+
+
 def test_the_classifier_stands_in_a_pipeline(tmp_path):
     said = run_example("sklearn_pipeline", "example.ROWS = 90", str(tmp_path / "run"))
     assert "TextClassifier: accuracy " in said

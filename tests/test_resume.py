@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from kept import a_keeper, a_model, digest, go, stopping_after
-from proxtune.errors import Interrupted
-from proxtune.plan import Plan
+from proxtune.errors import Interrupted, PersonError
+from proxtune.known import Known, first_event, known_from, packed_event
+from proxtune.plan import Plan, plan_as_dict
 from proxtune.snapshot import return_to_weights, snapshots
 
 FULL = Plan("full", "fp32", 8, 8, 32, False, "adamw", 1e-3, 3.0, 9, 0)
@@ -124,3 +125,14 @@ def test_the_point_where_the_person_stops_is_kept_apart(tmp_path, tiny_model, ro
         "stopped.safetensors",
     ]
     assert records == []
+
+
+def test_the_best_point_is_known_by_accuracy_where_there_are_labels_and_by_loss_where_there_are_answers(tmp_path):
+    known = Known(FULL, {}, {})
+    known.take_in({"kind": "judged", "step": 3, "best": True, "accuracy": 0.75, "loss": 0.5})
+    assert known.best == (0.75, -0.5)
+    known.take_in({"kind": "judged", "step": 4, "best": True, "loss": 0.5, "perplexity": 1.65})
+    assert known.best == pytest.approx((0.6065, -0.5), abs=1e-4)
+    odd = {"kind": "judged", "step": 3, "best": True, "loss": -1e9}
+    with pytest.raises(PersonError, match="cannot read"):
+        known_from(tmp_path / "j", [first_event(plan_as_dict(FULL), {}, {}), packed_event(odd)])

@@ -1,4 +1,4 @@
-"""Fine-tune a text classifier inside the memory and the time you have; and NNO, an optimizer that only looks around."""
+"""Fine-tune a language model inside the memory and the time you have; and NNO, an optimizer that only looks around."""
 
 from __future__ import annotations
 

@@ -18,8 +18,8 @@ _SHOWN, _SHOWN_WORST = 12, 8
 _SHOWN_CHARACTERS = 1200
 
 
-def compared(task: str, train: Pairs, judged: Pairs, after: Record, before: Record | None) -> Record:
-    """Scores of the answers, of the untouched model's and of the baselines', and some rows to look at.
+def compared(task: str, train: Pairs | None, judged: Pairs, after: Record, before: Record | None) -> Record:
+    """Scores of the answers, of the untouched model's and of the baselines', and some rows to look at, worst first.
 
     `after` and `before` hold `answers`, one for each row, and `metrics` of the tokens (loss, perplexity).
     """
@@ -42,7 +42,7 @@ def compared(task: str, train: Pairs, judged: Pairs, after: Record, before: Reco
 
     return {
         "metrics": metrics, "baselines": baselines, "main": MAIN[task], "judged_answers": len(judged),
-        "samples": [row(i) for i in evenly], "worst": [row(i) for i in order[:_SHOWN_WORST]],
+        "samples": [row(order[i]) for i in evenly], "worst": [row(i) for i in order[:_SHOWN_WORST]],
     }  # fmt: skip
 
 

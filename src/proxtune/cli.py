@@ -242,6 +242,21 @@ def report(folder: Folder) -> None:
 
 
 @app.command()
+def export(
+    folder: Folder,
+    out: Annotated[str, typer.Option(help="Folder, or file for gguf, to make; never overwritten", show_default=False)],
+    kind: Annotated[str, typer.Option("--format", help="safetensors, adapter or gguf")] = "safetensors",
+    as_json: Json = False,
+) -> None:
+    """Put a run's model or adapter elsewhere: merged safetensors, lora's adapter alone, or GGUF by llama.cpp's converter."""
+    from proxtune.export import export as export_run
+
+    found = export_run(folder, out, kind)
+    sys.stderr.write(f"{found['out']}: {found['bytes']:,} bytes\n")
+    _print_json(as_json, found)
+
+
+@app.command()
 def demo(
     out: Annotated[str, typer.Option(help="Run folder to make")] = "runs/demo",
     memory: Annotated[str, typer.Option(help="Memory budget")] = "1GB",

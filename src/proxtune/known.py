@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from proxtune.errors import PersonError
+from proxtune.objectives import rank_of
 from proxtune.optim.record import StepRecord, unpack
 from proxtune.plan import Plan, plan_from_dict
 
@@ -29,7 +30,7 @@ class Known:
     records: list[StepRecord] = field(default_factory=list)
     schedule: dict[int, int] = field(default_factory=dict)
     judged: dict[int, Record] = field(default_factory=dict)
-    best: tuple[float, float] | None = None  # (accuracy, −loss) of the best weights that were put on disk
+    best: tuple[float, float] | None = None  # rank of the best weights that were put on disk
 
     @property
     def is_new(self) -> bool:
@@ -59,7 +60,7 @@ class Known:
         elif event["kind"] == "judged":
             self.judged[event["step"]] = event
             if event["best"]:
-                self.best = (event["accuracy"], -event["loss"])
+                self.best = rank_of(event)
         elif event["kind"] == "returned":
             self.forget_after(event["to"])
         elif event["kind"] == "pins":
@@ -94,7 +95,7 @@ def known_from(path: Path, records: Iterable[bytes]) -> Known:
                 found = Known(plan_from_dict(event["plan"]), event["settled"], event["pins"])
             else:
                 found.take_in(event)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise PersonError(
             f"{path} holds what this version cannot read ({error}); train again into another folder"
         ) from error

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import html
 import json
-import re
-from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
+from proxtune import model_card_answers
+from proxtune.model_card_words import HUB_ID, as_code, base_of, file_name, inline, markdown_table, name_of
 from proxtune.plan import PHASES
 from proxtune.report import read_run, write_text
 from proxtune.report_budget import budget_rows, measured_memory, promised_memory
@@ -19,15 +18,13 @@ from proxtune.report_words import (
     beats_baselines,
     duration,
     error_percent,
+    generates,
     number,
     part,
     percent,
     rows,
-    shorten,
     size,
 )
-
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def write_model_card(run_dir: Path, model_dir: Path) -> Path:
@@ -36,57 +33,73 @@ def write_model_card(run_dir: Path, model_dir: Path) -> Path:
     A card is made to be published: it holds no row of the data and no folder of the machine.
     """
     result = read_run(run_dir).result
+    writes = generates(result)
     parts = [
         _front_matter(result),
-        _opening(result),
-        _usage(result),
-        _results(result),
+        _title(result),
+        model_card_answers.opening(result) if writes else _opening(result),
+        _warnings(result),
+        model_card_answers.usage(result) if writes else _usage(result),
+        model_card_answers.results(result) if writes else _results(result),
         _budget(result),
         _data(result),
         _training(result),
-        _limits(result),
+        model_card_answers.limits(result) if writes else _limits(result),
     ]
-    return write_text(Path(model_dir) / "README.md", "\n".join(parts))
+    return write_text(Path(model_dir) / "README.md", "\n".join(part for part in parts if part))
 
 
 def _front_matter(result: dict[str, Any]) -> str:
     # JSON is YAML too, and quotes whatever a name may hold.
+    writes = generates(result)
+    kind = model_card_answers.pipeline_of(result) if writes else "text-classification"
+    own = model_card_answers.kind_of(result) if writes else kind
     fields: dict[str, Any] = {
         "library_name": "transformers",
-        "pipeline_tag": "text-classification",
-        "tags": ["proxtune", "text-classification"],
+        "pipeline_tag": kind,
+        "tags": list(dict.fromkeys(("proxtune", kind, own))),
     }
     source = str(result.get("model_source") or "")
-    if _HUB_ID.fullmatch(source) and not Path(source).exists():
+    if HUB_ID.fullmatch(source) and not Path(source).exists():
         fields["base_model"] = source
-    metrics = [
-        {"type": kind, "name": name, "value": value}
-        for kind, name, key in (("accuracy", "accuracy", "accuracy"), ("f1", "macro F1", "macro_f1"))
-        if (value := number(part(result, "metrics").get(key))) is not None
-    ]
+    metrics = model_card_answers.metrics(result) if writes else _metrics(result)
     if metrics:
-        fields["metrics"] = [metric["type"] for metric in metrics]
-        task = {"type": "text-classification"}
-        data = {"name": _file_name(result), "type": "custom", "split": "validation"}
+        fields["metrics"] = list(dict.fromkeys(metric["type"] for metric in metrics))
+        data = {"name": file_name(result), "type": "custom", "split": "validation"}
         fields["model-index"] = [
-            {"name": _name(result), "results": [{"task": task, "dataset": data, "metrics": metrics}]}
+            {"name": name_of(result), "results": [{"task": {"type": own}, "dataset": data, "metrics": metrics}]}
         ]
     lines = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in fields.items()]
     return "\n".join(["---", *lines, "---", ""])
 
 
+def _metrics(result: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {"type": kind, "name": name, "value": value}
+        for kind, name, key in (("accuracy", "accuracy", "accuracy"), ("f1", "macro F1", "macro_f1"))
+        if (value := number(part(result, "metrics").get(key))) is not None
+    ]
+
+
+def _title(result: dict[str, Any]) -> str:
+    return f"# {inline(name_of(result))}\n"
+
+
 def _opening(result: dict[str, Any]) -> str:
-    labels = [_inline(label, 40) for label in rows(part(result, "data"), "labels")]
-    text = f"# {_inline(_name(result))}\n\n"
-    method = _code(result.get("method"))
-    text += f"A text classifier, fine-tuned from `{_code(_base(result))}` by proxtune (method `{method}`)"
+    labels = [inline(label, 40) for label in rows(part(result, "data"), "labels")]
+    method = as_code(result.get("method"))
+    text = f"A text classifier, fine-tuned from `{as_code(base_of(result))}` by proxtune (method `{method}`)"
     more = f" and {len(labels) - 20} more" if len(labels) > 20 else ""
-    text += f" to answer one of: {', '.join(labels[:20])}{more}.\n" if labels else ".\n"
+    return text + (f" to answer one of: {', '.join(labels[:20])}{more}.\n" if labels else ".\n")
+
+
+def _warnings(result: dict[str, Any]) -> str:
+    told = []
     if result.get("status") == "interrupted":
-        text += "\n**Training was interrupted; this is the best point until then.**\n"
+        told.append("**Training was interrupted; this is the best point until then.**\n")
     if beats_baselines(result) is False:
-        text += "\n**It does not beat the baselines below.**\n"
-    return text
+        told.append("**It does not beat the baselines below.**\n")
+    return "\n".join(told)
 
 
 def _usage(result: dict[str, Any]) -> str:
@@ -130,7 +143,7 @@ def _results(result: dict[str, Any]) -> str:
     ]
     if not lines:
         return "## Results\n\nNothing was measured.\n"
-    return "## Results\n\n" + _table(("", "accuracy", "macro F1", "loss"), lines)
+    return "## Results\n\n" + markdown_table(("", "accuracy", "macro F1", "loss"), lines)
 
 
 def _budget(result: dict[str, Any]) -> str:
@@ -138,7 +151,9 @@ def _budget(result: dict[str, Any]) -> str:
     lines = [tuple(str(row[key]) for key in keys) for row in budget_rows(result)]
     text = "## Budget\n\n"
     text += (
-        _table(("", "limit", "promised", "measured", "error of the promise"), lines) if lines else "None was given.\n"
+        markdown_table(("", "limit", "promised", "measured", "error of the promise"), lines)
+        if lines
+        else "None was given.\n"
     )
     said, seen = promised_memory(result), measured_memory(result)
     phases = [
@@ -146,7 +161,9 @@ def _budget(result: dict[str, Any]) -> str:
         for phase in PHASES
         if phase in said or phase in seen
     ]
-    return text + ("\n" + _table(("memory in phase", "promised", "measured", "error"), phases) if phases else "")
+    return text + (
+        "\n" + markdown_table(("memory in phase", "promised", "measured", "error"), phases) if phases else ""
+    )
 
 
 def _data(result: dict[str, Any]) -> str:
@@ -155,10 +172,10 @@ def _data(result: dict[str, Any]) -> str:
         f"- {amount(data.get('train_rows'))} rows to learn from, {amount(data.get('validation_rows'))} to judge by"
     ]
     if data.get("source"):
-        facts.insert(0, f"- from {_inline(_file_name(result))}")
+        facts.insert(0, f"- from {inline(file_name(result))}")
     cut, length = number(data.get("truncated_rows")), number(data.get("max_length"))
     if cut and length:
-        facts.append(f"- {amount(cut)} texts were cut to {amount(length)} tokens")
+        facts.append(f"- {amount(cut)} {'rows' if generates(result) else 'texts'} were cut to {amount(length)} tokens")
     return "## Data\n\n" + "\n".join(facts) + "\n"
 
 
@@ -173,7 +190,7 @@ def _training(result: dict[str, Any]) -> str:
         ("time", duration(part(result, "measured").get("seconds"))),
         ("versions", ", ".join(f"{n} {v}" for n, v in sorted(part(result, "versions").items()) if v)),
     ]
-    lines = [f"- {name}: {_inline(value, 300)}" for name, value in facts if value not in (None, "", DASH)]
+    lines = [f"- {name}: {inline(value, 300)}" for name, value in facts if value not in (None, "", DASH)]
     return "## Training\n\n" + "\n".join(lines) + "\n"
 
 
@@ -191,32 +208,3 @@ def _limits(result: dict[str, Any]) -> str:
 - The best point was chosen on the validation rows, so their score is a little kind.
 - Its confidence is not calibrated, and it inherits what is one-sided in its base model and in the data.{longest}
 """
-
-
-def _name(result: dict[str, Any]) -> str:
-    model = PurePath(str(result.get("model") or "model")).name
-    return f"{shorten(model, 60)} · {shorten(result.get('method') or DASH, 30)}"
-
-
-def _base(result: dict[str, Any]) -> str:
-    source = str(result.get("model_source") or result.get("model") or "a pretrained model")
-    return source if _HUB_ID.fullmatch(source) else PurePath(source).name
-
-
-def _file_name(result: dict[str, Any]) -> str:
-    return shorten(PurePath(str(part(result, "data").get("source") or "custom data")).name, 100)
-
-
-def _inline(value: Any, length: int = 120) -> str:
-    """Text that Markdown and HTML leave as it is."""
-    return re.sub(r"([\\`*_\[\]|#])", r"\\\1", html.escape(shorten(value, length), quote=False))
-
-
-def _code(value: Any) -> str:
-    return shorten(value, 120).replace("`", "'")
-
-
-def _table(head: tuple[str, ...], lines: Sequence[tuple[str, ...]]) -> str:
-    ruled = [head, tuple("---" if i == 0 else "---:" for i in range(len(head)))]
-    body = [tuple(_inline(cell) for cell in line) for line in lines]
-    return "".join(f"| {' | '.join(line)} |\n" for line in [*ruled, *body])

@@ -13,7 +13,7 @@ from proxtune.plan import Plan
 class Progress:
     """State of the loop. `steps` is how many there will be, as the clock last said; `seen` counts rows.
 
-    `best` is (accuracy, −loss) of the best point judged; `rate_share` what losses that were not finite have left of the
+    `best` is the rank of the best point judged; `rate_share` what losses that were not finite have left of the
     learning rate, `rejected` how many there were in a row, `returns` how often the last snapshot was gone back to;
     `held_from` the step since which the model is held to its size.
     """

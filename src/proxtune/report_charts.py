@@ -60,8 +60,11 @@ def memory_chart(records: list[dict[str, Any]], limit: float | None, promised: d
     return svg()
 
 
-def loss_chart(records: list[dict[str, Any]]) -> str:
-    """The loss of each step, its running mean, and the loss on the validation rows."""
+def loss_chart(records: list[dict[str, Any]], untouched: float | None = None) -> str:
+    """The loss of each step, its running mean, and the loss on the validation rows; that of the `untouched` model as a line.
+
+    The best point is marked where it was chosen by the loss.
+    """
     train, judged = by_step(records, "step", "loss"), by_step(records, "validation", "loss")
     if len(train) + len(judged) < 2:
         return ""
@@ -72,6 +75,13 @@ def loss_chart(records: list[dict[str, Any]]) -> str:
         if judged:
             line = axes.plot(*zip(*judged, strict=True), color=SECOND, linewidth=1.3, marker="o", markersize=4)
             line[0].set_label("validation")
+            best = {r.get("step") for r in of_kind(records, "validation") if r.get("best") is True}
+            if best and not by_step(records, "validation", "accuracy"):
+                chosen = [point for point in judged if point[0] in best][-1:]
+                axes.plot(*zip(*chosen, strict=True), linestyle="", marker="o", markersize=10, markerfacecolor="none",
+                          color=GOOD, label="best")  # fmt: skip
+        if untouched is not None:
+            axes.axhline(untouched, color=SOFT, linewidth=1.1, linestyle=(0, (5, 3)), label="before training")
         axes.set_ylim(bottom=0)
         _finish(axes, "step", "loss")
     return svg()

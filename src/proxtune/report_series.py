@@ -11,7 +11,7 @@ from proxtune.report_words import number
 Series = list[tuple[float, float]]
 _MOST_POINTS = 500
 # The journal names what is done; the budget's phases name what it costs.
-_SAME = {"read": "load", "plan": "prepare", "baselines": "afterwards", "report": "afterwards"}
+_SAME = {"read": "load", "plan": "prepare", "untouched": "evaluate", "baselines": "afterwards", "report": "afterwards"}
 
 
 def of_kind(records: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from proxtune.report_words import DASH, amount, duration, number, part, percent, rows, shorten, size
+from proxtune.report_words import DASH, amount, duration, generates, number, part, percent, rows, shorten, size
 
 LARGEST_CONFUSION = 12  # classes; more do not fit a page, and the worst pairs say it better
 MOST_MISTAKES = 20
@@ -157,10 +157,21 @@ def data_facts(result: dict[str, Any]) -> dict[str, Any]:
         ("source", shorten(data.get("source", DASH), 200)),
         ("rows to learn from", amount(data.get("train_rows"))),
         ("rows to judge by", amount(data.get("validation_rows"))),
-        ("labels", ", ".join(labels[:12]) + more if labels else DASH),
-        ("longest text kept", f"{amount(longest)} tokens" if longest else DASH),
-        ("texts cut to that", amount(cut)),
     ]
+    if generates(result):
+        facts += [
+            ("answers judged", amount(result.get("judged_answers"))),
+            ("said before each text", shorten(data.get("instruction") or "nothing", 200)),
+            ("longest row kept, with its answer", f"{amount(longest)} tokens" if longest else DASH),
+            ("rows cut to that", amount(cut)),
+            ("tokens of an answer at most", amount(data.get("new_tokens"))),
+        ]
+    else:
+        facts += [
+            ("labels", ", ".join(labels[:12]) + more if labels else DASH),
+            ("longest text kept", f"{amount(longest)} tokens" if longest else DASH),
+            ("texts cut to that", amount(cut)),
+        ]
     return {"facts": facts, "notes": [shorten(note, 400) for note in rows(data, "notes")]}
 
 

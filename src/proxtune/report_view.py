@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from proxtune import report_answers
 from proxtune.report_budget import budget_rows, measured_memory, peak_of, phase_bars, promised_memory
 from proxtune.report_charts import curves_chart, loss_chart, memory_chart
 from proxtune.report_size import allocation
@@ -15,6 +16,7 @@ from proxtune.report_words import (
     beats_baselines,
     best_baseline,
     duration,
+    generates,
     half_width,
     number,
     part,
@@ -34,22 +36,25 @@ _NOT_BETTER = "The language model does not beat the baselines"
 
 def page_values(run: RunFiles) -> dict[str, Any]:
     """Every value that `report.html.j2` names."""
-    result = run.result
+    result, writes = run.result, generates(run.result)
     limit = part(result, "budget").get("memory")
     return {
         "title": f"{shorten(result.get('model', 'model'), 60)} · {shorten(result.get('method', DASH), 30)}",
         "status": shorten(result.get("status", "unknown"), 30),
-        "headline": _headline(result),
-        "lead": _lead(result),
+        "generates": writes,
+        "headline": report_answers.headline(result) if writes else _headline(result),
+        "lead": report_answers.lead(result) if writes else _lead(result),
         "notes": _notes(result, run.records),
         "tiles": _tiles(result),
-        "scores": _scores(result),
-        "evaluations": _evaluations(result),
+        "scores": report_answers.scores(result) if writes else _scores(result),
+        "evaluations": report_answers.evaluations(result) if writes else _evaluations(result),
+        "samples": report_answers.answers(result, "samples") if writes else [],
+        "worst": report_answers.answers(result, "worst") if writes else [],
         "phases": phase_bars(result),
         "budget": budget_rows(result),
         "allocation": allocation(result),
         "memory_chart": memory_chart(run.records, number(limit), promised_memory(result)),
-        "loss_chart": loss_chart(run.records),
+        "loss_chart": loss_chart(run.records, number(part(part(result, "baselines"), "untouched").get("loss"))),
         "accuracy_chart": curves_chart(run.records, part(result, "baselines")),
         "confusion": confusion(result),
         "mistakes": mistakes(result),
@@ -85,7 +90,7 @@ def _notes(result: dict[str, Any], records: list[dict[str, Any]]) -> list[dict[s
         text = "This run was interrupted. The best model until then is kept in model/; `proxtune resume` goes on."
         notes.append({"kind": "warn", "text": text})
     notes += [{"kind": "info", "text": _interruption(each)} for each in rows(result, "interruptions")[:_MOST_TOLD]]
-    notes += _baseline_notes(result)
+    notes += report_answers.notes(result) if generates(result) else _baseline_notes(result)
     for row in budget_rows(result):
         if row["over"]:
             text = f"Over budget: {row['name']} was {row['measured']}, the limit {row['limit']}."
@@ -98,7 +103,8 @@ def _notes(result: dict[str, Any], records: list[dict[str, Any]]) -> list[dict[s
     if lost:
         text = f"The loss was not a number in {amount(lost)} steps; a smaller learning rate may help."
         notes.append({"kind": "warn", "text": text})
-    if result.get("verdict") and not any(note["text"].startswith(_NOT_BETTER) for note in notes):
+    is_told = generates(result) or any(note["text"].startswith(_NOT_BETTER) for note in notes)
+    if result.get("verdict") and not is_told:
         notes.append({"kind": "info", "text": shorten(result["verdict"], 600)})
     return notes
 
@@ -141,16 +147,13 @@ def _baseline_notes(result: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def _tiles(result: dict[str, Any]) -> list[dict[str, str]]:
-    metrics, budget, measured = (part(result, key) for key in ("metrics", "budget", "measured"))
-    count, accuracy = number(part(result, "data").get("validation_rows")), number(metrics.get("accuracy"))
-    spread = f"± {100 * half_width(accuracy, count):.1f} points (95 %)" if accuracy is not None and count else ""
+    budget, measured = part(result, "budget"), part(result, "measured")
 
     def of(limit: str) -> str:
         return "no limit given" if limit == DASH else f"of {limit}"
 
     return [
-        {"name": "Accuracy", "value": percent(accuracy), "detail": spread},
-        {"name": "Macro F1", "value": percent(metrics.get("macro_f1")), "detail": "mean over classes"},
+        *(report_answers.tiles(result) if generates(result) else _tiles_of_labels(result)),
         {
             "name": "Peak memory",
             "value": size(peak_of(measured_memory(result))),
@@ -158,6 +161,16 @@ def _tiles(result: dict[str, Any]) -> list[dict[str, str]]:
         },
         {"name": "Time", "value": duration(measured.get("seconds")), "detail": of(duration(budget.get("time")))},
         {"name": "Model", "value": size(result.get("artifact_bytes")), "detail": of(size(budget.get("size")))},
+    ]
+
+
+def _tiles_of_labels(result: dict[str, Any]) -> list[dict[str, str]]:
+    metrics = part(result, "metrics")
+    count, accuracy = number(part(result, "data").get("validation_rows")), number(metrics.get("accuracy"))
+    spread = f"± {100 * half_width(accuracy, count):.1f} points (95 %)" if accuracy is not None and count else ""
+    return [
+        {"name": "Accuracy", "value": percent(accuracy), "detail": spread},
+        {"name": "Macro F1", "value": percent(metrics.get("macro_f1")), "detail": "mean over classes"},
     ]
 
 

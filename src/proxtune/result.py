@@ -10,6 +10,7 @@ from typing import Any
 
 from proxtune.errors import PersonError
 from proxtune.recipe import Recipe
+from proxtune.text_scores import NAMES, in_points
 
 Record = dict[str, Any]
 LEARNED = "learned.json"  # what the process that learns ended with
@@ -69,23 +70,21 @@ def verdict(accuracy: float, baseline: float) -> str:
     )
 
 
-_METRIC_WORDS = {"rougeL": "ROUGE-L", "chrf": "chrF"}
-_BASELINE_WORDS = {
+BASELINE_WORDS = {
     "untouched": "the untouched model", "first_sentence": "the first sentence", "copy_source": "the source as it is",
     "commonest": "the commonest answer", "copy_prompt": "the question itself",
 }  # fmt: skip
 
 
 def text_verdict(main: str, found: float, baselines: dict[str, dict[str, float]]) -> str:
-    """One sentence on what training brought; points are hundredths, of chrF ones."""
-    points = 1 if main == "chrf" else 100
+    """One sentence on what training brought, in points (0 to 100)."""
     words = ", ".join(
-        f"{_BASELINE_WORDS.get(name, name)} {points * score[main]:.1f}" for name, score in baselines.items()
+        f"{BASELINE_WORDS.get(name, name)} {in_points(main, score[main]):.1f}" for name, score in baselines.items()
     )
     best = max(score[main] for score in baselines.values())
-    lead = f"The model answers with {_METRIC_WORDS[main]} {points * found:.1f} on the judged rows ({words})"
+    lead = f"The model answers with {NAMES[main]} {in_points(main, found):.1f} on the judged rows ({words})"
     if found > best:
-        return f"{lead}: {points * (found - best):.1f} points above the best of these."
+        return f"{lead}: {in_points(main, found - best):.1f} points above the best of these."
     return f"{lead}: it does not beat all of these. Give more memory, time or data."
 
 

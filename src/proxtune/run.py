@@ -86,6 +86,13 @@ class Run:
         """Metrics on another file."""
         return evaluate(self.folder, str(data))
 
+    def export(self, out: str | Path, format: str = "safetensors") -> Path:  # noqa: A002
+        """The model, the adapter or a GGUF file at `out`, as `proxtune.export.export`. Raises PersonError."""
+        from proxtune.export import export
+
+        export(self.folder, out, format)
+        return Path(out)
+
 
 def tune(
     data: str | Path,

@@ -10,8 +10,10 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
+from rich.text import Text
 
 from proxtune.budget import Budget, format_bytes, format_seconds
+from proxtune.report_answers import scores
 
 Record = dict[str, Any]
 _console = Console(stderr=True, highlight=False, soft_wrap=True, width=None if sys.stderr.isatty() else 160)
@@ -56,8 +58,8 @@ class Progress:
             _console.print(f"[dim]{record['seconds']:6.1f} s[/]  {_PHASES.get(record['phase'], record['phase'])}")
         elif kind == "data":
             _console.print(
-                f"          {record['train_rows']} rows to learn from, {record['validation_rows']} to judge by; "
-                f"{'labels: ' if record['labels'] else ''}{', '.join(record['labels'][:8])}",
+                f"          {record['train_rows']} rows to learn from, {record['validation_rows']} to judge by"
+                + (f"; labels: {', '.join(record['labels'][:8])}" if record["labels"] else ""),
                 markup=False,
             )
             for note in record["notes"]:
@@ -162,15 +164,29 @@ def show_result(result: Record, out: str) -> None:
 
 def show_evaluation(found: Record, name: str) -> None:
     """Metrics, and the main one of them beside the baselines'."""
-    main = found.get("main", "accuracy")
-    _console.print(
-        f"{name}: {found['rows']} rows, {', '.join(f'{key} {value:.4f}' for key, value in found['metrics'].items())}",
-        markup=False,
-    )
-    for baseline, scores in found.get("baselines", {}).items():
-        if main in scores:
-            _console.print(f"  {baseline}: {main} {scores[main]:.4f}", markup=False)
+    if "main" in found:
+        _show_scores(found, name)
+    else:
+        _console.print(
+            f"{name}: {found['rows']} rows, {', '.join(f'{key} {value:.4f}' for key, value in found['metrics'].items())}",
+            markup=False,
+        )
+        for baseline, row in found.get("baselines", {}).items():
+            _console.print(f"  {baseline}: accuracy {row['accuracy']:.4f}", markup=False)
     if found.get("note"):
         _console.print(f"  {found['note']}", markup=False)
     if found.get("truncated_rows"):
         _console.print(f"  {found['truncated_rows']} texts were longer than the model takes and were cut", markup=False)
+
+
+def _show_scores(found: Record, name: str) -> None:
+    """Scores of generated text, in points: the model's, the untouched model's, the baselines'."""
+    told = scores(found)
+    assert told is not None, "an evaluation has scores"
+    table = Table(title=Text(f"{name}: {found['rows']} rows", "bold"), title_justify="left", box=None, pad_edge=False)
+    table.add_column("")
+    for column in told["columns"]:
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in told["rows"]:
+        table.add_row(row["name"], *row["cells"], style="bold" if row["own"] else None)
+    _console.print(table)

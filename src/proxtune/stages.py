@@ -209,9 +209,9 @@ def _baselines(job: Record, emit: Callable[[Record], None]) -> Record:
     from proxtune.tasks.labels import sorted_labels
 
     recipe = read_recipe(Path(job["folder"]) / "recipe.toml")
-    split = read_split_of(recipe)
     if recipe.generates:
-        return _answers_compared(job, recipe, split) | {"peak_bytes": measure.peak_bytes() + job["others_bytes"]}
+        return _answers_compared(job, recipe) | {"peak_bytes": measure.peak_bytes() + job["others_bytes"]}
+    split = read_split_of(recipe)
     labels = sorted_labels(split.train)
     if job.get("file") is None:
         scores = run_baselines(split, labels, recipe.seed)
@@ -220,17 +220,26 @@ def _baselines(job: Record, emit: Callable[[Record], None]) -> Record:
     return {"baselines": scores, "peak_bytes": measure.peak_bytes() + job["others_bytes"]}
 
 
-def _answers_compared(job: Record, recipe: Any, split: Any) -> Record:
-    """What was answered in training, or to the rows of `job["file"]`, with scores and with the baselines beside it."""
+def _answers_compared(job: Record, recipe: Any) -> Record:
+    """What was answered in training, or to the rows of `job["file"]`, with scores and with the baselines beside it.
+
+    The rows that were learned from are needed for one baseline alone, and may be gone by the time of another file.
+    """
     from proxtune.answered import JUDGED_ANSWERS, compared, kept_before
     from proxtune.data import take_pairs
     from proxtune.result import learned_so_far
-    from proxtune.rows import read_asked
+    from proxtune.rows import read_asked, read_split_of
     from proxtune.task import judged_rows
 
     if job.get("file") is not None:
-        return compared(recipe.task, split.train, read_asked(recipe, job["file"]), job["after"], job["before"])
-    folder = Path(job["folder"])
+        learned, note = None, {}
+        if recipe.task == "instruct":
+            try:
+                learned = read_split_of(recipe).train
+            except PersonError as error:
+                note = {"note": f"not every baseline: {error}"}
+        return compared(recipe.task, learned, read_asked(recipe, job["file"]), job["after"], job["before"]) | note
+    folder, split = Path(job["folder"]), read_split_of(recipe)
     judged = take_pairs(split.validation, judged_rows(len(split.validation), JUDGED_ANSWERS).tolist())
     return compared(recipe.task, split.train, judged, learned_so_far(folder), kept_before(folder))
 

@@ -151,5 +151,11 @@ def describe_data(task: Task) -> dict[str, Any]:
     return {
         "source": task.split.train.source, "train_rows": len(task.train), "validation_rows": len(task.held),
         "labels": task.labels, "notes": notes, "truncated_rows": truncated, "max_length": task.max_length,
-        **({} if task.asking is None else {"instruction": task.asking.instruction, "new_tokens": task.new_tokens}),
+        **({} if task.asking is None else _describe_asking(task.asking, task.new_tokens)),
     }  # fmt: skip
+
+
+def _describe_asking(asking: Asking, new_tokens: int) -> dict[str, Any]:
+    """What whoever uses the model has to know to ask it as it was asked when it learned."""
+    form = "source" if asking.apart else "messages" if asking.by_turns else "prompt"
+    return {"instruction": asking.instruction, "new_tokens": new_tokens, "asked_as": form}

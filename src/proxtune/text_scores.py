@@ -9,6 +9,10 @@ from typing import Any
 from proxtune.errors import PersonError
 from proxtune.rouge import import_rouge
 
+# as people call them, those that matter most first
+NAMES = {
+    "rougeL": "ROUGE-L", "chrf": "chrF", "rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "bleu": "BLEU", "exact": "exact",
+}  # fmt: skip
 MAIN = {"summarize": "rougeL", "translate": "chrf", "instruct": "rougeL"}  # what a run is judged by
 _ROUGE = ("rouge1", "rouge2", "rougeL")
 _LIBRARIES = {
@@ -22,6 +26,11 @@ def require_scores(task: str) -> None:
     """Raises PersonError where the libraries that score `task` are not installed. Imports nothing."""
     if any(importlib.util.find_spec(name) is None for name in _LIBRARIES[task]):
         raise _missing(task)
+
+
+def in_points(name: str, value: float) -> float:
+    """A score as people give it, 0 to 100: shares times 100; BLEU and chrF are so already."""
+    return value if name in ("bleu", "chrf") else 100 * value
 
 
 def score_texts(task: str, answers: Sequence[str], references: Sequence[str]) -> dict[str, float]:

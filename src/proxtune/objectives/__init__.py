@@ -16,3 +16,11 @@ def objective_of(data: Encoded) -> ModuleType:
     from proxtune.objectives import answers, labels
 
     return labels if data.begins is None else answers
+
+
+def rank_of(found: dict[str, float]) -> tuple[float, float]:
+    """The rank of a score, which says itself whether it is of labels or of answers."""
+    from proxtune.objectives import answers, labels
+
+    ranked: tuple[float, float] = (labels if "accuracy" in found else answers).rank(found)
+    return ranked

@@ -87,9 +87,13 @@ def asking_of(task: str, instruction: str, tokenizer: Any, config: Any, stops: S
         else:
             closing = []
     closing = closing or ends[-1:]
-    return Asking(
-        task, instruction, tuple(dict.fromkeys(ends)), tuple(closing), _LABELS[task], by_turns, bool(config.is_encoder_decoder)
-    )  # fmt: skip
+    stops, apart = tuple(dict.fromkeys(ends)), bool(config.is_encoder_decoder)
+    return Asking(task, instruction, stops, tuple(closing), label_before(task), by_turns, apart)
+
+
+def label_before(task: str) -> str:
+    """What stands before an answer where there is no chat template."""
+    return _LABELS.get(task, "Answer")
 
 
 def turns_of(asked: Sequence[Message], asking: Asking) -> list[dict[str, str]]:
