@@ -124,7 +124,9 @@ def memory_of(plan: Plan, survey: Survey) -> tuple[dict[str, int], dict[str, int
     table = _KERNEL_BYTES if gradients else _LOOK_KERNEL_BYTES if plan.neighbours else _FORWARD_KERNEL_BYTES
     kernels = survey.code_bytes + table[plan.dtype]
     kernels += _ADAPTER_KERNEL_BYTES[plan.dtype] if plan.method == "lora" else 0
-    slack = _SLACK[plan.allocator] * (_ADAPTER_SLACK if plan.method == "lora" and plan.allocator == "fast" else 1.0)
+    slack = _SLACK[plan.allocator] * (
+        _ADAPTER_SLACK if plan.method == "lora" and plan.allocator == "fast" and not survey.generates else 1.0
+    )
     terms = {
         "supervisor": survey.supervisor_bytes,
         "libraries": survey.libraries_bytes + (_ADAPTER_LIBRARY_BYTES if plan.method == "lora" else 0),

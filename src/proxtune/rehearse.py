@@ -36,6 +36,7 @@ from proxtune.tasks.classify import Encoded, take
 
 _MOST_SHAPES, _FEW_SHAPES, _JUDGED_SHAPES = 5, 3, 3  # the kernels of others are taken to grow as those of these did
 _FEW_TOKENS = 4  # of an answer
+_KEPT_SHAPES = 1  # beside those met here, of which a decoder's kernels are kept
 _MOST_LENGTHS = 3  # of a step by neighbours, which takes as many passes as there are points
 _TIMED_BATCHES = 2
 _FALLEN_BACK = 10  # times slower than the fastest batch, and
@@ -206,6 +207,8 @@ def _run_through(
     unmet = (
         len(shapes_of(pieces_of(order)) - met) if plan.dtype == "bf16" else 0
     )  # fp32 compiles none: what grew is the heap
+    if train.begins is not None:  # then only so many kernels are kept (`memory/kernels.py`)
+        unmet = min(unmet, _KEPT_SHAPES)
     return per_token, growth * unmet
 
 

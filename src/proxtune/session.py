@@ -12,7 +12,7 @@ from proxtune.errors import PersonError
 from proxtune.memory.allocator import set_allocator
 from proxtune.memory.code import unload_cold_code
 from proxtune.memory.govern import Governor
-from proxtune.memory.kernels import FEW, USUAL, keep_kernels
+from proxtune.memory.kernels import FEW, SOME, USUAL, keep_kernels
 from proxtune.memory.lean import import_lean
 from proxtune.memory.meter import CudaMeter, Meter, Phases, ProcessMeter
 from proxtune.methods import METHODS
@@ -91,8 +91,8 @@ def open_session(recipe: Recipe, folder: Path, clock: Clock, others_bytes: int, 
 def prepared(plan: Plan, session: Session) -> Any:
     """The pretrained model with the plan's method and knobs applied, on the session's device."""
     set_allocator(plan.allocator)
-    keep_kernels(FEW if plan.neighbours else USUAL)
     task = session.task
+    keep_kernels(FEW if plan.neighbours else SOME if task.generates else USUAL)
     plain = task.load(session.source.folder, session.recipe.seed, plan.weight_dtype)
     if task.prompt is not None:
         begin_with_words(head_of(plain)[1], word_rows(plain, session.source.folder, task.tokenizer, task.prompt))

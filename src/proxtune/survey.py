@@ -18,6 +18,7 @@ from proxtune.memory.govern import Governor
 from proxtune.memory.trace import Traced, trace_step
 from proxtune.methods import METHODS
 from proxtune.models import block_lists, blocks_of, can_checkpoint, head_of
+from proxtune.objectives.answers import HEAD_BYTES
 from proxtune.plan import Plan
 from proxtune.session import Record, Session, apart
 from proxtune.task import Task
@@ -202,7 +203,7 @@ def _traces(
         counted = counted or one
         each = max(1, math.ceil((three.live_bytes - one.live_bytes) / 2))
         found[trace_key(family, dtype, False)] = {
-            "fixed_bytes": max(0, one.live_bytes - each), "row_bytes": math.ceil(each * task.max_length / length),
+            "fixed_bytes": max(0, one.live_bytes - each) + (HEAD_BYTES if task.generates else 0), "row_bytes": math.ceil(each * task.max_length / length),
             "forward_flops": counted.forward_flops / length, "flops": counted.flops / length,
         }  # fmt: skip
     return found

@@ -92,14 +92,14 @@ def encode(examples: Examples, labels: list[str], tokenizer: Any, max_length: in
 
 
 def alike(data: Encoded, rows: int, length: int) -> Encoded:
-    """So many rows of `length` tokens in the form of `data`, with answers as long as its longest."""
+    """So many rows of `length` tokens in the form of `data`; a decoder's end in an answer of one token."""
     every = np.arange(rows + 1, dtype=np.int64)
     found = Encoded(np.ones(rows * length, dtype=np.int32), every * length, np.zeros(rows, dtype=np.int64), 0)
     if data.begins is None:
         return found
-    longest = int(data.answer_lengths.max())
     if data.answers is None:
-        return replace(found, begins=np.full(rows, max(1, length - longest)))
+        return replace(found, begins=np.full(rows, length - 1))
+    longest = min(length, int(data.answer_lengths.max()))
     answers = Encoded(np.ones(rows * longest, dtype=np.int32), every * longest, np.zeros(0, dtype=np.int64), 0)
     return replace(found, begins=np.zeros(rows, dtype=np.int64), answers=answers)
 
