@@ -68,6 +68,7 @@ def test_the_messages_are_those_of_training(run_dir, tiny_chat, tiny_pairs, inst
     task = a_task(tiny_chat, tiny_pairs)
     asking = asking_of("translate", instruction, task.tokenizer, task.config, task.asking.stops)
     card = card_of(run_dir, task="translate", data=asked_as("messages", instruction))
+    assert ("is part of what it learned" in card) == bool(instruction)
     made = task.tokenizer.apply_chat_template(
         what_is_asked(card, "messages", "old house"), tokenize=False, add_generation_prompt=True
     )

@@ -117,8 +117,8 @@ def _quoted(text: str) -> str:
 def _hint(result: dict[str, Any]) -> str:
     tokens = amount(part(result, "data").get("new_tokens"))
     text = f"It answers with the likeliest tokens, {tokens} at most, as its `generation_config.json` says.\n"
-    if part(result, "data").get("asked_as") == "messages":
-        text += "What comes before the text, and the blank line after it, are part of what it learned; earlier turns go before.\n"
+    if part(result, "data").get("instruction"):
+        text += "What stands around the text in this code is part of what it learned.\n"
     return text
 
 
