@@ -203,7 +203,8 @@ def _traces(
         counted = counted or one
         each = max(1, math.ceil((three.live_bytes - one.live_bytes) / 2))
         found[trace_key(family, dtype, False)] = {
-            "fixed_bytes": max(0, one.live_bytes - each) + (HEAD_BYTES if task.generates else 0), "row_bytes": math.ceil(each * task.max_length / length),
+            "fixed_bytes": max(0, one.live_bytes - each) + (HEAD_BYTES if task.generates else 0),
+            "row_bytes": math.ceil(each * task.max_length / length),
             "forward_flops": counted.forward_flops / length, "flops": counted.flops / length,
         }  # fmt: skip
     return found
