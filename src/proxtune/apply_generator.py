@@ -20,7 +20,7 @@ from proxtune.result import read_result
 from proxtune.rows import read_asked, read_questions
 
 Record = dict[str, Any]
-_MICRO_TOKENS = 2048
+_MICRO_TOKENS = 8192  # answers and what is asked, together
 _WINDOW = 32  # rows that are answered together, before the next are: answers come in order
 
 
@@ -53,7 +53,7 @@ def apply_generator(job: Record, emit: Callable[[Record], None], recipe: Recipe)
     how = Answering(tokenizer, int(config.pad_token_id), asking.stops, said["data"]["new_tokens"])
     meter = ProcessMeter()
     governor = Governor(recipe.budget.memory, meter, job["others_bytes"])
-    tokens = _MICRO_TOKENS if recipe.budget.memory is None else max(256, _MICRO_TOKENS // 2)
+    tokens = _MICRO_TOKENS if recipe.budget.memory is None else _MICRO_TOKENS // 4
     found: Record = {"rows": len(data), "truncated_rows": data.truncated}
     if job.get("evaluate"):
         first_look(model, data, how.pad_id, "fp32", governor)

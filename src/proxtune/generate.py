@@ -15,6 +15,9 @@ from proxtune.models import without_adapters
 from proxtune.tasks.classify import Encoded
 
 
+_MORE, _MOST_TOKENS = 8, 8192
+
+
 @dataclass(frozen=True, slots=True)
 class Answering:
     """How answers are generated: the tokenizer that writes them out, the padding, what ends one, and their most tokens."""
@@ -56,6 +59,14 @@ def answers_of(
             continue
         yield from zip(map(int, rows), found, strict=True)
     model.train(was_training)
+
+
+def tokens_at_a_time(micro_tokens: int) -> int:
+    """Tokens, cached ones too, that answers may have together where a training step may have `micro_tokens`.
+
+    One takes a tenth of what it takes with all that a backward pass needs; and few rows at a time are slow.
+    """
+    return max(micro_tokens, min(_MOST_TOKENS, _MORE * micro_tokens))
 
 
 def cache_bytes(config: Any, dtype: str) -> int:

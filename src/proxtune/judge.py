@@ -15,7 +15,7 @@ from proxtune.artifact import save_model
 from proxtune.constraint import Constraint, NoConstraint
 from proxtune.evaluate import first_look, said_at_last
 from proxtune.examples import Examples
-from proxtune.generate import answers_of
+from proxtune.generate import answers_of, tokens_at_a_time
 from proxtune.objectives import objective_of
 from proxtune.objectives.labels import probabilities
 from proxtune.plan import Plan
@@ -84,7 +84,7 @@ def _answers(session: Session, plan: Plan, model: Any, dtype: str) -> list[str]:
     """What the model answers to the judged rows, in their order."""
     task = session.task
     rows = judged_rows(len(task.held), JUDGED_ANSWERS)
-    tokens = plan.micro_batch * plan.max_length
+    tokens = tokens_at_a_time(plan.micro_batch * plan.max_length)
     found = dict(answers_of(model, take(task.held, rows), answering(task), dtype, tokens, session.governor))
     return [found[i] for i in range(len(rows))]
 

@@ -22,7 +22,7 @@ from proxtune.budget import format_bytes
 from proxtune.constraint import Constraint, NoConstraint
 from proxtune.cost import grown
 from proxtune.evaluate import first_look, read_embeddings, said_of
-from proxtune.generate import answers_of, cache_bytes, prompt_lengths
+from proxtune.generate import answers_of, cache_bytes, prompt_lengths, tokens_at_a_time
 from proxtune.gradient_steps import governed_gradient_of, make_optimizer, update, warm_up
 from proxtune.memory.govern import Governor, is_refusal
 from proxtune.methods import METHODS
@@ -98,7 +98,7 @@ def rehearse(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> 
         for rows in _spread(one_of_each_shape(sorted_batches(held.lengths, limit), held.lengths), _JUDGED_SHAPES)[::-1]:
             with constraint.at_nearest():
                 said_of(model, take(held, rows), pad_id, plan.autocast, limit, governor)
-        cache_to_come = _answer(plan, model, session, limit) if task.generates else 0
+        cache_to_come = _answer(plan, model, session, tokens_at_a_time(limit)) if task.generates else 0
         judging = meter.peak()
     except (RuntimeError, MemoryError) as error:
         if not is_refusal(error):
