@@ -14,7 +14,6 @@ from proxtune.memory.govern import Governor, is_refusal
 from proxtune.models import without_adapters
 from proxtune.tasks.classify import Encoded
 
-
 _MORE, _MOST_TOKENS = 8, 8192
 
 
