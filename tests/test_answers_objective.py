@@ -27,7 +27,7 @@ def case(tiny_generator, tiny_pairs):
     return task, task.load(tiny_generator, 0).eval()
 
 
-@pytest.mark.parametrize("numbers", [1, 200, 8_000_000])
+@pytest.mark.parametrize("numbers", [1, 200, 2_000_000])
 def test_what_is_said_of_rows_is_what_the_model_says_of_each_alone(case, monkeypatch, numbers):
     task, model = case
     monkeypatch.setattr(answers, "_CHUNK_NUMBERS", numbers)
@@ -39,7 +39,7 @@ def test_what_is_said_of_rows_is_what_the_model_says_of_each_alone(case, monkeyp
     assert found[:, 1].tolist() == task.train.answer_lengths[rows].tolist()
 
 
-@pytest.mark.parametrize("numbers", [1, 200, 8_000_000])
+@pytest.mark.parametrize("numbers", [1, 200, 2_000_000])
 def test_the_gradient_is_that_of_the_plain_loss(case, monkeypatch, numbers):
     task, model = case
     monkeypatch.setattr(answers, "_CHUNK_NUMBERS", numbers)

@@ -123,7 +123,8 @@ def memory_of(plan: Plan, survey: Survey) -> tuple[dict[str, int], dict[str, int
         live += 4 * survey.embedding_parameters  # the gradient of the embedding is made dense, then added
     table = _KERNEL_BYTES if gradients else _LOOK_KERNEL_BYTES if plan.neighbours else _FORWARD_KERNEL_BYTES
     kernels = survey.code_bytes + table[plan.dtype]
-    kernels += _ADAPTER_KERNEL_BYTES[plan.dtype] if plan.method == "lora" else 0
+    if plan.method == "lora" and not survey.generates:  # where few kernels are kept
+        kernels += _ADAPTER_KERNEL_BYTES[plan.dtype]
     slack = _SLACK[plan.allocator] * (
         _ADAPTER_SLACK if plan.method == "lora" and plan.allocator == "fast" and not survey.generates else 1.0
     )

@@ -21,7 +21,7 @@ from proxtune.errors import PersonError
 from proxtune.models import without_adapters
 from proxtune.tasks.classify import Encoded
 
-_CHUNK_NUMBERS = 8_000_000  # logits at a time
+_CHUNK_NUMBERS = 2_000_000  # logits at a time
 HEAD_BYTES = 10 * _CHUNK_NUMBERS  # which take so much: logits, their slope, and the slope once more in bfloat16
 _TOLERANCE = 0.02  # of the largest logit: bfloat16 has 8 bits
 
