@@ -77,6 +77,7 @@ def test_the_file_is_plain_toml_without_what_was_not_asked(tmp_path: Path) -> No
         "method": "auto",
         "seed": 0,
         "device": "auto",
+        "bad_rows": "fail",
         "budget": {"memory": 10**9},
         "knobs": {"rank": 8},
     }

@@ -12,9 +12,10 @@ import torch
 from proxtune.batches import sorted_batches
 from proxtune.memory.govern import Governor, is_refusal
 from proxtune.models import without_adapters
+from proxtune.plan import Plan
 from proxtune.tasks.classify import Encoded
 
-_MORE, _MOST_TOKENS = 8, 8192
+_MORE, _MORE_CHECKPOINTED, _MOST_TOKENS = 8, 2, 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +61,14 @@ def answers_of(
     model.train(was_training)
 
 
-def tokens_at_a_time(micro_tokens: int) -> int:
-    """Tokens, cached ones too, that answers may have together where a training step may have `micro_tokens`.
+def tokens_at_a_time(plan: Plan) -> int:
+    """Tokens, cached ones too, that answers may have together in a plan whose training steps have fewer.
 
-    One takes a tenth of what it takes with all that a backward pass needs; and few rows at a time are slow.
+    One takes a tenth of what it takes with all that a backward pass needs, if activations are kept for that; and few rows at a
+    time are slow.
     """
-    return max(micro_tokens, min(_MOST_TOKENS, _MORE * micro_tokens))
+    micro_tokens = plan.micro_batch * plan.max_length
+    return max(micro_tokens, min(_MOST_TOKENS, (_MORE_CHECKPOINTED if plan.checkpointing else _MORE) * micro_tokens))
 
 
 def cache_bytes(config: Any, dtype: str) -> int:

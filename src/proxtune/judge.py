@@ -6,6 +6,7 @@ And its beginning where text is generated: what the untouched model answers, for
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -65,12 +66,14 @@ def look_before(session: Session, plan: Plan, model: Any) -> float:
         session.announce("untouched")
         began = time.monotonic()
         session.phases.enter("evaluate")
-        first_look(model, task.held, task.pad_id, plan.autocast, governor)
-        governor.hold()
-        answers = _answers(session, plan, model, plan.autocast)
-        seconds = time.monotonic() - began
-        tokens = plan.micro_batch * plan.max_length
-        said = said_at_last(model, task.held, task.pad_id, plan.autocast, tokens, governor)
+        with model.disable_adapter() if hasattr(model, "disable_adapter") else nullcontext():  # they add nothing yet
+            dtype = "fp32" if plan.weight_dtype == plan.dtype else plan.dtype
+            first_look(model, task.held, task.pad_id, dtype, governor)
+            governor.hold()
+            answers = _answers(session, plan, model, dtype)
+            seconds = time.monotonic() - began
+            tokens = plan.micro_batch * plan.max_length
+            said = said_at_last(model, task.held, task.pad_id, dtype, tokens, governor)
         metrics = objective_of(task.held).score(said, task.held)
         governor.release()
         session.meter.give_back()
@@ -84,7 +87,7 @@ def _answers(session: Session, plan: Plan, model: Any, dtype: str) -> list[str]:
     """What the model answers to the judged rows, in their order."""
     task = session.task
     rows = judged_rows(len(task.held), JUDGED_ANSWERS)
-    tokens = tokens_at_a_time(plan.micro_batch * plan.max_length)
+    tokens = tokens_at_a_time(plan)
     found = dict(answers_of(model, take(task.held, rows), answering(task), dtype, tokens, session.governor))
     return [found[i] for i in range(len(rows))]
 

@@ -98,7 +98,7 @@ def rehearse(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> 
         for rows in _spread(one_of_each_shape(sorted_batches(held.lengths, limit), held.lengths), _JUDGED_SHAPES)[::-1]:
             with constraint.at_nearest():
                 said_of(model, take(held, rows), pad_id, plan.autocast, limit, governor)
-        cache_to_come = _answer(plan, model, session, tokens_at_a_time(limit)) if task.generates else 0
+        cache_to_come = _answer(plan, model, session, tokens_at_a_time(plan)) if task.generates else 0
         judging = meter.peak()
     except (RuntimeError, MemoryError) as error:
         if not is_refusal(error):
