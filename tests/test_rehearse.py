@@ -54,7 +54,7 @@ def rehearsal_of(folder, plan, rows, memory=None, meter=None, structure=None):
     config = classifier_config(folder, ["a", "b"], load_tokenizer(folder), plan.max_length)
     model = METHODS[plan.method].prepare(load_classifier(folder, config, 0), plan)
     meter = meter or ProcessMeter()
-    task = SimpleNamespace(train=rows, held=rows, pad_id=config.pad_token_id)
+    task = SimpleNamespace(train=rows, held=rows, pad_id=config.pad_token_id, generates=False)
     session = Session(
         recipe=Recipe(data="", out="", seed=0), folder=folder, source=None, task=task, device=None,
         clock=Clock(time.monotonic(), None), governor=Governor(memory, meter), phases=Phases(meter, 0), emit=print,

@@ -195,6 +195,7 @@ def test_the_survey_tries_nothing_that_would_pass_the_budget(monkeypatch, memory
     session = SimpleNamespace(
         recipe=Recipe(data="", out="", budget=Budget(memory=memory)), source=SimpleNamespace(folder=None),
         phases=SimpleNamespace(others_bytes=20 * MB), meter=SimpleNamespace(peak=lambda: 230 * MB),
+        task=SimpleNamespace(generates=False),
     )  # fmt: skip
     assert proxtune.settle._what_to_survey(session, 220 * MB) == surveyed
 
