@@ -47,12 +47,12 @@ def get_ready(snapshot_share: float) -> None:
     """Import what any stage needs, and let stages run where they are called. `snapshot_share` of the time is for snapshots."""
     import torch
     import transformers
-    from peft import PeftModel  # noqa: F401
 
     import proxtune.run
     from proxtune import keeping, report_view, session, stages
     from proxtune.memory import lean
 
+    lean.import_peft()
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
     for module in (session, lean):

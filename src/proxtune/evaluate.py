@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from proxtune.batches import sorted_batches
-from proxtune.memory.govern import Governor, is_refusal
+from proxtune.memory.govern import Governor, in_halves
 from proxtune.objectives import objective_of
 from proxtune.tasks.classify import Encoded, take
 
@@ -22,27 +22,16 @@ def passes(
     For classes those are the logits. A refused allocation halves the micro-batch and repeats the same rows; raises MemoryError
     when one row is too much.
     """
-    device, said = next(model.parameters()).device, objective_of(data).said
+    device = next(model.parameters()).device
     model.eval()
-    pending = list(sorted_batches(data.lengths, micro_tokens))[::-1]
-    while pending:
-        rows = pending.pop()
-        governor.renew()
-        try:
-            with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bf16"):
-                found = said(model, data, rows, pad_id)
-        except (RuntimeError, MemoryError) as error:
-            if not is_refusal(error):
-                raise
-            if governor.renew():  # address space was refused, not memory: the same again
-                pending.append(rows)
-                continue
-            if len(rows) == 1:
-                raise MemoryError("evaluating one row does not fit in the memory budget") from error
-            governor.meter.give_back()
-            pending += [rows[len(rows) // 2 :], rows[: len(rows) // 2]]
-            continue
-        yield rows, found
+
+    def said(rows: np.ndarray) -> torch.Tensor:
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bf16"):
+            found: torch.Tensor = objective_of(data).said(model, data, rows, pad_id)
+        return found
+
+    pieces = sorted_batches(data.lengths, micro_tokens)
+    yield from in_halves(pieces, said, governor, "evaluating one row does not fit in the memory budget")
 
 
 def said_of(model: Any, data: Encoded, pad_id: int, dtype: str, micro_tokens: int, governor: Governor) -> np.ndarray:
@@ -82,9 +71,8 @@ def read_embeddings(model: Any, *rows: Encoded) -> None:
     """Touch the embeddings that these rows use, all where they learn: weights are mapped, and come in as they are read."""
     weight = model.get_input_embeddings().weight  # (vocabulary, width)
     used = torch.from_numpy(np.unique(np.concatenate([data.ids for data in rows])))
-    if (
-        weight.requires_grad or rows[0].begins is not None
-    ):  # the head says every word, and is the same table or as large
+    says_words = rows[0].begins is not None  # by a head that is the same table, or as large
+    if weight.requires_grad or says_words:
         used = torch.arange(len(weight))
     with torch.no_grad():
         for few in used.to(weight.device).split(1024):

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from proxtune.batches import sorted_batches
-from proxtune.memory.govern import Governor, is_refusal
+from proxtune.memory.govern import Governor, in_halves
 from proxtune.models import without_adapters
 from proxtune.plan import Plan
 from proxtune.tasks.classify import Encoded
@@ -31,32 +31,21 @@ class Answering:
 def answers_of(
     model: Any, data: Encoded, how: Answering, dtype: str, micro_tokens: int, governor: Governor
 ) -> Iterator[tuple[int, str]]:
-    """(row number, answer) for every row, those with short prompts first; at most `micro_tokens` in prompts at a time.
+    """(row number, answer) for every row, those with short prompts first; at most `micro_tokens` at a time, answers and all.
 
     A refused allocation halves the rows and repeats them; raises MemoryError when one row is too much.
     """
     device, plain = next(model.parameters()).device, without_adapters(model)
-    was_training = model.training
+    was_training, prompts = model.training, prompt_lengths(data)
     model.eval()
-    prompts = prompt_lengths(data)
-    pending = list(sorted_batches(prompts + how.new_tokens, micro_tokens))[::-1]
-    while pending:
-        rows = pending.pop()
-        governor.renew()
-        try:
-            with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bf16"):
-                found = _generate(plain, data, rows, prompts, how, device)
-        except (RuntimeError, MemoryError) as error:
-            if not is_refusal(error):
-                raise
-            if governor.renew():
-                pending.append(rows)
-                continue
-            if len(rows) == 1:
-                raise MemoryError("generating one answer does not fit in the memory budget") from error
-            governor.meter.give_back()
-            pending += [rows[len(rows) // 2 :], rows[: len(rows) // 2]]
-            continue
+
+    def generate(rows: np.ndarray) -> list[str]:
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bf16"):
+            return _generate(plain, data, rows, prompts, how, device)
+
+    pieces = sorted_batches(prompts + how.new_tokens, micro_tokens)
+    too_much = "generating one answer does not fit in the memory budget"
+    for rows, found in in_halves(pieces, generate, governor, too_much):
         yield from zip(map(int, rows), found, strict=True)
     model.train(was_training)
 

@@ -86,11 +86,11 @@ class Run:
         """Metrics on another file."""
         return evaluate(self.folder, str(data))
 
-    def export(self, out: str | Path, format: str = "safetensors") -> Path:  # noqa: A002
+    def export(self, out: str | Path, kind: str = "safetensors") -> Path:
         """The model, the adapter or a GGUF file at `out`, as `proxtune.export.export`. Raises PersonError."""
         from proxtune.export import export
 
-        export(self.folder, out, format)
+        export(self.folder, out, kind)
         return Path(out)
 
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
 
 from proxtune.memory.meter import Meter
+
+T = TypeVar("T")
 
 # What a refused allocation says, by who was refused. oneDNN reports it as a primitive that could not be made.
 _REFUSALS = (
@@ -92,3 +98,30 @@ class Governor:
         }
         self.step_downs.append(entry)
         return entry
+
+
+def in_halves(
+    pieces: Iterable[np.ndarray], compute: Callable[[np.ndarray], T], governor: Governor, too_much: str
+) -> Iterator[tuple[np.ndarray, T]]:
+    """(rows, `compute(rows)`) for each of `pieces`, arrays of row numbers, in their order; a piece that is refused in two halves.
+
+    Raises MemoryError with the words `too_much` when one row is refused.
+    """
+    pending = list(pieces)[::-1]
+    while pending:
+        rows = pending.pop()
+        governor.renew()
+        try:
+            found = compute(rows)
+        except (RuntimeError, MemoryError) as error:
+            if not is_refusal(error):
+                raise
+            if governor.renew():  # address space was refused, not memory: the same again
+                pending.append(rows)
+                continue
+            if len(rows) == 1:
+                raise MemoryError(too_much) from error
+            governor.meter.give_back()
+            pending += [rows[len(rows) // 2 :], rows[: len(rows) // 2]]
+            continue
+        yield rows, found
