@@ -8,8 +8,9 @@ are its steps alone, from the words that the model has for the labels, as MeZO b
 
     --seeds 3            how often NNO is run
     --others 1           how often the other ways are run
-    --sequences 8000     for all but MeZO
-    --mezo 16000         for each run of MeZO, unless it reaches 0.75 or goes astray before
+    --sequences 6144     for all but MeZO from the words
+    --mezo 16000         for each run of MeZO from the words, unless it reaches 0.75 or goes astray before, or has seen as many
+                         as a rate before it needed for 0.75
     --rates 1e-4 3e-5    MeZO's
     --only nno           nno, steps, lora, mezo, mezo-head, or steps on what has no gradient: accuracy (the share of wrong
                          answers) or f1 (one less the macro-averaged F1, which is then also what is judged); with a record of
@@ -78,7 +79,7 @@ def main() -> None:
     words = argparse.ArgumentParser()
     words.add_argument("--seeds", type=int, default=3)
     words.add_argument("--others", type=int, default=1)
-    words.add_argument("--sequences", type=int, default=8_000)
+    words.add_argument("--sequences", type=int, default=6_144)
     words.add_argument("--mezo", type=int, default=16_000)
     words.add_argument("--rates", type=float, nargs="*", default=MEZO_RATES)
     words.add_argument("--only", choices=(*WAYS, "mezo", "mezo-head"))
@@ -92,17 +93,20 @@ def main() -> None:
         if asked.only in (None, name)
     ]
     ways += [
-        (f"{name} {rate:g}", seed, partial(run, task, test, rate, seed, asked.mezo))
-        for name, run in (("mezo", _mezo), ("mezo-head", _mezo_head))
+        (f"{name} {rate:g}", seed, partial(run, task, test, rate, seed, most))
+        for name, run, most in (("mezo", _mezo, asked.mezo), ("mezo-head", _mezo_head, asked.sequences))
         for rate in asked.rates
         for seed in range(asked.others)
         if asked.only in (None, name)
     ]
     with suppress(KeyboardInterrupt):  # what was found until then is written down
         for name, seed, run in ways:
+            beaten = _least_of_mezo(found, seed) if name.startswith("mezo ") else None
             found.setdefault(name, []).append([])
             for point in _told(name, seed, run()):
                 found[name][-1].append(point)
+                if beaten is not None and point[0] >= beaten:
+                    break
     head = ["way", "runs", "before", "after", "best", *(f"sequences to {bar}" for bar in BARS)]
     rows = [_row(name, runs) for name, runs in found.items()]
     body = f"{JUDGED_ROWS} test rows, judged every {JUDGED_EVERY:,} sequences; "
@@ -323,6 +327,12 @@ def _told(name: str, seed: int, points: Iterator[Point]) -> Iterator[Point]:
 
 def _needed(points: list[Point], bar: float) -> int | None:
     return next((seen for seen, accuracy, _ in points if accuracy >= bar), None)
+
+
+def _least_of_mezo(found: dict[str, list[list[Point]]], seed: int) -> int | None:
+    """The fewest sequences with which a rate tried before reached the first bar: no other has to be run for longer."""
+    runs = [runs[seed] for name, runs in found.items() if name.startswith("mezo ") and len(runs) > seed]
+    return min((needed for run in runs if (needed := _needed(run, BARS[0])) is not None), default=None)
 
 
 def _spread(values: list[float], form: str = ".3f") -> str:
