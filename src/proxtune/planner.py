@@ -27,7 +27,7 @@ from proxtune.recipe import Knobs
 
 # Adapters learn to answer nearly as well as all weights, step for step (Biderman et al., LoRA Learns Less …, 2024).
 _ANSWERING, _LARGE_RANK = Prior(ceiling=0.995, gap=0.10, pace=0.9), 8
-_ENOUGH_TOKENS = 2048  # of a micro-batch of text generation: more of them at a time are no faster
+_ENOUGH_TOKENS = 1024  # of a micro-batch of text generation: more of them at a time are no faster
 _GENERATING_BATCH = 16  # rows: an answer is many things to learn from
 _LONG = 192  # tokens; in shorter rows recomputing the activations was seen to save nothing
 _ADAFACTOR_LOSS = 0.004  # of expected quality, beside AdamW

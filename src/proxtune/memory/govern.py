@@ -39,14 +39,13 @@ def is_refusal(error: BaseException) -> bool:
 class Governor:
     """Holds `memory_bytes`, of which `reserved_bytes` belong to others in the tree (the supervisor).
 
-    State: the limit in force, what was seen, and the step-downs so far.
+    State: the limit in force, and the step-downs so far.
     """
 
     memory_bytes: int | None
     meter: Meter
     reserved_bytes: int = 0
     step_downs: list[dict[str, object]] = field(default_factory=list)
-    _most_bytes: int = 0  # held at any time since the limit was set
 
     @property
     def room_bytes(self) -> int | None:
@@ -56,7 +55,6 @@ class Governor:
     def hold(self) -> None:
         """From now on an allocation beyond the room is refused. Call it when the kernels' code is in memory."""
         if self.room_bytes is not None:
-            self._most_bytes = 0
             self.meter.limit(self.room_bytes)
 
     def release(self) -> None:
@@ -67,17 +65,15 @@ class Governor:
     def renew(self) -> bool:
         """Set the limit anew where reserved address space, and not what is held, has come near it; whether that was so.
 
-        A heap has holes, and compiled kernels reserve more than they fill. Near the limit oneDNN falls back in silence on
-        kernels many times slower, so this must come before a refusal. What counts is the most that was held and not what
-        is held now: the holes of a heap fill again without a word to the system.
+        Compiled kernels reserve more than they fill. Near the limit oneDNN falls back in silence on kernels many times slower,
+        so this must come before a refusal. The holes of the heap count as held: they fill again without a word to the system.
         """
         room, spare = self.room_bytes, self.meter.spare()
-        if room is None or spare is None:
+        if room is None or spare is None or spare >= _NEAR_BYTES:
             return False
-        self._most_bytes = max(self._most_bytes, self.meter.peak())
-        if spare >= _NEAR_BYTES or room - self._most_bytes - spare < _GAIN_BYTES:
+        if room - self.meter.reach() - spare < _GAIN_BYTES:
             return False
-        self.meter.limit(room - (self._most_bytes - self.meter.now()))
+        self.meter.limit(room)
         return True
 
     def is_crowded(self) -> bool:

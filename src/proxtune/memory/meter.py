@@ -12,10 +12,13 @@ _CODE_GROWTH_BYTES = 8_000_000  # library pages that later phases still touch; f
 
 
 class Meter(Protocol):
-    """Bytes held now, the most held since `reset`, how to let go of what is free, and the limit."""
+    """Bytes held now, the most held since `reset`, the most that may be held without a word to the system, how to let go of
+    what is free, and the limit.
+    """
 
     def now(self) -> int: ...
     def peak(self) -> int: ...
+    def reach(self) -> int: ...
     def reset(self) -> None: ...
     def give_back(self) -> None: ...
     def limit(self, room_bytes: int | None) -> None: ...
@@ -31,6 +34,10 @@ class ProcessMeter:
     def peak(self) -> int:
         return measure.peak_bytes()
 
+    def reach(self) -> int:
+        """What is held and the holes of the heap."""
+        return measure.resident_bytes() + measure.hole_bytes()
+
     def reset(self) -> None:
         measure.reset_peak()
 
@@ -40,16 +47,16 @@ class ProcessMeter:
     def limit(self, room_bytes: int | None) -> None:
         """Let the system refuse what goes beyond `room_bytes` (RLIMIT_DATA); None lifts the limit. Linux only.
 
-        The limit is relative to what is reserved now, since imports reserve far more than they hold. Address space never
-        grows by less than what becomes resident, so from here on resident ≤ resident now + (data − data now) + file
-        pages still to come. The last are weights read for the first time: predicted, and watched by the governor.
+        The limit is relative to what is reserved now, since imports reserve far more than they hold. What becomes resident was
+        reserved before or fills a hole of the heap, so from here on resident ≤ resident now + holes now + (data − data now) +
+        file pages still to come. The last are weights read for the first time: predicted, and watched by the governor.
         """
         data, (_, hard) = measure.data_bytes(), resource.getrlimit(resource.RLIMIT_DATA)
         if data is None:
             return
         allowed = hard
         if room_bytes is not None:
-            allowed = data + max(room_bytes - measure.resident_bytes() - _CODE_GROWTH_BYTES, 0)
+            allowed = data + max(room_bytes - self.reach() - _CODE_GROWTH_BYTES, 0)
             allowed = allowed if hard == resource.RLIM_INFINITY else min(allowed, hard)
         resource.setrlimit(resource.RLIMIT_DATA, (allowed, hard))
 
@@ -76,6 +83,10 @@ class CudaMeter:
 
     def peak(self) -> int:
         return self.context_bytes + int(self._cuda.max_memory_reserved(self._device))
+
+    def reach(self) -> int:
+        """What is reserved is all held."""
+        return self.now()
 
     def reset(self) -> None:
         self._cuda.reset_peak_memory_stats(self._device)
