@@ -85,9 +85,18 @@ def _generate(
         own = torch.from_numpy(data.ids[data.starts[row] : data.starts[row] + prompts[row]].astype(np.int64))
         place = slice(length - len(own), None) if data.answers is None else slice(len(own))
         ids[i, place], mask[i, place] = own, 1
-    made = plain.generate(
-        input_ids=ids.to(device), attention_mask=mask.to(device), max_new_tokens=how.new_tokens, do_sample=False,
-        num_beams=1, pad_token_id=how.pad_id, eos_token_id=list(how.stops), use_cache=True,
-    )  # fmt: skip
+    hook = plain.get_output_embeddings().register_forward_pre_hook(_contiguous)
+    try:
+        made = plain.generate(
+            input_ids=ids.to(device), attention_mask=mask.to(device), max_new_tokens=how.new_tokens, do_sample=False,
+            num_beams=1, pad_token_id=how.pad_id, eos_token_id=list(how.stops), use_cache=True,
+        )  # fmt: skip
+    finally:
+        hook.remove()
     new = made[:, length if data.answers is None else 1 :].cpu()
     return [text.strip() for text in how.tokenizer.batch_decode(new, skip_special_tokens=True)]
+
+
+def _contiguous(head: Any, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    """Of what was asked only the last place is seen: a slice, over which torch would copy a frozen head for every row."""
+    return (given[0].contiguous(), *given[1:])
