@@ -39,6 +39,19 @@ def test_answers_are_those_of_one_row_alone_without_a_cache(tiny_generator, tiny
         assert [found[row] for row in range(6)] == [slow(model, rows, row, how) for row in range(6)]
 
 
+def test_no_frozen_head_is_copied_for_each_row(tiny_chat, tiny_pairs):
+    """torch multiplies a slice with frozen weights as a batch of products, each with a copy of the weights."""
+    task = a_task(tiny_chat, tiny_pairs)
+    model, seen = task.load(tiny_chat, 0).eval().requires_grad_(False), []
+    head = model.get_output_embeddings()
+    head.register_forward_hook(lambda module, given, found: seen.append(given[0].is_contiguous()))
+    rows = take(task.held, np.arange(6))
+    list(answers_of(model, rows, answering(task), "fp32", 10_000, Governor(None, ProcessMeter())))
+    assert len(seen) > 1
+    assert all(seen)
+    assert not head._forward_pre_hooks, "the model is as it was"
+
+
 def test_a_refusal_halves_the_rows_and_one_row_too_much_is_a_memory_error(tiny_chat, tiny_pairs):
     task = a_task(tiny_chat, tiny_pairs)
     model = task.load(tiny_chat, 0).eval()
