@@ -37,7 +37,9 @@ from proxtune.tasks.classify import Encoded, take
 _MOST_SHAPES, _FEW_SHAPES, _JUDGED_SHAPES = 5, 3, 3  # the kernels of others are taken to grow as those of these did
 _FEW_TOKENS = 4  # of an answer
 _KEPT_SHAPES = 1  # beside those met here, of which a decoder's kernels are kept
-_BROKEN_UP = 0.6  # of a decoder's activations, that `fast` comes to hold beside them: 0.5 to 0.77 were seen, in a dozen batches
+_BROKEN_UP = (
+    0.6  # of a decoder's activations, that `fast` comes to hold beside them: 0.5 to 0.77 were seen, in a dozen batches
+)
 _MOST_LENGTHS = 3  # of a step by neighbours, which takes as many passes as there are points
 _TIMED_BATCHES = 2
 _FALLEN_BACK = 10  # times slower than the fastest batch, and
