@@ -8,6 +8,7 @@ two batches first; a token counts where it is no padding. The peak is the kernel
 loaded to the end.
 
     --data FILE          rows to learn from (the bundled translations)
+    --task translate     what they are
     --rows 192           of them, one epoch
     --micro-batch 4      rows at a time (ours: as many tokens as so many of the longest rows have)
     --rounds 3
@@ -41,6 +42,7 @@ BATCH, RANK, RATE = 16, 16, 2e-4
 def main() -> None:
     words = argparse.ArgumentParser()
     words.add_argument("--data", default="")
+    words.add_argument("--task", default="translate")
     words.add_argument("--rows", type=int, default=192)
     words.add_argument("--micro-batch", type=int, default=4)
     words.add_argument("--rounds", type=int, default=3)
@@ -66,11 +68,9 @@ def main() -> None:
         )
         headline[way] = {"ours_over_it": round(statistics.median(ratios), 3), "peak_mb": round(peak)}
     said = found["proxtune"][0]
-    body = f"{asked.rows} rows of {Path(asked.data).parent.name or 'django_en_fr'}, {said['tokens']:.0f} tokens, the longest "
-    body += (
-        f"{said['longest']:.0f}; micro-batch {asked.micro_batch} of {BATCH}; {said['threads']:.0f} threads; medians of "
-    )
-    body += f"{asked.rounds} rounds.\n\n"
+    source = Path(asked.data).parent.name or "django_en_fr"
+    body = f"{asked.rows} rows of {source}, {said['tokens']:.0f} tokens, the longest {said['longest']:.0f}; "
+    body += f"micro-batch {asked.micro_batch} of {BATCH}; {said['threads']:.0f} threads; medians of {asked.rounds} rounds.\n\n"
     body += table(["way", "tokens/s", "ours / it, paired", "peak MB"], rows)
     write_record("text-speed", "Tokens trained a second, beside the Trainer", body, headline)
 
@@ -108,8 +108,7 @@ def _loaded(asked: Any) -> tuple[Any, Any]:
 
     if asked.way == "proxtune":
         import_lean()
-    kind = "summarize" if "synopsis" in asked.data else "translate"
-    recipe = Recipe(data=asked.data or str(translations_path("train")), out="", model="smollm2", task=kind)
+    recipe = Recipe(data=asked.data or str(translations_path("train")), out="", model="smollm2", task=asked.task)
     folder = find_model("smollm2").folder
     task = read_task(recipe, read_split_of(recipe), folder)
     task = replace(task, train=take(task.train, np.arange(min(asked.rows, len(task.train)))))
@@ -120,20 +119,9 @@ def _plan(asked: Any, task: Any) -> Any:
     from proxtune.plan import Plan
 
     return Plan(
-        "lora",
-        "bf16",
-        BATCH,
-        asked.micro_batch,
-        task.max_length,
-        False,
-        "adamw",
-        RATE,
-        1.0,
-        0,
-        0,
-        rank=RANK,
+        "lora", "bf16", BATCH, asked.micro_batch, task.max_length, False, "adamw", RATE, 1.0, 0, 0, rank=RANK,
         base_dtype="bf16",
-    )
+    )  # fmt: skip
 
 
 def _adapted(model: Any, asked: Any, task: Any) -> Any:

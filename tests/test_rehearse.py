@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 import proxtune.rehearse
+from generating import a_task
 from kept import Unkept
 from proxtune.batches import epoch_batches
 from proxtune.clock import Clock
+from proxtune.cost import grown
 from proxtune.evaluate import read_embeddings
 from proxtune.gradient_steps import governed_gradient_of, gradient_of
 from proxtune.memory.govern import Governor
@@ -52,9 +54,13 @@ class StatedMeter:
 
 def rehearsal_of(folder, plan, rows, memory=None, meter=None, structure=None):
     config = classifier_config(folder, ["a", "b"], load_tokenizer(folder), plan.max_length)
-    model = METHODS[plan.method].prepare(load_classifier(folder, config, 0), plan)
-    meter = meter or ProcessMeter()
     task = SimpleNamespace(train=rows, held=rows, pad_id=config.pad_token_id, generates=False)
+    return rehearsed(task, load_classifier(folder, config, 0), folder, plan, memory, meter, structure)
+
+
+def rehearsed(task, model, folder, plan, memory=None, meter=None, structure=None):
+    model = METHODS[plan.method].prepare(model, plan)
+    meter = meter or ProcessMeter()
     session = Session(
         recipe=Recipe(data="", out="", seed=0), folder=folder, source=None, task=task, device=None,
         clock=Clock(time.monotonic(), None), governor=Governor(memory, meter), phases=Phases(meter, 0), emit=print,
@@ -88,6 +94,22 @@ def test_a_plan_over_the_budget_is_refused_with_what_it_would_take(tiny_model, r
     found = rehearsal_of(tiny_model, PLAN, rows, memory=900_000_000, meter=meter)
     assert found.refused.startswith("it would take 9")
     assert found.memory_bytes["train"] > 900_000_000
+
+
+@pytest.mark.parametrize(("allocator", "more"), [("fast", 0.6), ("tight", 0.05)])
+def test_texts_have_more_shapes_than_were_met_and_what_the_heap_breaks_up_to_is_added(
+    tiny_chat, tiny_pairs, allocator, more
+):
+    task = a_task(tiny_chat, tiny_pairs)
+    plan = replace(PLAN, method="lora", rank=4, max_length=task.max_length, allocator=allocator)
+    found = rehearsed(task, task.load(tiny_chat, 0), tiny_chat, plan, meter=StatedMeter(peak=900_000_000))
+    measured = 900_000_000 - 1_000_000 - found.terms["gradients"] - found.terms["optimizer"]
+    assert found.terms["activations"] == pytest.approx((1 + more) * measured, abs=2)
+    assert (
+        found.memory_bytes["train"]
+        == grown(900_000_000 + found.terms["activations"] - measured) + found.terms["growth"]
+    )
+    assert found.memory_bytes["evaluate"] < found.memory_bytes["train"]
 
 
 def test_what_the_milestone_takes_is_seen(tiny_model, rows, monkeypatch):

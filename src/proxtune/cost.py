@@ -174,6 +174,11 @@ def weight_bytes_of(plan: Plan, survey: Survey) -> int:
     return survey.weights_bytes // 2 if plan.weight_dtype == "bf16" else survey.weights_bytes
 
 
+def broken_up(activation_bytes: int, allocator: str) -> int:
+    """What an allocator comes to hold beside activations of many shapes, of which few were met."""
+    return round((_SLACK[allocator] - 1) * activation_bytes)
+
+
 def grown(measured_bytes: int) -> int:
     """What a phase takes in a whole run, of which a few steps measured so much: its heap breaks up."""
     return round(measured_bytes * _GROWTH) + _GROWTH_BYTES

@@ -20,7 +20,7 @@ from proxtune.answered import JUDGED_ANSWERS
 from proxtune.batches import cut, epoch_batches, one_of_each_shape, padded, shape_of, sorted_batches
 from proxtune.budget import format_bytes
 from proxtune.constraint import Constraint, NoConstraint
-from proxtune.cost import grown
+from proxtune.cost import broken_up, grown
 from proxtune.evaluate import first_look, read_embeddings, said_of
 from proxtune.generate import answers_of, cache_bytes, prompt_lengths, tokens_at_a_time
 from proxtune.gradient_steps import governed_gradient_of, make_optimizer, update, warm_up
@@ -37,9 +37,6 @@ from proxtune.tasks.classify import Encoded, take
 _MOST_SHAPES, _FEW_SHAPES, _JUDGED_SHAPES = 5, 3, 3  # the kernels of others are taken to grow as those of these did
 _FEW_TOKENS = 4  # of an answer
 _KEPT_SHAPES = 1  # beside those met here, of which a decoder's kernels are kept
-_BROKEN_UP = (
-    0.6  # of a decoder's activations, that `fast` comes to hold beside them: 0.5 to 0.77 were seen, in a dozen batches
-)
 _MOST_LENGTHS = 3  # of a step by neighbours, which takes as many passes as there are points
 _TIMED_BATCHES = 2
 _FALLEN_BACK = 10  # times slower than the fastest batch, and
@@ -115,9 +112,9 @@ def rehearse(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> 
     at_rest = meter.now()
     kernels = max(0, at_rest - libraries_bytes - weights)
     activations = max(0, peak - at_rest - gradients - state)
-    if train.begins is not None and gradients and plan.allocator == "fast":  # few of an epoch's many shapes were met
-        broken_up = round(_BROKEN_UP * activations)
-        activations, peak = activations + broken_up, peak + broken_up
+    if task.generates:  # in many shapes, whose activations are large beside all else
+        slack = broken_up(activations, plan.allocator)
+        activations, peak = activations + slack, peak + slack
     memory = {
         "prepare": standing + others,
         "train": grown(peak) + to_come + others,
