@@ -6,6 +6,7 @@ rows at its milestone, without the size and at the nearest model that fits befor
 
     --sizes 23MB 9MB 5MB
     --seeds 3
+    --first-seed 0       with it a record goes on where another ended
     --epochs 2
     --keep FOLDER        where the runs are; finished ones are not made again
     --peers              beside them what other libraries make of the run without a size, and our own allocation at its end
@@ -38,6 +39,7 @@ def main() -> None:
     words = argparse.ArgumentParser()
     words.add_argument("--sizes", nargs="*", default=["23MB", "9MB", "5MB"])
     words.add_argument("--seeds", type=int, default=3)
+    words.add_argument("--first-seed", type=int, default=0)
     words.add_argument("--epochs", type=float, default=2.0)
     words.add_argument("--keep")
     words.add_argument("--peers", action="store_true")
@@ -47,14 +49,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(asked.keep or temporary)
         found = {
-            size: [_run(folder, size, seed, asked.epochs) for seed in range(asked.seeds)]
+            size: [_run(folder, size, seed, asked.epochs) for seed in _seeds(asked)]
             for size in (NONE, *asked.sizes)
         }
         peers = _peers(folder, asked) if asked.peers else {}
     rows = [_row(size, runs, found[NONE]) for size, runs in found.items()]
     head = ["size", "runs", "weight files, bytes", "bits", "rows", "blocks", "validation", "free", "at the milestone", "test",
             "test, less than without"]  # fmt: skip
-    body = f"{asked.epochs:g} epochs, {asked.seeds} seeds; median (least to most).\n\n" + table(head, rows)
+    body = f"{asked.epochs:g} epochs, seeds {', '.join(map(str, _seeds(asked)))}; median (least to most).\n\n" + table(head, rows)
     headline: dict[str, Any] = {size: _median(runs, _test) for size, runs in found.items()}
     if asked.peers:
         body += "\n\n" + _compared(found, peers)
@@ -64,6 +66,10 @@ def main() -> None:
             if "absent" not in runs[0]
         }
     write_record("size", "Accuracy by the bytes of the model", body, headline)
+
+
+def _seeds(asked: argparse.Namespace) -> range:
+    return range(asked.first_seed, asked.first_seed + asked.seeds)
 
 
 def _run(folder: Path, size: str, seed: int, epochs: float) -> dict[str, Any]:
@@ -97,7 +103,7 @@ def _finished(out: Path, seed: int, epochs: float, asked: list[str]) -> dict[str
 
 def _peers(folder: Path, asked: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
     """Bytes and accuracy of each other way, one for each seed; `absent` says why there is none."""
-    seeds = range(asked.seeds)
+    seeds = _seeds(asked)
     found: dict[str, list[dict[str, Any]]] = {}
     for way in ("torchao-int8", "torchao-int8-all", "torchao-int4", "torchao-int4-int8", "onnxruntime-int8"):
         found[way] = [_peer(folder, way, asked.sizes[0], seed) for seed in seeds]
