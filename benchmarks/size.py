@@ -49,14 +49,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(asked.keep or temporary)
         found = {
-            size: [_run(folder, size, seed, asked.epochs) for seed in _seeds(asked)]
-            for size in (NONE, *asked.sizes)
+            size: [_run(folder, size, seed, asked.epochs) for seed in _seeds(asked)] for size in (NONE, *asked.sizes)
         }
         peers = _peers(folder, asked) if asked.peers else {}
     rows = [_row(size, runs, found[NONE]) for size, runs in found.items()]
     head = ["size", "runs", "weight files, bytes", "bits", "rows", "blocks", "validation", "free", "at the milestone", "test",
             "test, less than without"]  # fmt: skip
-    body = f"{asked.epochs:g} epochs, seeds {', '.join(map(str, _seeds(asked)))}; median (least to most).\n\n" + table(head, rows)
+    body = f"{asked.epochs:g} epochs, seeds {', '.join(map(str, _seeds(asked)))}; median (least to most).\n\n" + table(
+        head, rows
+    )
     headline: dict[str, Any] = {size: _median(runs, _test) for size, runs in found.items()}
     if asked.peers:
         body += "\n\n" + _compared(found, peers)
