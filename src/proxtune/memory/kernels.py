@@ -1,8 +1,9 @@
 """Compiled kernels: oneDNN keeps one for each shape that it met, a megabyte or two each in bf16.
 
-torch's layer above it (ideep) keeps what it made for 1,024 shapes of its own, linear layers' backward passes among them, and
-oneDNN's limit is nothing to that. With SmolLM2 under adapters the heap grew by 9 MB for each length that was new, without an end in
-sight: 1,480 MB at the worst after sixteen lengths, where keeping one there is 1,355. The time is the same, since oneDNN has them still.
+torch's layer above it (ideep) keeps what it made for 1,024 shapes of its own, linear layers' backward passes
+among them, and oneDNN's limit is nothing to that. With SmolLM2 under adapters the heap grew by 9 MB for each
+length that was new, without an end in sight: 1,480 MB at the worst after sixteen lengths, where keeping one there
+is 1,355. The time is the same, since oneDNN has them still.
 """
 
 from __future__ import annotations
