@@ -325,3 +325,34 @@ def test_neighbours_are_never_chosen_where_gradients_fit(memory, time):
     choice = plan_for(memory, time)
     if any(METHODS[plan.method].uses_gradients for plan in choice.fitting):
         assert choice.plan.method != "nno"
+
+
+GENERATING = replace(
+    SURVEY, generates=True, weights_bytes=540 * MB, parameters=135 * MB, linear_parameters=106 * MB, file_bytes=540 * MB,
+    libraries_bytes=240 * MB, traces={key: trace for key, trace in SURVEY.traces.items() if not key.startswith("nno")},
+)  # fmt: skip
+
+
+def test_adapters_on_codes_are_for_budgets_that_dense_weights_do_not_fit():
+    def base_of(memory: int) -> str:
+        plan = choose(GENERATING, Budget(memory=memory), Knobs(), "lora").plan
+        assert plan is not None
+        return plan.base_dtype
+
+    dense, whole, half = (
+        choose(GENERATING, Budget(), Knobs(base_dtype=codes, micro_batch=1, rank=4), "lora").plan.cost.memory_bytes
+        for codes in (None, "int8", "int4")
+    )
+    assert base_of(3000 * MB) == "fp32"
+    assert dense["train"] - whole["train"] == pytest.approx(3 * 106 * MB, rel=0.05)
+    assert whole["train"] - half["train"] == pytest.approx((1 - 4.25 / 8) * 106 * MB, rel=0.05)
+    assert dense["save"] == whole["save"] == half["save"], "they are dense when the adapters are merged"
+
+
+def test_codes_are_named_in_a_plan_and_cost_time():
+    dense, codes = (choose(GENERATING, Budget(), Knobs(base_dtype=base), "lora").plan for base in (None, "int4"))
+    assert "on int4" in codes.name
+    assert "on" not in dense.name.split()
+    assert (codes.loaded_dtype, dense.loaded_dtype) == ("fp32", "fp32")
+    assert codes.cost.seconds > dense.cost.seconds
+    assert codes.expected < dense.expected

@@ -40,6 +40,7 @@ knobs = st.builds(
     rank=maybe(amounts),
     last_layers=maybe(amounts),
     keep_adapter=maybe(st.booleans()),
+    base_dtype=maybe(st.sampled_from(["int8", "int4"])),
 )
 recipes = st.builds(
     Recipe,

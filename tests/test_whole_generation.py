@@ -176,6 +176,32 @@ def test_bad_rows_are_refused_with_their_lines_or_left_out_and_said(tmp_path, ti
     assert "Left out 2 of 62 rows: line 5" in (tmp_path / "run" / "report.html").read_text()
 
 
+@pytest.mark.parametrize("base_dtype", ["int8", "int4"])
+def test_adapters_on_codes_learn_and_leave_an_ordinary_model(tmp_path, tiny_chat, tiny_pairs, base_dtype):
+    words = (
+        "--method",
+        "lora",
+        "--base-dtype",
+        base_dtype,
+        "--epochs",
+        "8",
+        "--learning-rate",
+        "0.02",
+        "--dtype",
+        "fp32",
+    )
+    done = trained(tiny_pairs, tiny_chat, tmp_path / "run", *words, "--memory", "3GB")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert f"on {base_dtype}" in done.stderr
+    assert result["metrics"]["loss"] < result["baselines"]["untouched"]["loss"] - 0.1
+    assert max(result["measured"]["memory_bytes"].values()) < 3_000_000_000
+    from transformers import AutoModelForCausalLM
+
+    dense = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "model")
+    assert not list(dense.buffers()) or all("codes" not in name for name, _ in dense.named_buffers())
+
+
 def test_a_run_that_is_stopped_answers_and_goes_on_to_the_same_weights(tmp_path, chat, tiny_chat, tiny_pairs):
     straight, folder = chat[0], tmp_path / "run"
     command = [

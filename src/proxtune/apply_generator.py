@@ -15,6 +15,7 @@ from proxtune.memory.govern import Governor
 from proxtune.memory.lean import import_lean
 from proxtune.memory.meter import ProcessMeter
 from proxtune.models import find_model
+from proxtune.plan import plan_from_dict
 from proxtune.recipe import Recipe
 from proxtune.result import read_result
 from proxtune.rows import read_asked, read_questions
@@ -49,7 +50,7 @@ def apply_generator(job: Record, emit: Callable[[Record], None], recipe: Recipe)
     config = generator_config(path, tokenizer, 512)
     asking = asking_of(str(recipe.task), said["data"]["instruction"], tokenizer, config, ends_of_text(path))
     data = encode_pairs(pairs, asking, tokenizer, length_allowed(recipe, tokenizer, config, LONGEST))
-    model = load_generator(path, config, said["plan"].get("base_dtype", "fp32") if job.get("untouched") else "auto")
+    model = load_generator(path, config, plan_from_dict(said["plan"]).loaded_dtype if job.get("untouched") else "auto")
     how = Answering(tokenizer, int(config.pad_token_id), asking.stops, said["data"]["new_tokens"])
     meter = ProcessMeter()
     governor = Governor(recipe.budget.memory, meter, job["others_bytes"])

@@ -72,6 +72,7 @@ LearningRate = Annotated[float | None, _option("Peak learning rate", _KNOBS)]
 Epochs = Annotated[float | None, _option("Passes over the data at most", _KNOBS)]
 Rank = Annotated[int | None, _option("lora's rank", _KNOBS)]
 LastLayers = Annotated[int | None, _option("How many blocks `layers` and `nno` train", _KNOBS)]
+BaseDtype = Annotated[str | None, _option("int8 or int4: codes of the weights under lora's adapters", _KNOBS)]
 KeepAdapter = Annotated[
     bool, typer.Option("--keep-adapter", help="Keep lora's adapter in adapter/ as well", rich_help_panel=_KNOBS)
 ]
@@ -85,7 +86,7 @@ def plan(
     device: Device = "auto", bad_rows: BadRows = "fail", instruction: Instruction = None,
     micro_batch: MicroBatch = None, batch: Batch = None, max_length: MaxLength = None, dtype: Dtype = None,
     checkpointing: Checkpointing = None, optimizer: Optimizer = None, learning_rate: LearningRate = None, epochs: Epochs = None,
-    rank: Rank = None, last_layers: LastLayers = None, as_json: Json = False,
+    rank: Rank = None, last_layers: LastLayers = None, base_dtype: BaseDtype = None, as_json: Json = False,
 ) -> None:  # fmt: skip
     """What fits the budget, what it would cost, what was refused and why."""
     from proxtune.run import plan as plan_run
@@ -93,8 +94,9 @@ def plan(
 
     budget = Budget(memory, size, trainable, budget_time, compute)
     knobs = Knobs(
-        micro_batch, batch, max_length, dtype, checkpointing, optimizer, learning_rate, epochs, rank, last_layers
-    )
+        micro_batch, batch, max_length, dtype, checkpointing, optimizer, learning_rate, epochs, rank, last_layers,
+        base_dtype=base_dtype,
+    )  # fmt: skip
     recipe = Recipe(
         data,
         "",
@@ -126,7 +128,7 @@ def train(
     device: Device = "auto", bad_rows: BadRows = "fail", instruction: Instruction = None,
     micro_batch: MicroBatch = None, batch: Batch = None, max_length: MaxLength = None, dtype: Dtype = None,
     checkpointing: Checkpointing = None, optimizer: Optimizer = None, learning_rate: LearningRate = None, epochs: Epochs = None,
-    rank: Rank = None, last_layers: LastLayers = None,
+    rank: Rank = None, last_layers: LastLayers = None, base_dtype: BaseDtype = None,
     keep_adapter: KeepAdapter = False,
     as_json: Json = False,
 ) -> None:  # fmt: skip
@@ -144,6 +146,7 @@ def train(
         rank,
         last_layers,
         keep_adapter or None,
+        base_dtype,
     )
     _train(
         Recipe(

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field, replace
 
 from proxtune.batches import JUDGED_AT_A_TIME
 from proxtune.methods import METHODS
-from proxtune.plan import Plan
+from proxtune.plan import CODE_BITS, Plan
 
 _ADAM_BYTES, _ADAFACTOR_BYTES = 8, 0.2  # optimizer state for each trained fp32 parameter
 # Before a rehearsal has measured them. Seen with MiniLM on two cores (docs/memory.md); a plan is settled by measurement.
 _SLACK = {"fast": 1.6, "tight": 1.05}  # footprint over live bytes for each allocator (memory/allocator.py)
+_ANSWERING_SLACK = {"fast": 1.25, "tight": 1.05}  # the same where the heap is given back before each step
 _ADAPTER_SLACK = 1.6  # more of it under lora: small tensors between large ones
 # Code, kernels and scratch beyond what one look in fp32 brings in; in bf16 oneDNN keeps kernels for each shape.
 _KERNEL_BYTES = {"fp32": 22_000_000, "bf16": 120_000_000}
@@ -19,6 +20,9 @@ _LOOK_KERNEL_BYTES = {"fp32": 8_000_000, "bf16": 50_000_000}
 _ADAPTER_KERNEL_BYTES = {"fp32": 8_000_000, "bf16": 60_000_000}
 _JUDGING_BYTES = 5_000_000  # what a heap that has trained does not give back
 _ADAPTER_LIBRARY_BYTES = 22_000_000  # peft
+_WIDTHS = {"fp32": 4, "bf16": 2}  # bytes of a number
+_SCALE_BITS = 0.25  # for each code of 4 bits: 16 for 64 of them
+_CODES_SLOWDOWN = 1.2
 _GROWTH = 1.02
 _GROWTH_BYTES = 6_000_000
 _TIGHT_SLOWDOWN = 1.6
@@ -117,7 +121,7 @@ def memory_of(plan: Plan, survey: Survey) -> tuple[dict[str, int], dict[str, int
     """Predicted bytes of the process tree by phase, and the terms of the phase `train`."""
     gradients = 4 * plan.trainable if METHODS[plan.method].uses_gradients else 0
     state = {"adamw": _ADAM_BYTES, "adafactor": _ADAFACTOR_BYTES}.get(plan.optimizer, 0)
-    forward = survey.traces[trace_key("nno" if plan.weight_dtype == "bf16" else "forward", plan.dtype, False)]
+    forward = survey.traces[trace_key("nno" if plan.loaded_dtype == "bf16" else "forward", plan.dtype, False)]
     live = live_bytes(plan, survey)
     if plan.method == "full":
         live += 4 * survey.embedding_parameters  # the gradient of the embedding is made dense, then added
@@ -151,12 +155,13 @@ def memory_of(plan: Plan, survey: Survey) -> tuple[dict[str, int], dict[str, int
     same_width = 0.75 < survey.file_bytes / weight_bytes_of(plan, survey) < 1.33
     converted = 0 if same_width else survey.file_bytes
     load = terms["supervisor"] + max(survey.import_peak_bytes, terms["libraries"] + terms["weights"] + converted)
+    merged = _loaded_bytes(plan, survey) - weight_bytes_of(plan, survey)
     memory = {
         "load": load,
         "prepare": load - converted,
         "train": sum(terms.values()) if METHODS[plan.method].makes_steps else grown(standing + evaluate),
-        "evaluate": grown(standing + max(evaluate + (_JUDGING_BYTES + latent if gradients else 0), allotting)),
-        "save": standing - terms["optimizer"] + weight_bytes_of(plan, survey) // 8,
+        "evaluate": grown(standing + max(evaluate + (_JUDGING_BYTES + latent if gradients else 0), allotting)) + merged,
+        "save": standing + merged - terms["optimizer"] + _loaded_bytes(plan, survey) // 8,
     }
     return memory, terms
 
@@ -171,12 +176,20 @@ def _allotting_bytes(plan: Plan, survey: Survey) -> int:
 
 def weight_bytes_of(plan: Plan, survey: Survey) -> int:
     """Bytes of the weights as the plan holds them."""
-    return survey.weights_bytes // 2 if plan.weight_dtype == "bf16" else survey.weights_bytes
+    if plan.base_dtype in CODE_BITS:
+        bits = CODE_BITS[plan.base_dtype] + (_SCALE_BITS if plan.base_dtype == "int4" else 0)
+        return _loaded_bytes(plan, survey) - round(survey.linear_parameters * (_WIDTHS[plan.dtype] - bits / 8))
+    return _loaded_bytes(plan, survey)
+
+
+def _loaded_bytes(plan: Plan, survey: Survey) -> int:
+    """The same of the weights as they are loaded, and merged in the end."""
+    return survey.weights_bytes * _WIDTHS[plan.loaded_dtype] // 4
 
 
 def broken_up(activation_bytes: int, allocator: str) -> int:
     """What an allocator comes to hold beside activations of many shapes, of which few were met."""
-    return round((_SLACK[allocator] - 1) * activation_bytes)
+    return round((_ANSWERING_SLACK[allocator] - 1) * activation_bytes)
 
 
 def grown(measured_bytes: int) -> int:
@@ -213,7 +226,9 @@ def seconds_per_step(plan: Plan, survey: Survey) -> float:
     update = plan.trainable * (_LOOK_UPDATE_SECONDS if plan.neighbours else _UPDATE_SECONDS)
     each = _LONG_BITE_SECONDS if survey.generates else _BITE_SECONDS
     dispatch = each * survey.blocks * bites * (_ADAPTER_BITES if plan.method == "lora" else 1.0)
-    slow = _TIGHT_SLOWDOWN if plan.allocator == "tight" else 1.0
+    slow = (_TIGHT_SLOWDOWN if plan.allocator == "tight" else 1.0) * (
+        _CODES_SLOWDOWN if plan.base_dtype in CODE_BITS else 1.0
+    )
     return slow * (computing + dispatch) + update
 
 

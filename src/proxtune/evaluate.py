@@ -31,7 +31,12 @@ def passes(
         return found
 
     pieces = sorted_batches(data.lengths, micro_tokens)
-    yield from in_halves(pieces, said, governor, "evaluating one row does not fit in the memory budget")
+    for found in in_halves(pieces, said, governor, "evaluating one row does not fit in the memory budget"):
+        yield found
+        if (
+            data.have_answers
+        ):  # of as many lengths as rows: each would fill other holes of the heap, till all are filled
+            governor.meter.give_back()
 
 
 def said_of(model: Any, data: Encoded, pad_id: int, dtype: str, micro_tokens: int, governor: Governor) -> np.ndarray:
@@ -71,7 +76,7 @@ def read_embeddings(model: Any, *rows: Encoded) -> None:
     """Touch the embeddings that these rows use, all where they learn: weights are mapped, and come in as they are read."""
     weight = model.get_input_embeddings().weight  # (vocabulary, width)
     used = torch.from_numpy(np.unique(np.concatenate([data.ids for data in rows])))
-    says_words = rows[0].begins is not None  # by a head that is the same table, or as large
+    says_words = rows[0].have_answers  # by a head that is the same table, or as large
     if weight.requires_grad or says_words:
         used = torch.arange(len(weight))
     with torch.no_grad():

@@ -37,6 +37,8 @@ def gradient_steps(plan: Plan, training: Training) -> Steps:
         for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
             group["lr"] = rate * share
         model.train()
+        if data.have_answers:  # a step of seconds in many lengths, each of which fills other holes of the heap
+            training.governor.meter.give_back()
 
         def gradient(plan: Plan) -> float:
             with constraint.at_nearest(data.tokens(rows)):  # which takes memory too

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+CODE_BITS = {"int8": 8, "int4": 4}  # of weights that are held as codes
 PHASES = ("load", "prepare", "train", "evaluate", "save")
 
 
@@ -48,7 +49,7 @@ class Plan:
     rank: int = 0
     last_layers: int = 0
     neighbours: int = 0
-    base_dtype: str = "fp32"  # that weights are held in; "bf16" where adapters learn and they do not
+    base_dtype: str = "fp32"  # that weights are held in; "bf16", "int8" or "int4" where adapters learn and they do not
     head_rows: int = 0  # that the head is fitted to before the first step of `nno`
     keep_adapter: bool = False
     expected: float = 0.0
@@ -65,7 +66,8 @@ class Plan:
         detail = details.get(self.method, "")
         extra = " · checkpointing" if self.checkpointing else ""
         light = f" · {self.optimizer}" if self.optimizer not in ("adamw", "none") else ""
-        return f"{self.method}{detail} · {self.dtype} · {self.micro_batch}/{self.evaluated}{extra}{light}"
+        codes = f" on {self.base_dtype}" if self.base_dtype in CODE_BITS else ""
+        return f"{self.method}{detail} · {self.dtype}{codes} · {self.micro_batch}/{self.evaluated}{extra}{light}"
 
     @property
     def evaluated(self) -> int:
@@ -76,6 +78,11 @@ class Plan:
     def weight_dtype(self) -> str:
         """What the weights are held in: masters for gradients are fp32 whatever they are cast to."""
         return self.dtype if self.neighbours else self.base_dtype
+
+    @property
+    def loaded_dtype(self) -> str:
+        """What the weights are loaded in, before any become codes; and what these are again at the end."""
+        return self.dtype if self.base_dtype in CODE_BITS else self.weight_dtype
 
     @property
     def autocast(self) -> str:

@@ -22,11 +22,12 @@ from proxtune.cost import (
 )
 from proxtune.methods import METHODS
 from proxtune.methods.method import Prior
-from proxtune.plan import Cost, Infeasible, Plan, Refused
+from proxtune.plan import CODE_BITS, Cost, Infeasible, Plan, Refused
 from proxtune.recipe import Knobs
 
 # Adapters learn to answer nearly as well as all weights, step for step (Biderman et al., LoRA Learns Less …, 2024).
 _ANSWERING, _LARGE_RANK = Prior(ceiling=0.995, gap=0.10, pace=0.9), 8
+_CODES_LOSS = {"int8": 0.002, "int4": 0.01}  # of expected quality, beside weights that are not codes
 _ENOUGH_TOKENS = 1024  # of a micro-batch of text generation: more of them at a time are no faster
 _GENERATING_BATCH = 16  # rows: an answer is many things to learn from
 _LONG = 192  # tokens; in shorter rows recomputing the activations was seen to save nothing
@@ -66,7 +67,10 @@ def choose(survey: Survey, budget: Budget, knobs: Knobs, method: str = "auto") -
 
 def candidates(survey: Survey, knobs: Knobs, method: str = "auto") -> Iterator[Plan]:
     """Every structure worth considering, without batch sizes or costs."""
+    bases = (knobs.base_dtype,) if knobs.base_dtype else ("", *CODE_BITS)
     for name, entry in METHODS.items():
+        if knobs.base_dtype and name != "lora":
+            continue
         if method not in ("auto", name) or (survey.generates and not entry.uses_gradients):
             continue
         asked = knobs.micro_batch if entry.learns_by != "neighbours" else None  # which counts a row once for each point
@@ -96,11 +100,13 @@ def candidates(survey: Survey, knobs: Knobs, method: str = "auto") -> Iterator[P
                     steps=0,
                     trainable=0,
                     keep_adapter=bool(knobs.keep_adapter) and name == "lora",
-                    base_dtype=dtype if survey.generates and name == "lora" else "fp32",
                     **variant,
                 )
                 plan = replace(plan, micro_batch=min(knobs.micro_batch or plan.evaluated, plan.evaluated))
                 plan = replace(plan, trainable=trainable_parameters(plan, survey))
+                if survey.generates and name == "lora":
+                    yield from (replace(plan, base_dtype=base or dtype) for base in bases)
+                    continue
                 yield plan
                 everything = name == "full" or plan.last_layers == survey.blocks
                 if entry.uses_gradients and knobs.optimizer is None and name != "lora" and everything:
@@ -183,7 +189,7 @@ def _expected(plan: Plan, survey: Survey) -> float:
     prior = METHODS[plan.method].prior(plan, survey.blocks)
     if survey.generates and plan.method == "lora":
         prior = replace(_ANSWERING, ceiling=_ANSWERING.ceiling - (0.0 if plan.rank >= _LARGE_RANK else 0.01))
-    known = prior.expected(passes)
+    known = prior.expected(passes) - _CODES_LOSS.get(plan.base_dtype, 0.0)
     return known - (_ADAFACTOR_LOSS if plan.optimizer == "adafactor" else 0.0)
 
 

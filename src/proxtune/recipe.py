@@ -36,6 +36,7 @@ class Knobs:
     rank: int | None = None
     last_layers: int | None = None
     keep_adapter: bool | None = None
+    base_dtype: str | None = None  # codes that weights under adapters are held in: "int8" or "int4"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,14 @@ def check(recipe: Recipe) -> None:
             raise PersonError(f"--{name.replace('_', '-')} {value} must be more than zero")
     if knobs.dtype not in (None, "fp32", "bf16"):
         raise PersonError(f"unknown dtype {knobs.dtype!r}; choose fp32 or bf16")
+    if knobs.base_dtype not in (None, "int8", "int4"):
+        raise PersonError(f"unknown base dtype {knobs.base_dtype!r}; choose int8 or int4")
+    if knobs.base_dtype is not None and recipe.task not in (None, *GENERATIVE):
+        raise PersonError("--base-dtype is for tasks that generate text; leave it out")
+    if knobs.base_dtype is not None and recipe.method not in ("auto", "lora"):
+        raise PersonError(
+            f"--base-dtype is for weights under lora's adapters; leave it out with --method {recipe.method}"
+        )
     if knobs.optimizer not in (None, "adamw", "adafactor"):
         raise PersonError(f"unknown optimizer {knobs.optimizer!r}; choose adamw or adafactor")
     rows_count_once = recipe.method != "nno"

@@ -22,6 +22,7 @@ from proxtune.budget import format_bytes
 from proxtune.constraint import Constraint, NoConstraint
 from proxtune.cost import broken_up, grown
 from proxtune.evaluate import first_look, read_embeddings, said_of
+from proxtune.frozen import thawed_bytes
 from proxtune.generate import answers_of, cache_bytes, prompt_lengths, tokens_at_a_time
 from proxtune.gradient_steps import governed_gradient_of, make_optimizer, update, warm_up
 from proxtune.memory.govern import Governor, is_refusal
@@ -65,7 +66,7 @@ def rehearse(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> 
     train, held, pad_id, others = task.train, task.held, task.pad_id, phases.others_bytes
     phases.leave()
     standing = meter.now()
-    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    weights, thawed = sum(held.nbytes for held in (*model.parameters(), *model.buffers())), thawed_bytes(model)
     limit = plan.micro_batch * plan.max_length
     constraint: Constraint | NoConstraint = NoConstraint()
     try:
@@ -116,11 +117,13 @@ def rehearse(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> 
         slack = broken_up(activations, plan.allocator)
         activations, peak = activations + slack, peak + slack
     memory = {
-        "prepare": standing + others,
+        "prepare": (max(standing, at_rest) if task.generates else standing) + others,  # it has answered by then
         "train": grown(peak) + to_come + others,
         "evaluate": grown(judging) + cache_to_come + to_come + others,
         "save": at_rest + to_come + others,
     }
+    memory["evaluate"] += thawed  # when what was learned is merged
+    memory["save"] += thawed
     terms = {
         "growth": to_come,
         "gradients": gradients,
@@ -172,6 +175,8 @@ def _run_through(
     paces: list[float] = []  # seconds for each padded token, counted as `survey.padded_tokens` does
 
     def gradient_of(rows: np.ndarray) -> None:
+        if train.have_answers:  # as each step does
+            meter.give_back()
         tokens, began = len(rows) * padded(int(train.lengths[rows].max())), time.perf_counter()
         with constraint.at_nearest(train.tokens(rows)):
             governed_gradient_of(model, train, rows, plan, pad_id, governor)
@@ -181,9 +186,9 @@ def _run_through(
             raise MemoryError(f"near the limit its kernels are {paces[-1] / min(paces):.0f} times slower")
 
     first, timed = order[:2], order[2 : 2 + _TIMED_BATCHES] or order
-    if train.begins is not None:  # a batch of a decoder's rows takes ten seconds, and its largest piece all the memory
+    if train.have_answers:  # a batch of a decoder's rows takes ten seconds, and its largest piece all the memory
         first, timed = [pieces_of([rows])[0] for rows in first], timed[:1]
-    largest, *others = _spread(pieces_of(order), _MOST_SHAPES if train.begins is None else _FEW_SHAPES)
+    largest, *others = _spread(pieces_of(order), _FEW_SHAPES if train.have_answers else _MOST_SHAPES)
     for rows in first:  # the second has the longest row
         gradient_of(rows)
         update(model, optimizer)
@@ -211,7 +216,7 @@ def _run_through(
     unmet = (
         len(shapes_of(pieces_of(order)) - met) if plan.dtype == "bf16" else 0
     )  # fp32 compiles none: what grew is the heap
-    if train.begins is not None:  # then only so many kernels are kept (`memory/kernels.py`)
+    if train.have_answers:  # then only so many kernels are kept (`memory/kernels.py`)
         unmet = min(unmet, _KEPT_SHAPES)
     return per_token, growth * unmet
 

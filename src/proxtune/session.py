@@ -93,7 +93,7 @@ def prepared(plan: Plan, session: Session) -> Any:
     set_allocator(plan.allocator)
     task = session.task
     keep_kernels(FEW if plan.neighbours else SOME if task.generates else USUAL)
-    plain = task.load(session.source.folder, session.recipe.seed, plan.weight_dtype)
+    plain = task.load(session.source.folder, session.recipe.seed, plan.loaded_dtype)
     if task.prompt is not None:
         begin_with_words(head_of(plain)[1], word_rows(plain, session.source.folder, task.tokenizer, task.prompt))
     model = METHODS[plan.method].prepare(plain, plan)

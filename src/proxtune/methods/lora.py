@@ -12,7 +12,7 @@ from typing import Any
 
 from proxtune.memory.lean import import_peft
 from proxtune.methods.method import Method, Prior
-from proxtune.plan import Plan
+from proxtune.plan import CODE_BITS, Plan
 from proxtune.recipe import Knobs
 
 _RANKS = (16, 4)
@@ -23,6 +23,8 @@ def _variants(blocks: int, knobs: Knobs) -> list[dict[str, Any]]:
 
 
 def _prepare(model: Any, plan: Plan) -> Any:
+    from proxtune.frozen import freeze_in_codes
+
     peft = import_peft()
     kinds = {"ForSequenceClassification": "SEQ_CLS", "ForConditionalGeneration": "SEQ_2_SEQ_LM"}
     kind = next((kind for name, kind in kinds.items() if type(model).__name__.endswith(name)), "CAUSAL_LM")
@@ -36,7 +38,9 @@ def _prepare(model: Any, plan: Plan) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # peft warns of the head's copy, which is meant
         adapted = peft.get_peft_model(model, adapters)
-    if plan.weight_dtype == "bf16":
+    if plan.base_dtype in CODE_BITS:
+        freeze_in_codes(adapted, CODE_BITS[plan.base_dtype])
+    if plan.weight_dtype != "fp32":
         for module in adapted.modules():  # peft would widen what enters an adapter, and autocast narrow it again
             if hasattr(module, "cast_input_dtype_enabled"):
                 module.cast_input_dtype_enabled = False
@@ -44,6 +48,9 @@ def _prepare(model: Any, plan: Plan) -> Any:
 
 
 def _finish(model: Any, plan: Plan) -> Any:
+    from proxtune.frozen import thaw
+
+    thaw(model)
     return model.merge_and_unload()  # sums in float32, which weights held in bfloat16 take rounded once
 
 

@@ -15,7 +15,7 @@ def objective_of(data: Encoded) -> ModuleType:
     """The module that computes with such rows."""
     from proxtune.objectives import answers, labels
 
-    return labels if data.begins is None else answers
+    return answers if data.have_answers else labels
 
 
 def rank_of(found: dict[str, float]) -> tuple[float, float]:

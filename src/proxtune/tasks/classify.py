@@ -34,6 +34,11 @@ class Encoded:
         return np.unique(np.concatenate([self.ids[self.starts[row] : self.starts[row + 1]] for row in rows]))
 
     @property
+    def have_answers(self) -> bool:
+        """Whether the rows are learned to be answered, and not classified."""
+        return self.begins is not None
+
+    @property
     def lengths(self) -> np.ndarray:
         """Tokens of each row, or of its answer where that is apart and longer."""
         own = np.diff(self.starts)
