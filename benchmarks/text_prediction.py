@@ -27,6 +27,8 @@ PLANS: list[tuple[str, int, str, tuple[str, ...]]] = [
     ("lora", 4, "bf16", ("--max-length", "64")),
     ("lora", 2, "fp32", ()),
     ("lora", 4, "fp32", ("--checkpointing",)),
+    ("lora", 2, "bf16", ("--base-dtype", "int8")),
+    ("lora", 2, "bf16", ("--base-dtype", "int4", "--checkpointing")),
     ("layers", 4, "bf16", ("--last-layers", "6")),
     ("layers", 2, "fp32", ("--last-layers", "10")),
     ("full", 4, "bf16", ()),
