@@ -57,7 +57,11 @@ def test_a_row_that_is_poisoned_is_named_and_its_steps_move_nothing(tmp_path, ti
     rejected = [record for record in records if record["kind"] == "rejected"]
     assert len(rejected) == 3  # once an epoch
     assert all(record["rows"] == ["reviews.csv line 7"] for record in rejected)
-    assert [step for step, has in enumerate(moved, start=1) if not has] == [record["step"] for record in rejected]
+    still = [step for step, has in enumerate(moved, start=1) if not has]
+    steps = [record["step"] for record in rejected]
+    assert set(steps) <= set(still)
+    early = len(moved) // 2  # later nno's rate may be so small that no loss differs and nothing moves either
+    assert [step for step in still if step <= early] == [step for step in steps if step <= early]
 
 
 def test_the_learning_rate_backs_off_and_comes_back(tmp_path, tiny_model, rows):
