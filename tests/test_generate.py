@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from generating import a_task
-from proxtune.generate import Answering, answers_of, cache_bytes
+from proxtune.generate import Answering, Pieces, answers_of, cache_bytes
 from proxtune.memory.govern import Governor
 from proxtune.memory.meter import ProcessMeter
 from proxtune.session import answering
@@ -92,3 +92,26 @@ def test_generating_leaves_the_model_training_as_it_was(tiny_chat, tiny_pairs):
     how = Answering(task.tokenizer, task.pad_id, task.asking.stops, 2)
     list(answers_of(model, take(task.held, np.arange(2)), how, "fp32", 10_000, Governor(None, ProcessMeter())))
     assert model.training
+
+
+class Letters:
+    """A tokenizer whose tokens are bytes, of which a letter may have several."""
+
+    def decode(self, ids, skip_special_tokens):
+        assert skip_special_tokens
+        return bytes(ids).decode("utf-8", errors="replace")
+
+
+def test_pieces_are_whole_letters_said_once_however_often_an_answer_begins():
+
+    heard = []
+    pieces = Pieces(Letters(), heard.append)
+    words = " où est né l’été ? "
+    for until in (5, 11, len(words.encode())):
+        pieces.begin()
+        pieces.put(torch.tensor([[1, 2, 3]]))  # what was asked
+        for byte in words.encode()[:until]:
+            pieces.put(torch.tensor([byte]))
+        pieces.end()
+        assert "".join(heard) == words.encode()[:until].decode(errors="ignore").strip()
+    assert all(piece and "\ufffd" not in piece for piece in heard)

@@ -118,6 +118,19 @@ def test_the_code_of_the_card_answers_as_predict_does_without_proxtune(finished)
     assert any(row["answer"] for row in found)
 
 
+def test_a_single_answer_comes_in_pieces_that_are_the_answer(finished):
+    from proxtune.run import predictions
+
+    folder, _ = finished
+    heard = []
+    [row] = predictions(folder, texts=ASKED[:1], listen=heard.append)
+    assert [record["kind"] for record in heard[-2:]] == ["piece", "prediction"]
+    assert len(heard) > 2, "it has several words"
+    assert "".join(record["text"] for record in heard[:-1]) == row["answer"]
+    done = proxtune_in_a_process("predict", str(folder), ASKED[0])
+    assert done.stdout == row["answer"] + "\n"
+
+
 def test_predict_reads_a_file_that_has_no_answers_and_prints_a_line_a_row(chat, tmp_path):
     folder, _ = chat
     (tmp_path / "new.csv").write_text("source\n" + "".join(f"{text}\n" for text in ASKED))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from proxtune.rows import read_asked, read_questions
 
 Record = dict[str, Any]
 _MICRO_TOKENS = 8192  # answers and what is asked, together
+_FEW_TOKENS = 2
 _WINDOW = 32  # rows that are answered together, before the next are: answers come in order
 
 
@@ -38,7 +40,7 @@ def apply_generator(job: Record, emit: Callable[[Record], None], recipe: Recipe)
     set_allocator("fast")
 
     from proxtune.evaluate import first_look, said_of
-    from proxtune.generate import Answering, answers_of
+    from proxtune.generate import Answering, Pieces, answers_of
     from proxtune.models import ends_of_text, generator_config, load_generator, load_tokenizer
     from proxtune.objectives.answers import score
     from proxtune.task import length_allowed
@@ -63,11 +65,13 @@ def apply_generator(job: Record, emit: Callable[[Record], None], recipe: Recipe)
         answers = dict(answers_of(model, data, how, "fp32", tokens, governor))
         found["answers"] = [answers[row] for row in range(len(data))]
     else:
-        next(iter(answers_of(model, take(data, np.arange(1)), how, "fp32", tokens, governor)), None)
+        few = replace(how, new_tokens=min(how.new_tokens, _FEW_TOKENS))  # for the kernels' code to be in memory
+        next(iter(answers_of(model, take(data, np.arange(1)), few, "fp32", tokens, governor)), None)
         governor.hold()
+        pieces = Pieces(tokenizer, lambda text: emit({"kind": "piece", "text": text})) if len(data) == 1 else None
         for begin in range(0, len(data), _WINDOW):
             rows = np.arange(begin, min(begin + _WINDOW, len(data)))
-            some = dict(answers_of(model, take(data, rows), how, "fp32", tokens, governor))
+            some = dict(answers_of(model, take(data, rows), how, "fp32", tokens, governor, pieces))
             for row in rows:
                 text = pairs.asked[row][-1].content
                 emit({"kind": "prediction", "text": text, "answer": some[int(row - begin)]})

@@ -221,19 +221,29 @@ def predict(
 
     if not text and file is None:
         raise PersonError("nothing to predict: give texts, or --file F")
-    rows = predictions(folder, texts=text or (), file=file, listen=None if as_json else _print_prediction)
+    rows = predictions(folder, texts=text or (), file=file, listen=None if as_json else _Printed().hear)
     if as_json:
         _print_json(
             True, {"predictions": [{key: value for key, value in row.items() if key != "kind"} for row in rows]}
         )
 
 
-def _print_prediction(row: dict[str, Any]) -> None:
-    if "answer" in row:
-        sys.stdout.write(row["answer"] + ("\n\n" if "\n" in row["answer"] else "\n"))
-    else:
-        sys.stdout.write(f"{row['label']}\t{max(row['probabilities']):.3f}\t{' '.join(row['text'].split())}\n")
-    sys.stdout.flush()
+class _Printed:
+    """Predictions as they come: of a single answer its pieces, and of the whole then what they lack."""
+
+    def __init__(self) -> None:
+        self._pieces = ""
+
+    def hear(self, row: dict[str, Any]) -> None:
+        if row["kind"] == "piece":
+            self._pieces += row["text"]
+            sys.stdout.write(row["text"])
+        elif "answer" in row:
+            answer = row["answer"]
+            sys.stdout.write(answer.removeprefix(self._pieces) + ("\n\n" if "\n" in answer else "\n"))
+        else:
+            sys.stdout.write(f"{row['label']}\t{max(row['probabilities']):.3f}\t{' '.join(row['text'].split())}\n")
+        sys.stdout.flush()
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,12 +28,51 @@ class Answering:
     new_tokens: int
 
 
+class Pieces:
+    """Hands an answer on piece by piece as its tokens come, as transformers' streamers do.
+
+    State: what was said, so that of an answer that is begun again only the rest is.
+    """
+
+    def __init__(self, tokenizer: Any, hear: Callable[[str], None]) -> None:
+        self._tokenizer, self._hear = tokenizer, hear
+        self._said = ""
+        self.begin()
+
+    def begin(self) -> None:
+        """An answer begins; what was asked comes first and is not said."""
+        self._ids: list[int] = []
+        self._is_asked = True
+
+    def put(self, ids: torch.Tensor) -> None:
+        """Some tokens of the one row."""
+        if self._is_asked:
+            self._is_asked = False
+            return
+        self._ids += ids.flatten().tolist()
+        text = self._tokenizer.decode(self._ids, skip_special_tokens=True).strip()
+        if text.startswith(self._said) and not text.endswith("\ufffd"):  # else half a letter, the rest is to come
+            if len(text) > len(self._said):
+                self._hear(text[len(self._said) :])
+            self._said = text
+
+    def end(self) -> None:
+        """All tokens were put."""
+
+
 def answers_of(
-    model: Any, data: Encoded, how: Answering, dtype: str, micro_tokens: int, governor: Governor
+    model: Any,
+    data: Encoded,
+    how: Answering,
+    dtype: str,
+    micro_tokens: int,
+    governor: Governor,
+    pieces_of_one: Pieces | None = None,
 ) -> Iterator[tuple[int, str]]:
     """(row number, answer) for every row, those with short prompts first; at most `micro_tokens` at a time, answers and all.
 
-    A refused allocation halves the rows and repeats them; raises MemoryError when one row is too much.
+    Where there is one row, `pieces_of_one` hears of its answer before it is whole. A refused allocation halves the rows and
+    repeats them; raises MemoryError when one row is too much.
     """
     device, plain = next(model.parameters()).device, without_adapters(model)
     was_training, prompts = model.training, prompt_lengths(data)
@@ -41,7 +80,7 @@ def answers_of(
 
     def generate(rows: np.ndarray) -> list[str]:
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bf16"):
-            return _generate(plain, data, rows, prompts, how, device)
+            return _generate(plain, data, rows, prompts, how, device, pieces_of_one)
 
     pieces = sorted_batches(prompts + how.new_tokens, micro_tokens)
     too_much = "generating one answer does not fit in the memory budget"
@@ -77,7 +116,13 @@ def prompt_lengths(data: Encoded) -> np.ndarray:
 
 
 def _generate(
-    plain: Any, data: Encoded, rows: np.ndarray, prompts: np.ndarray, how: Answering, device: Any
+    plain: Any,
+    data: Encoded,
+    rows: np.ndarray,
+    prompts: np.ndarray,
+    how: Answering,
+    device: Any,
+    pieces: Pieces | None,
 ) -> list[str]:
     length = int(prompts[rows].max())
     ids = torch.full((len(rows), length), how.pad_id)
@@ -86,11 +131,14 @@ def _generate(
         own = torch.from_numpy(data.ids[data.starts[row] : data.starts[row] + prompts[row]].astype(np.int64))
         place = slice(length - len(own), None) if data.answers is None else slice(len(own))
         ids[i, place], mask[i, place] = own, 1
+    if pieces is not None:
+        assert len(rows) == 1, "pieces of several answers cannot be told apart"
+        pieces.begin()
     hook = plain.get_output_embeddings().register_forward_pre_hook(_contiguous)
     try:
         made = plain.generate(
             input_ids=ids.to(device), attention_mask=mask.to(device), max_new_tokens=how.new_tokens, do_sample=False,
-            num_beams=1, pad_token_id=how.pad_id, eos_token_id=list(how.stops), use_cache=True,
+            num_beams=1, pad_token_id=how.pad_id, eos_token_id=list(how.stops), use_cache=True, streamer=pieces,
         )  # fmt: skip
     finally:
         hook.remove()

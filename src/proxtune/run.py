@@ -358,7 +358,10 @@ def _learn(recipe: Recipe, folder: Path, started: float, metrics: Metrics, more:
 def predictions(
     folder: str | Path, *, texts: Sequence[str] = (), file: str | None = None, listen: Listen | None = None
 ) -> list[Record]:
-    """For each text (or row of `file`): text, label and probabilities, or the answer, in order; `listen` has each as it comes."""
+    """For each text (or row of `file`): text, label and probabilities, or the answer, in order; `listen` has each as it comes.
+
+    Of the answer to a single text it has the pieces first: records of the kind "piece", with their `text`.
+    """
     place = run_with_model(folder)
     rows: list[Record] = []
     job = {"folder": str(place), "texts": list(texts), "file": None if file is None else _absolute(file)}
@@ -366,8 +369,8 @@ def predictions(
     def hear(record: Record) -> None:
         if record.get("kind") == "prediction":
             rows.append(record)
-            if listen is not None:
-                listen(record)
+        if listen is not None and record.get("kind") in ("prediction", "piece"):
+            listen(record)
 
     run_stage("apply", job, hear)
     return rows
