@@ -125,7 +125,7 @@ def test_a_single_answer_comes_in_pieces_that_are_the_answer(finished):
     heard = []
     [row] = predictions(folder, texts=ASKED[:1], listen=heard.append)
     assert [record["kind"] for record in heard[-2:]] == ["piece", "prediction"]
-    assert len(heard) > 2, "it has several words"
+    assert len(heard) - 1 >= len(row["answer"].split()), "each word comes by itself"
     assert "".join(record["text"] for record in heard[:-1]) == row["answer"]
     done = proxtune_in_a_process("predict", str(folder), ASKED[0])
     assert done.stdout == row["answer"] + "\n"

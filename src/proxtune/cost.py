@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 from proxtune.batches import JUDGED_AT_A_TIME
@@ -187,9 +188,12 @@ def _loaded_bytes(plan: Plan, survey: Survey) -> int:
     return survey.weights_bytes * _WIDTHS[plan.loaded_dtype] // 4
 
 
-def broken_up(activation_bytes: int, allocator: str) -> int:
-    """What an allocator comes to hold beside activations of many shapes, of which few were met."""
-    return round((_ANSWERING_SLACK[allocator] - 1) * activation_bytes)
+def broken_up(activation_bytes: int, plan: Plan) -> int:
+    """What an allocator comes to hold beside activations of many shapes, of which few were met.
+
+    Single rows are of every length; micro-batches of many rows are cut to nearly the same number of tokens.
+    """
+    return round((_ANSWERING_SLACK[plan.allocator] - 1) * activation_bytes / math.sqrt(plan.micro_batch))
 
 
 def grown(measured_bytes: int) -> int:

@@ -1,17 +1,12 @@
-"""The end of a learning process: judge the final model on the held rows, save it, and say what it got wrong.
-
-And its beginning where text is generated: what the untouched model answers, for a gain to mean something.
-"""
+"""The end of a learning process: judge the final model on the held rows, save it, and say what it got wrong."""
 
 from __future__ import annotations
 
-import time
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 
-from proxtune.answered import JUDGED_ANSWERS, keep_before, kept_before
+from proxtune.answered import JUDGED_ANSWERS
 from proxtune.artifact import save_model
 from proxtune.constraint import Constraint, NoConstraint
 from proxtune.evaluate import first_look, said_at_last
@@ -38,7 +33,7 @@ def judge_and_save(session: Session, plan: Plan, model: Any, constraint: Constra
     said = said_at_last(model, task.held, task.pad_id, "fp32", plan.micro_batch * plan.max_length, governor)
     metrics = objective_of(task.held).score(said, task.held)
     if task.generates:
-        judged = {"metrics": metrics, "answers": _answers(session, plan, model, "fp32")}
+        judged = {"metrics": metrics, "answers": answers_to_judge(session, plan, model, "fp32")}
         _generate_so_by_default(model, task)
     else:
         judged = {"metrics": metrics, **_told_of_labels(task, said)}
@@ -56,34 +51,7 @@ def judge_and_save(session: Session, plan: Plan, model: Any, constraint: Constra
     }
 
 
-def look_before(session: Session, plan: Plan, model: Any) -> float:
-    """Let the model answer before it has learned, once in a run; returns the seconds that took. Nothing for classes."""
-    if not session.task.generates:
-        return 0.0
-    found = kept_before(session.folder)
-    if found is None:
-        task, governor = session.task, session.governor
-        session.announce("untouched")
-        began = time.monotonic()
-        session.phases.enter("evaluate")
-        with model.disable_adapter() if hasattr(model, "disable_adapter") else nullcontext():  # they add nothing yet
-            dtype = "fp32" if plan.weight_dtype == plan.dtype else plan.dtype
-            first_look(model, task.held, task.pad_id, dtype, governor)
-            governor.hold()
-            answers = _answers(session, plan, model, dtype)
-            seconds = time.monotonic() - began
-            tokens = plan.micro_batch * plan.max_length
-            said = said_at_last(model, task.held, task.pad_id, dtype, tokens, governor)
-        metrics = objective_of(task.held).score(said, task.held)
-        governor.release()
-        session.meter.give_back()
-        session.phases.enter("prepare")
-        found = {"answers": answers, "metrics": metrics, "seconds": seconds}
-        keep_before(session.folder, found)
-    return float(found["seconds"])
-
-
-def _answers(session: Session, plan: Plan, model: Any, dtype: str) -> list[str]:
+def answers_to_judge(session: Session, plan: Plan, model: Any, dtype: str) -> list[str]:
     """What the model answers to the judged rows, in their order."""
     task = session.task
     rows = judged_rows(len(task.held), JUDGED_ANSWERS)

@@ -10,7 +10,7 @@ from proxtune.constraint import Constraint, NoConstraint
 from proxtune.cost import evaluations, milestone_seconds
 from proxtune.durable import as_system_errors, write_json
 from proxtune.errors import Interrupted, PersonError
-from proxtune.judge import judge_and_save, look_before
+from proxtune.judge import judge_and_save
 from proxtune.learn_probe import begins_with_features, forget_features, has_features, model_with_head, save_features
 from proxtune.memory.code import unload_cold_code
 from proxtune.memory.govern import is_refusal
@@ -27,6 +27,7 @@ from proxtune.smaller import forget_start
 from proxtune.snapshot import BEST, STOPPED, forget_snapshots, has_weights, keep_weights, return_to_weights
 from proxtune.steps import Training
 from proxtune.train import train
+from proxtune.untouched import ask_untouched
 
 
 def learn(session: Session, plan_only: bool = False, exact: bool = False) -> Record:
@@ -40,9 +41,9 @@ def learn(session: Session, plan_only: bool = False, exact: bool = False) -> Rec
         return _learned(session, plan, settled, model, constraint_of(session, plan, model), exact)
     begun = begun_before(session)
     if begun is not None:
+        ask_untouched(session, begun[0])
         session.phases.enter("load")
         model = prepared(begun[0], session)
-        look_before(session, begun[0], model)
         return _learned(session, *begun, model, constraint_of(session, begun[0], model), exact)
 
     recipe = session.recipe
@@ -61,11 +62,11 @@ def learn(session: Session, plan_only: bool = False, exact: bool = False) -> Rec
 
     session.meter.give_back()
     unload_cold_code()  # as in the rehearsal, whose process began without these pages
+    answering_seconds = ask_untouched(session, plan)
     session.phases.enter("load")
     model = prepared(plan, session)
     session.phases.enter("prepare")
     constraint = constraint_of(session, plan, model)
-    answering_seconds = look_before(session, plan, model)
     pace = {
         "ending_seconds": ending_seconds(survey) + answering_seconds, "evaluations": evaluations(plan, survey),
         "most_steps": max(plan.steps, steps_of(plan, survey, recipe.knobs.epochs)),

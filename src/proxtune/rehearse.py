@@ -114,10 +114,10 @@ def rehearse(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> 
     kernels = max(0, at_rest - libraries_bytes - weights)
     activations = max(0, peak - at_rest - gradients - state)
     if task.generates:  # in many shapes, whose activations are large beside all else
-        slack = broken_up(activations, plan.allocator)
+        slack = broken_up(activations, plan)
         activations, peak = activations + slack, peak + slack
     memory = {
-        "prepare": (max(standing, at_rest) if task.generates else standing) + others,  # it has answered by then
+        "prepare": standing + others,
         "train": grown(peak) + to_come + others,
         "evaluate": grown(judging) + cache_to_come + to_come + others,
         "save": at_rest + to_come + others,

@@ -88,12 +88,16 @@ def open_session(recipe: Recipe, folder: Path, clock: Clock, others_bytes: int, 
     return Session(recipe, folder, source, task, device, clock, governor, phases, emit, structure)
 
 
-def prepared(plan: Plan, session: Session) -> Any:
-    """The pretrained model with the plan's method and knobs applied, on the session's device."""
+def loaded(plan: Plan, session: Session) -> Any:
+    """The pretrained model, in the dtype and with the allocator and the kernels that the plan has."""
     set_allocator(plan.allocator)
-    task = session.task
-    keep_kernels(FEW if plan.neighbours else SOME if task.generates else USUAL)
-    plain = task.load(session.source.folder, session.recipe.seed, plan.loaded_dtype)
+    keep_kernels(FEW if plan.neighbours else SOME if session.task.generates else USUAL)
+    return session.task.load(session.source.folder, session.recipe.seed, plan.loaded_dtype)
+
+
+def prepared(plan: Plan, session: Session) -> Any:
+    """The same with the plan's method and knobs applied, on the session's device."""
+    task, plain = session.task, loaded(plan, session)
     if task.prompt is not None:
         begin_with_words(head_of(plain)[1], word_rows(plain, session.source.folder, task.tokenizer, task.prompt))
     model = METHODS[plan.method].prepare(plain, plan)

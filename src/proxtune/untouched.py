@@ -1,0 +1,63 @@
+"""What the untouched model answers, before anything is learned: for a gain to mean something.
+
+In a process of its own: what answering leaves behind, kernels and the pages of the weight file, goes with it. And the weights
+are as they were loaded, dense even where they are to be held as codes: that takes what judging the merged model takes at the end.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+
+from proxtune.answered import keep_before, kept_before
+from proxtune.evaluate import first_look, said_at_last
+from proxtune.judge import answers_to_judge
+from proxtune.keeping import warning
+from proxtune.memory.trace import ChildKilled
+from proxtune.objectives import objective_of
+from proxtune.plan import Plan
+from proxtune.session import Record, Session, apart, loaded
+
+
+def ask_untouched(session: Session, plan: Plan) -> float:
+    """Let the model answer, once in a run, and write it down; returns the seconds that took. Nothing for classes.
+
+    Call it before this process holds the model. A killed process leaves no answers: that is said, and the run goes on.
+    """
+    if not session.task.generates:
+        return 0.0
+    found = kept_before(session.folder)
+    if found is not None:
+        return float(found["seconds"])
+    session.announce("untouched")
+    began = time.monotonic()
+    try:
+        found = apart(session, partial(_ask, session, plan))
+    except ChildKilled as error:
+        session.emit(warning(f"the untouched model was not asked: it was {error}"))
+        return time.monotonic() - began
+    memory = session.phases.memory_bytes
+    memory["evaluate"] = max(found.pop("memory_bytes"), memory.get("evaluate", 0))
+    keep_before(session.folder, found)
+    return float(found["seconds"])
+
+
+def _ask(session: Session, plan: Plan) -> Record:
+    """The answers to the judged rows, the scores of all rows, the seconds that the answers took, and the peak."""
+    task, governor = session.task, session.governor
+    session.phases.enter("evaluate")
+    model = loaded(plan, session).to(session.device)
+    dtype = "fp32" if plan.loaded_dtype == plan.dtype else plan.dtype
+    first_look(model, task.held, task.pad_id, dtype, governor)
+    governor.hold()
+    began = time.monotonic()
+    answers = answers_to_judge(session, plan, model, dtype)
+    seconds = time.monotonic() - began
+    tokens = plan.micro_batch * plan.max_length
+    said = said_at_last(model, task.held, task.pad_id, dtype, tokens, governor)
+    governor.release()
+    session.phases.leave()
+    return {
+        "answers": answers, "metrics": objective_of(task.held).score(said, task.held), "seconds": seconds,
+        "memory_bytes": session.phases.memory_bytes["evaluate"],
+    }  # fmt: skip
