@@ -96,7 +96,7 @@ def test_a_plan_over_the_budget_is_refused_with_what_it_would_take(tiny_model, r
     assert found.memory_bytes["train"] > 900_000_000
 
 
-@pytest.mark.parametrize(("allocator", "more"), [("fast", 0.25), ("tight", 0.05)])
+@pytest.mark.parametrize(("allocator", "more"), [("fast", 0.12 / 2), ("tight", 0.05)])
 def test_texts_have_more_shapes_than_were_met_and_what_the_heap_breaks_up_to_is_added(
     tiny_chat, tiny_pairs, allocator, more
 ):
@@ -104,7 +104,7 @@ def test_texts_have_more_shapes_than_were_met_and_what_the_heap_breaks_up_to_is_
     plan = replace(PLAN, method="lora", rank=4, max_length=task.max_length, allocator=allocator)
     found = rehearsed(task, task.load(tiny_chat, 0), tiny_chat, plan, meter=StatedMeter(peak=900_000_000))
     measured = 900_000_000 - 1_000_000 - found.terms["gradients"] - found.terms["optimizer"]
-    assert found.terms["activations"] == pytest.approx((1 + more / plan.micro_batch**0.5) * measured, abs=2)
+    assert found.terms["activations"] == pytest.approx((1 + more) * measured, abs=2)
     assert (
         found.memory_bytes["train"]
         == grown(900_000_000 + found.terms["activations"] - measured) + found.terms["growth"]

@@ -119,7 +119,7 @@ def rehearse(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> 
     memory = {
         "prepare": standing + others,
         "train": grown(peak) + to_come + others,
-        "evaluate": grown(judging) + cache_to_come + to_come + others,
+        "evaluate": (judging if task.generates else grown(judging)) + cache_to_come + to_come + others,
         "save": at_rest + to_come + others,
     }
     memory["evaluate"] += thawed  # when what was learned is merged
