@@ -32,7 +32,7 @@ import numpy as np
 
 from harness import table, write_record
 from proxtune.memory import measure
-from proxtune.memory.allocator import set_allocator
+from proxtune.memory.allocator import give_back, set_allocator
 from proxtune.memory.kernels import SOME, keep_kernels
 
 WAYS = ("proxtune", "trainer", "trainer, by length")
@@ -145,6 +145,7 @@ def _ours(model: Any, task: Any, rows: np.ndarray, asked: Any) -> float:
     data, plan, losses = take(task.train, rows), _plan(asked, task), []
     optimizer = make_optimizer(model.train(), plan)
     for batch in epoch_batches(data.lengths, BATCH, 0, 0):
+        give_back()  # as each step of a run does
         losses.append(gradient_of(model, data, batch, plan, task.pad_id))
         update(model, optimizer)
     return float(np.mean(losses))
