@@ -52,7 +52,12 @@ def gradient_steps(plan: Plan, training: Training) -> Steps:
         is_good = math.isfinite(loss) and update(model, optimizer)
         if not is_good:
             model.zero_grad(set_to_none=True)
-        faulty = None if is_good else faulty_rows(rows, lambda rows: _is_finite(model, data, rows, plan, pad_id))
+        thread = training.governor.thread
+
+        def finite(rows: np.ndarray) -> bool:
+            return thread.run(partial(_is_finite, model, data, rows, plan, pad_id))
+
+        faulty = None if is_good else faulty_rows(rows, finite)
         return Stepped(plan, loss, optimizer.param_groups[0]["lr"], changes, rejected=faulty)
 
     return Steps(take, lambda: state_of(model, optimizer), lambda entries: room_for_state(model, optimizer, entries))

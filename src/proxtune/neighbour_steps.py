@@ -58,7 +58,10 @@ def neighbour_steps(plan: Plan, training: Training) -> Steps:
         told = {"rule": record.rule, "spread": record.spread}
         faulty = None
         if record.rule == "rejected":
-            faulty = faulty_rows(rows, lambda rows: _is_finite(model, data, rows, plan, training.pad_id))
+            thread, now = governor.thread, plan
+            faulty = faulty_rows(
+                rows, lambda rows: thread.run(lambda: _is_finite(model, data, rows, now, training.pad_id))
+            )
         return Stepped(plan, record.centre, record.rate, changes, told, faulty)
 
     return Steps(take, again=search.again)

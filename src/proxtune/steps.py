@@ -130,11 +130,12 @@ def governed(compute: Callable[[], T], governor: Governor, undo: Callable[[], No
     governor.renew()
     while True:
         try:
-            return compute()
+            return governor.thread.run(compute)
         except (RuntimeError, MemoryError) as error:
             if not is_refusal(error):
                 raise
             undo()
+            governor.thread.replace()
             if not governor.renew():
                 raise
 

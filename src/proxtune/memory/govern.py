@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
 
 from proxtune.memory.meter import Meter
+from proxtune.memory.thread import ComputingThread
 
 T = TypeVar("T")
 
@@ -39,13 +41,14 @@ def is_refusal(error: BaseException) -> bool:
 class Governor:
     """Holds `memory_bytes`, of which `reserved_bytes` belong to others in the tree (the supervisor).
 
-    State: the limit in force, and the step-downs so far.
+    State: the limit in force, the step-downs so far, and the thread that computes.
     """
 
     memory_bytes: int | None
     meter: Meter
     reserved_bytes: int = 0
     step_downs: list[dict[str, object]] = field(default_factory=list)
+    thread: ComputingThread = field(default_factory=ComputingThread)
 
     @property
     def room_bytes(self) -> int | None:
@@ -108,10 +111,11 @@ def in_halves(
         rows = pending.pop()
         governor.renew()
         try:
-            found = compute(rows)
+            found = governor.thread.run(partial(compute, rows))
         except (RuntimeError, MemoryError) as error:
             if not is_refusal(error):
                 raise
+            governor.thread.replace()
             if governor.renew():  # address space was refused, not memory: the same again
                 pending.append(rows)
                 continue
