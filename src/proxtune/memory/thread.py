@@ -1,8 +1,9 @@
 """The thread that computes, replaced where memory was refused.
 
-oneDNN's generator of machine code (Xbyak) notes a refused allocation in a variable of the thread and never clears it: whatever
-this thread wants compiled from then on fails with "could not create a primitive", or ends the process by a null pointer, and
-there may be memory again. A new thread knows nothing of it. (Mended in uxlfoundation/oneDNN#5907, August 2026; torch 2.13 is without it.)
+oneDNN's generator of machine code (Xbyak) notes a refused allocation in a variable of the thread and never clears it:
+whatever this thread wants compiled from then on fails with "could not create a primitive", or ends the process by a
+null pointer, and there may be memory again. A new thread knows nothing of it. (Mended in uxlfoundation/oneDNN#5907,
+August 2026; torch 2.13 is without it.)
 """
 
 from __future__ import annotations
