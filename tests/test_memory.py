@@ -312,3 +312,20 @@ print(json.dumps(found))
 """
     )
     assert found == {"python over": True, "torch over": True, "torch under": None, "released": None}
+
+
+@pytest.mark.parametrize(("spare", "held"), [(500_000_000, True), (10_000_000, False), (None, True)])
+def test_a_limit_that_holes_leave_no_room_under_is_not_set(spare, held):
+    class Stated(ProcessMeter):
+        limits: ClassVar[list[int | None]] = []
+
+        def spare(self) -> int | None:
+            return spare
+
+        def limit(self, room_bytes: int | None) -> None:
+            self.limits.append(room_bytes)
+
+    meter = Stated()
+    meter.limits.clear()
+    Governor(1_000_000_000, meter).hold_if_roomy()
+    assert meter.limits == ([1_000_000_000] if held else [1_000_000_000, None])

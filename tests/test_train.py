@@ -260,3 +260,9 @@ def test_each_optimizer_moves_the_weights(tiny_model, optimizer):
     go(model, replace(PLAN, optimizer=optimizer, steps=2), even_words())
     assert not np.array_equal(weights(model), before)
     assert np.isfinite(weights(model)).all()
+
+
+def test_something_may_be_done_before_each_micro_batch(tiny_model):
+    plan, seen = replace(PLAN, micro_batch=2), []
+    gradient_of(a_model(tiny_model), even_words(), np.arange(8), plan, 0, before_each=lambda: seen.append(1))
+    assert len(seen) == 4

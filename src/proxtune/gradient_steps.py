@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -100,15 +100,22 @@ def _is_finite(model: Any, data: Encoded, rows: np.ndarray, plan: Plan, pad_id: 
 
 
 def gradient_of(
-    model: Any, data: Encoded, rows: np.ndarray, plan: Plan, pad_id: int, teacher: np.ndarray | None = None
+    model: Any,
+    data: Encoded,
+    rows: np.ndarray,
+    plan: Plan,
+    pad_id: int,
+    teacher: np.ndarray | None = None,
+    before_each: Callable[[], object] = lambda: None,
 ) -> float:
     """Add the gradient of the mean loss over `rows` to the parameters, micro-batch by micro-batch; returns the loss.
 
     The sum over micro-batches divided by what the whole batch has: the same number however the batch is cut. A `teacher` is what
-    a model said of all rows, (rows, numbers).
+    a model said of all rows, (rows, numbers). `before_each` micro-batch something may be done.
     """
     device, objective, total = next(model.parameters()).device, objective_of(data), 0.0
     for piece in cut(rows, data.lengths, plan.micro_batch * plan.max_length):
+        before_each()
         with torch.autocast(device.type, torch.bfloat16, enabled=plan.dtype == "bf16"):
             loss = objective.loss(model, data, piece, pad_id, rows, teacher)
         loss.backward()
@@ -127,7 +134,7 @@ def governed_gradient_of(
 ) -> float:
     """`gradient_of`, governed. The parameters have no gradient where it raises what a refused allocation raises."""
     return governed(
-        partial(gradient_of, model, data, rows, plan, pad_id, teacher),
+        partial(gradient_of, model, data, rows, plan, pad_id, teacher, governor.renew),
         governor,
         lambda: model.zero_grad(set_to_none=True),
     )

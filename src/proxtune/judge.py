@@ -29,7 +29,10 @@ def judge_and_save(session: Session, plan: Plan, model: Any, constraint: Constra
     session.announce("evaluate")
     phases.enter("evaluate")
     first_look(model, task.held, task.pad_id, "fp32", governor)  # its kernels may be new to this process
-    governor.hold()
+    if task.generates:
+        governor.hold_if_roomy()
+    else:
+        governor.hold()
     said = said_at_last(model, task.held, task.pad_id, "fp32", plan.micro_batch * plan.max_length, governor)
     metrics = objective_of(task.held).score(said, task.held)
     if task.generates:

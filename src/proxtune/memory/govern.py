@@ -60,6 +60,17 @@ class Governor:
         if self.room_bytes is not None:
             self.meter.limit(self.room_bytes)
 
+    def hold_if_roomy(self) -> None:
+        """`hold`, where the holes of the heap leave room under a limit; else none is set.
+
+        Holes count as held, and after training they may be as large as the room: then all would be refused, though the holes
+        can be filled. oneDNN does not survive each refusal, so what is predicted and measured is not held there.
+        """
+        self.hold()
+        spare = self.meter.spare()
+        if spare is not None and spare < 2 * _NEAR_BYTES:
+            self.release()
+
     def release(self) -> None:
         """Lift the limit, for work whose memory another limit guards."""
         if self.room_bytes is not None:
