@@ -207,11 +207,10 @@ def test_a_plan_whose_kernels_fall_back_near_the_limit_is_refused(tiny_model, ro
 
 def test_where_address_space_is_refused_the_gradient_is_computed_again(tiny_model, rows):
     class Renewing(Governor):
-        left = 2
+        can = True
 
         def renew(self) -> bool:
-            Renewing.left -= 1
-            return Renewing.left >= 0
+            return self.can
 
     model = METHODS["full"].prepare(
         load_classifier(tiny_model, classifier_config(tiny_model, ["a", "b"], load_tokenizer(tiny_model), 32), 0), PLAN
@@ -231,7 +230,7 @@ def test_where_address_space_is_refused_the_gradient_is_computed_again(tiny_mode
     model.zero_grad()
     assert gradient_of(model, rows, few, PLAN, 0) == loss
     assert all(np.array_equal(p.grad, kept) for p, kept in zip(model.parameters(), found, strict=True))
-    Renewing.left, asked[:] = 1, [1]
+    governor.can, asked[:] = False, [1]
     with pytest.raises(RuntimeError, match="primitive"):
         governed_gradient_of(model, rows, few, PLAN, 0, governor)
     assert all(p.grad is None for p in model.parameters())
