@@ -227,6 +227,31 @@ def test_the_limit_is_set_anew_when_address_space_runs_out_before_memory_does(sp
     assert meter.limits == ([1_000_000_000] if renewed else [])
 
 
+@pytest.mark.parametrize(("left", "lowered"), [(300_000_000, False), (301_000_000, True), (2_000_000_000, True)])
+def test_the_limit_is_lowered_where_what_was_only_reserved_has_gone(left, lowered):
+    """Others could fill it."""
+
+    class Stated(ProcessMeter):
+        spare_bytes = left
+
+        def now(self) -> int:
+            return 700_000_000
+
+        def reach(self) -> int:
+            return 710_000_000
+
+        def spare(self) -> int:
+            return self.spare_bytes
+
+        def limit(self, room_bytes: int | None) -> None:
+            assert room_bytes is not None
+            self.spare_bytes = room_bytes - self.reach()
+
+    meter = Stated()
+    assert Governor(1_000_000_000, meter).renew() is False
+    assert meter.spare_bytes == (290_000_000 if lowered else left)
+
+
 @pytest.mark.parametrize("free", range(0, 120_000_000, 3_000_000))
 def test_renewing_a_limit_that_was_just_set_changes_nothing(free):
     """What is refused then is refused: a caller that tries again after each renewal must come to an end."""

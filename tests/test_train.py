@@ -15,6 +15,7 @@ from proxtune.clock import Clock
 from proxtune.errors import Interrupted
 from proxtune.examples import Examples
 from proxtune.gradient_steps import gradient_of, step_down
+from proxtune.memory.allocator import c_library
 from proxtune.memory.govern import Governor
 from proxtune.memory.meter import Phases, ProcessMeter
 from proxtune.methods import METHODS
@@ -158,12 +159,13 @@ def test_the_learning_rate_rises_then_falls(steps):
     assert shares[top:] == sorted(shares[top:], reverse=True)
 
 
-def test_steps_go_down_by_halves_then_to_checkpointing_then_not_at_all(tiny_folder):
+def test_steps_go_down_by_halves_then_to_checkpointing_then_to_a_heap_without_holes_then_not_at_all(tiny_folder):
     model, plan, seen = a_model(tiny_folder), replace(PLAN, micro_batch=8), []
     while (smaller := step_down(plan, model)) is not None:
         plan = smaller
-        seen.append((plan.micro_batch, plan.checkpointing))
-    assert seen == [(4, False), (2, False), (1, False), (1, True)]
+        seen.append((plan.micro_batch, plan.checkpointing, plan.allocator))
+    assert seen[:4] == [(4, False, "fast"), (2, False, "fast"), (1, False, "fast"), (1, True, "fast")]
+    assert seen[4:] == ([(1, True, "tight")] if c_library() else [])
     assert plan.batch == PLAN.batch
 
 

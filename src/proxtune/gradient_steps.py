@@ -13,6 +13,7 @@ import torch
 
 from proxtune.batches import cut
 from proxtune.headers import Entry
+from proxtune.memory.allocator import set_allocator
 from proxtune.memory.govern import Governor
 from proxtune.memory.meter import Phases
 from proxtune.models import enable_checkpointing
@@ -39,6 +40,7 @@ def gradient_steps(plan: Plan, training: Training) -> Steps:
         model.train()
         if data.have_answers:  # a step of seconds in many lengths, each of which fills other holes of the heap
             training.governor.meter.give_back()
+            training.governor.hold()
 
         def gradient(plan: Plan) -> float:
             with constraint.at_nearest(data.tokens(rows)):  # which takes memory too
@@ -175,9 +177,11 @@ def update(model: Any, optimizer: Any) -> bool:
 
 
 def step_down(plan: Plan, model: Any) -> Plan | None:
-    """The next smaller step: half the micro-batch, then checkpointing; None when both are spent."""
+    """The next smaller step: half the micro-batch, then checkpointing, then a heap without holes; None when all are spent."""
     if plan.micro_batch > 1:
         return plan.with_micro_batch(plan.micro_batch // 2)
     if not plan.checkpointing and enable_checkpointing(model):
         return replace(plan, checkpointing=True)
+    if plan.allocator == "fast" and set_allocator("tight"):
+        return replace(plan, allocator="tight")
     return None

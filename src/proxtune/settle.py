@@ -121,7 +121,7 @@ def settle(choice: Choice, survey: Survey, session: Session) -> Choice:
                 continue
             smaller = smaller_plan(plan, found, session.recipe.budget.memory, no_other=last or not untried)
             if smaller is not None:
-                changes.append((_size_of(plan), _size_of(smaller), found["refused"], clock.elapsed))
+                changes.append((bite(plan), bite(smaller), found["refused"], clock.elapsed))
             plan = smaller
     return none_fits(replace(choice, fitting=untried), refused, session.recipe.budget)
 
@@ -147,10 +147,6 @@ def smaller_plan(plan: Plan, found: Record, memory_bytes: int | None, no_other: 
         can_hold_less = no_other and plan.allocator == "fast"
         return replace(plan, allocator="tight") if can_hold_less else None
     return plan.with_micro_batch(micro_batch)
-
-
-def _size_of(plan: Plan) -> str:
-    return bite(plan) + (" with the tight allocator" if plan.allocator == "tight" else "")
 
 
 def _needing(plan: Plan, found: Record) -> Plan:

@@ -147,4 +147,5 @@ def reason(error: BaseException) -> str:
 
 def bite(plan: Plan) -> str:
     """How much a plan computes at a time, in words."""
-    return f"micro-batch {plan.micro_batch}" + (" with checkpointing" if plan.checkpointing else "")
+    words = f"micro-batch {plan.micro_batch}" + (" with checkpointing" if plan.checkpointing else "")
+    return words + (" with the tight allocator" if plan.allocator == "tight" else "")

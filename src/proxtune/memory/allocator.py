@@ -24,11 +24,11 @@ def c_library() -> ctypes.CDLL | None:
     return libc
 
 
-def set_allocator(kind: str) -> None:
-    """`fast` or `tight`, as a plan says; does nothing where the C library is not glibc."""
+def set_allocator(kind: str) -> bool:
+    """`fast` or `tight`, as a plan says; False, and nothing done, where the C library is not glibc."""
     libc = c_library()
     if libc is None:
-        return
+        return False
     libc.mallopt(_ARENA_MAX, 1)
     if kind == "fast":
         libc.mallopt(_MMAP_THRESHOLD, _NEVER)
@@ -37,6 +37,7 @@ def set_allocator(kind: str) -> None:
         assert kind == "tight", kind
         libc.mallopt(_MMAP_THRESHOLD, 128 * 1024)
         libc.mallopt(_TRIM_THRESHOLD, 1024 * 1024)
+    return True
 
 
 def give_back() -> None:

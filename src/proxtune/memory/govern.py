@@ -81,9 +81,15 @@ class Governor:
 
         Compiled kernels reserve more than they fill. Near the limit oneDNN falls back in silence on kernels many times slower,
         so this must come before a refusal. The holes of the heap count as held: they fill again without a word to the system.
+        And where kernels have gone, others could fill what they had only reserved: then the limit is set lower.
         """
         room, spare = self.room_bytes, self.meter.spare()
-        if room is None or spare is None or spare >= _NEAR_BYTES:
+        if room is None or spare is None:
+            return False
+        if self.meter.now() + spare > room:
+            self.meter.limit(room)
+            return False
+        if spare >= _NEAR_BYTES:
             return False
         if room - self.meter.reach() - spare < _GAIN_BYTES:
             return False
