@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import resource
 import subprocess
 import sys
 import tempfile
@@ -39,21 +40,41 @@ class Seen:
 
 
 def proxtune(*words: str, group: Group | None = None) -> Seen:
-    """Run `proxtune WORDS --json`, sampling the resident memory of the whole process tree; inside `group` if given."""
+    """Run `proxtune WORDS --json`, inside `group` if given."""
+    return watched([sys.executable, "-m", "proxtune", *words, "--json"], group)
+
+
+def watched(
+    command: list[str],
+    group: Group | None = None,
+    data_limit_bytes: int | None = None,
+    kill_after_seconds: float | None = None,
+) -> Seen:
+    """Run a command whose last line may be JSON, sampling the resident memory of the whole process tree.
+
+    Inside `group` if given; with RLIMIT_DATA at `data_limit_bytes` if given.
+    """
+
+    def enter() -> None:
+        if group is not None:
+            group.enter()
+        if data_limit_bytes is not None:
+            resource.setrlimit(resource.RLIMIT_DATA, (data_limit_bytes, data_limit_bytes))
+
     began = time.monotonic()
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        command = [sys.executable, "-m", "proxtune", *words, "--json"]
-        enter = None if group is None else group.enter
         process = subprocess.Popen(command, stdout=out, stderr=err, preexec_fn=enter)
         peak = 0
         while process.poll() is None:
             peak = max(peak, tree_bytes(process.pid))
+            if kill_after_seconds is not None and time.monotonic() - began > kill_after_seconds:
+                process.kill()
             time.sleep(_SAMPLE_SECONDS)
         seconds = time.monotonic() - began
         out.seek(0)
         err.seek(0)
         lines, said = out.read().splitlines(), err.read()
-    result = json.loads(lines[-1]) if lines else {}
+    result = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {}
     counted = (None, None) if group is None else (group.peak_bytes(), group.major_faults())
     return Seen(process.returncode, result, peak, seconds, said, *counted)
 

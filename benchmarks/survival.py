@@ -1,0 +1,245 @@
+"""make bench-survival: who finishes inside a memory limit, and how good the model is then; ours beside what people use today.
+
+Each cell is a process in a memory control group of the limit and 60 MB (needs root), with the same wall seconds for all, from
+its start to a model on disk; then the model is scored on the test rows by plain transformers, outside the group. Peers are
+in `peers.py`; those that look for a batch size also have the limit as RLIMIT_DATA, so that what is refused reaches them as an
+error.
+Pages of libraries that something outside the group has read already are not charged to it: that favours the peers, which do not
+count them, over ours, which does.
+
+Cells are added to `--cells`, one JSON object a line; those that are there are not run again, so that a table can be made bit by
+bit, and `--tables` alone makes it of what there is.
+
+    --pairs minilm-movies,smollm2-translations
+    --ways proxtune,trainer,…
+    --limits 1                each so many of the pair's limits
+    --seeds 0,1,2             ours; peers run with the first
+    --litgpt FOLDER           of a virtual environment that has litgpt, for the way "litgpt"
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lit
+from harness import HERE, Group, Seen, table, watched, write_record
+from proxtune.budget import parse_bytes
+from proxtune.models import find_model
+from proxtune.samples import movies_path, translations_path
+
+OURS = "proxtune"
+PEERS = ("trainer", "trainer-lora", "trainer-lora-checkpointing", "accelerate", "litgpt")
+_FINDERS = ("trainer", "trainer-lora", "trainer-lora-checkpointing", "accelerate")
+_OUTER_BYTES = 60_000_000
+_LATE = 1.5  # times the seconds: then a peer is stopped
+
+Cell = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A model and what it learns: the limits it is put under, and the seconds it has."""
+
+    model: str
+    task: str
+    train: Path
+    test: Path
+    seconds: int
+    limits: tuple[str, ...]
+
+
+PAIRS = {
+    "minilm-movies": Pair(
+        "minilm", "classify", movies_path("train"), movies_path("test"), 90,
+        ("420MB", "450MB", "500MB", "550MB", "600MB", "700MB", "850MB", "1GB", "1.3GB", "1.7GB"),
+    ),
+    "smollm2-translations": Pair(
+        "smollm2", "translate", translations_path("train"), translations_path("test"), 150,
+        ("850MB", "900MB", "1GB", "1.1GB", "1.2GB", "1.4GB", "1.7GB", "2GB", "2.5GB", "3.5GB"),
+    ),
+}  # fmt: skip
+
+
+def main() -> None:
+    words = argparse.ArgumentParser()
+    words.add_argument("--pairs", default=",".join(PAIRS))
+    words.add_argument("--ways", default=",".join((OURS, *PEERS)))
+    words.add_argument("--limits", type=int, default=1)
+    words.add_argument("--seeds", default="0,1,2")
+    words.add_argument("--litgpt", type=Path)
+    words.add_argument("--cells", type=Path, default=HERE / "survival.jsonl")
+    words.add_argument("--tables", action="store_true")
+    asked = words.parse_args()
+    if not asked.tables:
+        for name, way, limit, seed in _asked_cells(asked):
+            cell = _ran(PAIRS[name], way, limit, seed, asked.litgpt)
+            cell = {"pair": name, "way": way, "limit": limit, "seed": seed, **cell}
+            sys.stderr.write(f"{cell}\n")
+            with asked.cells.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(cell) + "\n")
+    body, headline = tables(_cells(asked.cells))
+    write_record("survival", "Who finishes inside a memory limit, and with what", body, headline)
+
+
+def _cells(path: Path) -> list[Cell]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def _asked_cells(asked: Any) -> Iterable[tuple[str, str, str, int]]:
+    there = {(cell["pair"], cell["way"], cell["limit"], cell["seed"]) for cell in _cells(asked.cells)}
+    seeds = [int(seed) for seed in asked.seeds.split(",")]
+    for place, seed in enumerate(seeds):
+        for name in asked.pairs.split(","):
+            for limit in PAIRS[name].limits[:: asked.limits]:
+                for way in asked.ways.split(","):
+                    can = way != "litgpt" or (asked.litgpt is not None and PAIRS[name].task == "translate")
+                    is_asked = way == OURS or (place == 0 and can)
+                    if is_asked and (name, way, limit, seed) not in there:
+                        yield name, way, limit, seed
+
+
+def _ran(pair: Pair, way: str, limit: str, seed: int, litgpt: Path | None) -> Cell:
+    limit_bytes, model = parse_bytes(limit), find_model(pair.model).folder
+    with tempfile.TemporaryDirectory() as folder:
+        out = made = Path(folder) / "run"
+        if way == OURS:
+            command = [
+                sys.executable, "-m", "proxtune", "train", str(pair.train), "--model", pair.model, "--task", pair.task,
+                "--memory", limit, "--time", f"{pair.seconds}s", "--seed", str(seed), "--out", str(out), "--json",
+            ]  # fmt: skip
+            made = out / "model"
+        elif way == "litgpt":
+            assert litgpt is not None
+            command = lit.command(litgpt, *lit.prepared(litgpt, model, pair.train, Path(folder)), out, seed)
+            made = out / "made"
+        else:
+            command = [
+                sys.executable, str(HERE / "peers.py"), way, str(model), pair.task, str(pair.train), str(out),
+                "--seconds", str(pair.seconds), "--seed", str(seed),
+            ]  # fmt: skip
+        with Group(limit_bytes + _OUTER_BYTES) as group:
+            seen = watched(
+                command,
+                group,
+                limit_bytes if way in _FINDERS else None,
+                None if way == OURS else _LATE * pair.seconds,
+            )
+        cell: Cell = {
+            "fate": _fate(seen),
+            "peak_mb": round(seen.peak_bytes / 1e6),
+            "group_peak_mb": round((seen.group_peak_bytes or 0) / 1e6),
+            "seconds": round(seen.seconds, 1),
+        }
+        if way == OURS and seen.status == 0:
+            measured, promised = seen.result["measured"]["memory_bytes"], seen.result["predicted"]["memory_bytes"]
+            cell["plan"] = seen.result["plan"]["name"]
+            cell["phases_mb"] = {
+                phase: [round(promised[phase] / 1e6, 1), round(held / 1e6, 1)]
+                for phase, held in measured.items()
+                if phase in promised
+            }
+        if cell["fate"] == "finished":
+            if litgpt is not None and way == "litgpt":
+                lit.as_transformers(litgpt, out, model, made)
+            score = [sys.executable, str(HERE / "score.py"), str(made), pair.task, str(pair.train), str(pair.test)]
+            cell["points"] = watched(score).result.get("points")
+    return cell
+
+
+def _fate(seen: Seen) -> str:
+    """ "finished", or how it ended."""
+    if seen.status == 0:
+        return "finished"
+    if seen.status == 2:
+        return "refused: " + str(seen.result.get("message", ""))[:120]
+    if seen.status < 0:
+        return f"killed by signal {-seen.status}"
+    lines = [line.strip() for line in seen.words.splitlines() if line.strip()]
+    return "died: " + (lines[-1][:120] if lines else f"exit {seen.status}")
+
+
+def tables(cells: list[Cell]) -> tuple[str, dict[str, Any]]:
+    """Survival and quality of the cells there are."""
+    body, headline = [], {}
+    for name in PAIRS:
+        own = [cell for cell in cells if cell["pair"] == name]
+        if not own:
+            continue
+        limits = [limit for limit in PAIRS[name].limits if any(cell["limit"] == limit for cell in own)]
+        ways = [way for way in (OURS, *PEERS) if any(cell["way"] == way for cell in own)]
+        rows = [
+            [limit, *(_words([c for c in own if (c["limit"], c["way"]) == (limit, way)]) for way in ways)]
+            for limit in limits
+        ]
+        body.append(f"## {name}, {PAIRS[name].seconds} seconds\n\n" + table(["limit", *ways], rows))
+        headline[name] = {way: _share([c for c in own if c["way"] == way], limits) for way in ways}
+        quality = list(_quality(own, limits))
+        if quality:
+            body.append("### Points on test, ours against the best peer that survived\n\n" + table(
+                ["limit", "ours, median (least to most)", "best peer", "its points", "ours more"],
+                [[*line[:4], f"{line[4]:+.1f}" if isinstance(line[4], float) else line[4]] for line in quality],
+            ))  # fmt: skip
+    phases = [held for cell in cells for held in cell.get("phases_mb", {}).values()]
+    if phases:
+        headline["prediction"] = prediction = _prediction(phases)
+        body.append(
+            f"## Promised against measured memory\n\nOver {prediction['phases']} phases of all cells of ours: median "
+            f"{prediction['median']} %, 95th percentile {prediction['p95']} %, worst {prediction['worst']} %; "
+            f"{prediction['under']} took more than promised."
+        )
+    return "\n\n".join(body), headline
+
+
+def _prediction(phases: list[tuple[float, float]]) -> dict[str, float]:
+    """Errors in percent of (promised, measured)."""
+    errors = [100 * (promised - held) / held for promised, held in phases]
+    sizes = sorted(map(abs, errors))
+    return {
+        "median": round(statistics.median(sizes), 1), "p95": round(sizes[int(0.95 * (len(sizes) - 1))], 1),
+        "worst": round(sizes[-1], 1), "phases": len(sizes), "under": sum(error < 0 for error in errors),
+    }  # fmt: skip
+
+
+def _words(cells: list[Cell]) -> str:
+    done = [cell for cell in cells if cell["fate"] == "finished"]
+    if not cells:
+        return ""
+    if not done:
+        return cells[0]["fate"][:60].replace("|", "/")
+    peak, seconds = max(cell["peak_mb"] for cell in done), statistics.median(cell["seconds"] for cell in done)
+    points = statistics.median(cell["points"] for cell in done if cell.get("points") is not None)
+    share = "" if len(cells) == 1 else f"{len(done)}/{len(cells)}: "
+    return f"{share}{points:.1f} points, {peak} MB, {seconds:.0f} s"
+
+
+def _share(cells: list[Cell], limits: list[str]) -> str:
+    """Cells that finished, of those that were not refused beforehand."""
+    tried = [cell for cell in cells if not cell["fate"].startswith("refused")]
+    return f"{sum(cell['fate'] == 'finished' for cell in tried)}/{len(tried)}"
+
+
+def _quality(cells: list[Cell], limits: list[str]) -> Iterable[tuple[str, str, str, str, float | str]]:
+    for limit in limits:
+        done = [c for c in cells if c["limit"] == limit and c["fate"] == "finished" and c.get("points") is not None]
+        ours, theirs = [c["points"] for c in done if c["way"] == OURS], [c for c in done if c["way"] != OURS]
+        if not ours:
+            continue
+        middle = statistics.median(ours)
+        said = f"{middle:.1f} ({min(ours):.1f} to {max(ours):.1f})"
+        if not theirs:
+            yield limit, said, "none survived", "", ""
+            continue
+        best = max(theirs, key=lambda cell: float(cell["points"]))
+        yield limit, said, best["way"], f"{best['points']:.1f}", float(middle - best["points"])
+
+
+if __name__ == "__main__":
+    main()
