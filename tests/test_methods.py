@@ -8,6 +8,7 @@ import pytest
 
 from proxtune.checks import check_finish, check_method
 from proxtune.methods import METHODS
+from proxtune.methods.lora import adapter_bytes
 from proxtune.methods.method import Prior
 from proxtune.methods.probe import features, install_head
 from proxtune.models import blocks_of, classifier_config, head_of, load_classifier, load_tokenizer
@@ -76,6 +77,8 @@ def test_lora_trains_adapters_and_the_head_only(tiny_folder):
     assert any("lora_A" in name for name in marked)
     assert all("lora_" in name or "modules_to_save" in name for name in marked)
     assert any("modules_to_save" in name for name in marked)
+    assert adapter_bytes(model) == sum(4 * p.numel() for name, p in model.named_parameters() if "lora_" in name) > 0
+    assert adapter_bytes(METHODS["lora"].finish(model, PLAN)) == 0
 
 
 def test_probe_trains_nothing(tiny_folder):

@@ -110,6 +110,8 @@ def test_texts_have_more_shapes_than_were_met_and_what_the_heap_breaks_up_to_is_
         == grown(900_000_000 + found.terms["activations"] - measured) + found.terms["growth"]
     )
     assert found.memory_bytes["evaluate"] < found.memory_bytes["train"]
+    standing, adapters = found.memory_bytes["prepare"], found.terms["gradients"]  # which are merged before saving
+    assert found.memory_bytes["save"] == standing - adapters + found.terms["growth"]
 
 
 def test_what_the_milestone_takes_is_seen(tiny_model, rows, monkeypatch):

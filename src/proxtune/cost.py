@@ -14,7 +14,7 @@ _ADAM_BYTES, _ADAFACTOR_BYTES = 8, 0.2  # optimizer state for each trained fp32 
 _SLACK = {"fast": 1.6, "tight": 1.05}  # footprint over live bytes for each allocator (memory/allocator.py)
 # The share of a rehearsal's activations that the heap comes to hold beside them where text is generated, as was seen with
 # SmolLM2 (`make bench-text-prediction`); there the heap is given back before each step.
-_BROKEN, _BROKEN_CHECKPOINTED, _BROKEN_TIGHT = {"bf16": 0.3, "fp32": 0.12}, 0.6, 0.05
+_BROKEN, _BROKEN_CHECKPOINTED, _BROKEN_TIGHT = {"bf16": 0.3, "fp32": 0.12}, 0.7, 0.05
 _ADAPTER_SLACK = 1.6  # more of it under lora: small tensors between large ones
 # Code, kernels and scratch beyond what one look in fp32 brings in; in bf16 oneDNN keeps kernels for each shape.
 _KERNEL_BYTES = {"fp32": 22_000_000, "bf16": 120_000_000}
@@ -198,10 +198,9 @@ def broken_up(activation_bytes: int, plan: Plan) -> int:
     """
     if plan.allocator == "tight":
         share = _BROKEN_TIGHT
-    elif plan.checkpointing:
-        share = _BROKEN_CHECKPOINTED
     else:
-        share = _BROKEN[plan.dtype] / math.sqrt(plan.micro_batch)
+        share = _BROKEN_CHECKPOINTED if plan.checkpointing else _BROKEN[plan.dtype]
+        share /= math.sqrt(plan.micro_batch)
     return round(share * activation_bytes)
 
 

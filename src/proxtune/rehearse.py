@@ -27,6 +27,7 @@ from proxtune.generate import answers_of, cache_bytes, prompt_lengths, tokens_at
 from proxtune.gradient_steps import governed_gradient_of, make_optimizer, update, warm_up
 from proxtune.memory.govern import Governor, is_refusal
 from proxtune.methods import METHODS
+from proxtune.methods.lora import adapter_bytes
 from proxtune.neighbour_steps import look
 from proxtune.optim.nno import NNO
 from proxtune.plan import Plan
@@ -107,7 +108,7 @@ def rehearse(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> 
         return Rehearsal(refused=reason(error))
     learning = [p for p in model.parameters() if p.requires_grad]
     gradients = sum(p.numel() * p.element_size() for p in learning) if optimizer else 0
-    state = _state_bytes(optimizer)
+    state, merged = _state_bytes(optimizer), 0 if thawed else adapter_bytes(model)  # into what is thawed, beside it
     del optimizer
     meter.give_back()
     at_rest = meter.now()
@@ -120,7 +121,7 @@ def rehearse(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> 
         "prepare": standing + others,
         "train": grown(peak) + to_come + others,
         "evaluate": (judging if task.generates else grown(judging)) + cache_to_come + to_come + others,
-        "save": at_rest + to_come + others,
+        "save": at_rest - merged + to_come + others,
     }
     memory["evaluate"] += thawed  # when what was learned is merged
     memory["save"] += thawed

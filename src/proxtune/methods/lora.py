@@ -54,6 +54,11 @@ def _finish(model: Any, plan: Plan) -> Any:
     return model.merge_and_unload()  # sums in float32, which weights held in bfloat16 take rounded once
 
 
+def adapter_bytes(model: Any) -> int:
+    """What the adapters take, and no longer take when they are merged; 0 without any."""
+    return sum(held.nbytes for name, held in model.named_parameters() if ".lora_" in name)
+
+
 METHOD = Method(
     name="lora",
     learns_by="gradients",
