@@ -5,7 +5,7 @@ its start to a model on disk; then the model is scored on the test rows by plain
 in `peers.py`; those that look for a batch size also have the limit as RLIMIT_DATA, so that what is refused reaches them as an
 error.
 Pages of libraries that something outside the group has read already are not charged to it: that favours the peers, which do not
-count them, over ours, which does.
+count them, over ours, which does. Ours survives a cell where it finishes and its own account is within the limit as well.
 
 Cells are added to `--cells`, one JSON object a line; those that are there are not run again, so that a table can be made bit by
 bit, and `--tables` alone makes it of what there is.
@@ -133,7 +133,7 @@ def _ran(pair: Pair, way: str, limit: str, seed: int, litgpt: Path | None) -> Ce
                 None if way == OURS else _LATE * pair.seconds,
             )
         cell: Cell = {
-            "fate": _fate(seen),
+            "fate": _fate(seen, pair.seconds),
             "peak_mb": round(seen.peak_bytes / 1e6),
             "group_peak_mb": round((seen.group_peak_bytes or 0) / 1e6),
             "seconds": round(seen.seconds, 1),
@@ -154,10 +154,12 @@ def _ran(pair: Pair, way: str, limit: str, seed: int, litgpt: Path | None) -> Ce
     return cell
 
 
-def _fate(seen: Seen) -> str:
-    """ "finished", or how it ended."""
+def _fate(seen: Seen, seconds: float) -> str:
+    """How it ended: finished, refused beforehand, killed, died, or stopped long after its time."""
     if seen.status == 0:
         return "finished"
+    if seen.seconds > _LATE * seconds:
+        return "stopped: not over in time"
     if seen.status == 2:
         return "refused: " + str(seen.result.get("message", ""))[:120]
     if seen.status < 0:
@@ -180,7 +182,7 @@ def tables(cells: list[Cell]) -> tuple[str, dict[str, Any]]:
             for limit in limits
         ]
         body.append(f"## {name}, {PAIRS[name].seconds} seconds\n\n" + table(["limit", *ways], rows))
-        headline[name] = {way: _share([c for c in own if c["way"] == way], limits) for way in ways}
+        headline[name] = {way: _share([c for c in own if c["way"] == way]) for way in ways}
         quality = list(_quality(own, limits))
         if quality:
             body.append("### Points on test, ours against the best peer that survived\n\n" + table(
@@ -209,21 +211,27 @@ def _prediction(phases: list[tuple[float, float]]) -> dict[str, float]:
 
 
 def _words(cells: list[Cell]) -> str:
-    done = [cell for cell in cells if cell["fate"] == "finished"]
+    done = [cell for cell in cells if _survived(cell)]
     if not cells:
         return ""
     if not done:
-        return cells[0]["fate"][:60].replace("|", "/")
+        fate = cells[0]["fate"]
+        return "finished over the limit" if fate == "finished" else fate[:60].replace("|", "/")
     peak, seconds = max(cell["peak_mb"] for cell in done), statistics.median(cell["seconds"] for cell in done)
     points = statistics.median(cell["points"] for cell in done if cell.get("points") is not None)
     share = "" if len(cells) == 1 else f"{len(done)}/{len(cells)}: "
     return f"{share}{points:.1f} points, {peak} MB, {seconds:.0f} s"
 
 
-def _share(cells: list[Cell], limits: list[str]) -> str:
-    """Cells that finished, of those that were not refused beforehand."""
+def _share(cells: list[Cell]) -> str:
+    """Cells that survived, of those that were not refused beforehand."""
     tried = [cell for cell in cells if not cell["fate"].startswith("refused")]
-    return f"{sum(cell['fate'] == 'finished' for cell in tried)}/{len(tried)}"
+    return f"{sum(_survived(cell) for cell in tried)}/{len(tried)}"
+
+
+def _survived(cell: Cell) -> bool:
+    held = max((held for _, held in cell.get("phases_mb", {}).values()), default=0)
+    return bool(cell["fate"] == "finished") and held * 1e6 <= parse_bytes(cell["limit"])
 
 
 def _quality(cells: list[Cell], limits: list[str]) -> Iterable[tuple[str, str, str, str, float | str]]:

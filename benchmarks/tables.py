@@ -18,6 +18,7 @@ RECORDS = {
     "survival": "Who finishes inside a memory limit, and with what: Trainer, peft, accelerate and LitGPT beside ours.",
     "time-to-accuracy": "Seconds to a fixed accuracy, beside the Trainer with its defaults and tuned.",
     "overhead": "What a run takes beside its training.",
+    "least": "The least memory each method is let run in, beside the least it truly runs in.",
     "prediction": "Promised against measured memory, plan by plan, where texts are classified.",
     "text-prediction": "The same where texts are written.",
     "text-speed": "Tokens trained a second where texts are written, beside the Trainer.",

@@ -114,6 +114,28 @@ def test_texts_have_more_shapes_than_were_met_and_what_the_heap_breaks_up_to_is_
     assert found.memory_bytes["save"] == standing - adapters + found.terms["growth"]
 
 
+@pytest.mark.parametrize(("method", "at_last"), [("layers", "fp32"), ("lora", "bf16")])
+def test_texts_are_judged_at_last_as_a_run_does_it(tiny_chat, tiny_pairs, monkeypatch, method, at_last):
+    """In the type of the weights, unless there are adapters that need the plan's."""
+    judged, answered, say, answer = [], [], proxtune.rehearse.said_of, proxtune.rehearse.answers_of
+
+    def said(model, data, pad_id, dtype, *others):
+        judged.append(dtype)
+        return say(model, data, pad_id, dtype, *others)
+
+    def answers(model, data, how, dtype, *others):
+        answered.append(dtype)
+        return answer(model, data, how, dtype, *others)
+
+    monkeypatch.setattr(proxtune.rehearse, "said_of", said)
+    monkeypatch.setattr(proxtune.rehearse, "answers_of", answers)
+    task = a_task(tiny_chat, tiny_pairs)
+    plan = replace(PLAN, method=method, dtype="bf16", rank=4, last_layers=1, max_length=task.max_length)
+    found = rehearsed(task, task.load(tiny_chat, 0), tiny_chat, plan)
+    assert not found.refused
+    assert (judged[0], judged[-1], answered) == ("bf16", at_last, [at_last])
+
+
 def test_what_the_milestone_takes_is_seen(tiny_model, rows, monkeypatch):
     seen, allot = [], proxtune.rehearse.try_allotting
 

@@ -100,18 +100,18 @@ def rehearse(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> 
         for rows in _spread(one_of_each_shape(sorted_batches(held.lengths, limit), held.lengths), _JUDGED_SHAPES)[::-1]:
             with constraint.at_nearest():
                 said_of(model, take(held, rows), pad_id, plan.autocast, limit, governor)
-        cache_to_come = _answer(plan, model, session, tokens_at_a_time(plan)) if task.generates else 0
         judging = meter.peak()
+        learning = [p for p in model.parameters() if p.requires_grad]
+        gradients = sum(p.numel() * p.element_size() for p in learning) if optimizer else 0
+        state, merged = _state_bytes(optimizer), 0 if thawed else adapter_bytes(model)  # into what is thawed, beside it
+        del optimizer
+        meter.give_back()
+        at_rest = meter.now()
+        ending = _judge_at_last(plan, model, session) if task.generates else grown(judging)
     except (RuntimeError, MemoryError) as error:
         if not is_refusal(error):
             raise
         return Rehearsal(refused=reason(error))
-    learning = [p for p in model.parameters() if p.requires_grad]
-    gradients = sum(p.numel() * p.element_size() for p in learning) if optimizer else 0
-    state, merged = _state_bytes(optimizer), 0 if thawed else adapter_bytes(model)  # into what is thawed, beside it
-    del optimizer
-    meter.give_back()
-    at_rest = meter.now()
     kernels = max(0, at_rest - libraries_bytes - weights)
     activations = max(0, peak - at_rest - gradients - state)
     if task.generates:  # in many shapes, whose activations are large beside all else
@@ -120,7 +120,7 @@ def rehearse(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> 
     memory = {
         "prepare": standing + others,
         "train": grown(peak) + to_come + others,
-        "evaluate": (judging if task.generates else grown(judging)) + cache_to_come + to_come + others,
+        "evaluate": max(judging, ending) + to_come + others,
         "save": at_rest - merged + to_come + others,
     }
     memory["evaluate"] += thawed  # when what was learned is merged
@@ -137,7 +137,22 @@ def rehearse(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> 
     return Rehearsal(memory, terms, per_token, refused)
 
 
-def _answer(plan: Plan, model: Any, session: Session, limit: int) -> int:
+def _judge_at_last(plan: Plan, model: Any, session: Session) -> int:
+    """Judge as a run does in the end, when its optimizer is gone; returns the peak, answers as long as they may be.
+
+    In the type of the weights; adapters that are not merged yet need the plan's.
+    """
+    meter, task, limit = session.meter, session.task, plan.micro_batch * plan.max_length
+    dtype = plan.autocast if plan.method == "lora" else "fp32"
+    meter.reset()
+    if dtype != plan.autocast:
+        rows = one_of_each_shape(sorted_batches(task.held.lengths, limit), task.held.lengths)[0]
+        said_of(model, take(task.held, rows), task.pad_id, dtype, limit, session.governor)
+    cache_to_come = _answer(plan, model, session, tokens_at_a_time(plan), dtype)
+    return meter.peak() + cache_to_come
+
+
+def _answer(plan: Plan, model: Any, session: Session, limit: int, dtype: str) -> int:
     """Begin the answers of the largest batch; returns the bytes that the cache takes when they are as long as they may be."""
     task, how = session.task, answering(session.task)
     rows = judged_rows(len(task.held), JUDGED_ANSWERS)
@@ -145,8 +160,12 @@ def _answer(plan: Plan, model: Any, session: Session, limit: int) -> int:
     pieces = list(sorted_batches(prompts + how.new_tokens, limit))
     largest = max(pieces, key=lambda piece: len(piece) * (int(prompts[piece].max()) + how.new_tokens))
     few = replace(how, new_tokens=min(how.new_tokens, _FEW_TOKENS))
-    list(answers_of(model, take(task.held, rows[largest]), few, plan.autocast, 1 << 40, session.governor))
-    return len(largest) * (how.new_tokens - few.new_tokens) * cache_bytes(task.config, plan.dtype)
+    list(answers_of(model, take(task.held, rows[largest]), few, dtype, 1 << 40, session.governor))
+    return (
+        len(largest)
+        * (how.new_tokens - few.new_tokens)
+        * cache_bytes(task.config, plan.dtype if plan.method == "lora" else dtype)
+    )
 
 
 def _run_through(
