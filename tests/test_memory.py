@@ -309,7 +309,7 @@ print(json.dumps([holes, given_back, reach, refused, meter.peak() - governor.roo
     assert holes == pytest.approx(given_back, rel=0.05)
     assert abs(reach) < 5_000_000
     assert refused
-    assert over <= 0
+    assert over <= 8_000_000  # the first refusal brings in code, more on some machines; uncounted holes would be 100 MB
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's own")
