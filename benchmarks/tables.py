@@ -22,6 +22,8 @@ RECORDS = {
     "prediction": "Promised against measured memory, plan by plan, where texts are classified.",
     "text-prediction": "The same where texts are written.",
     "text-speed": "Tokens trained a second where texts are written, beside the Trainer.",
+    "text-speed-gpu": "The same on a GPU.",
+    "gpu": "Budgets of a GPU's memory, promised, measured and seen from outside.",
     "size": "Accuracy by the bytes of the model, beside quantization after training.",
     "neighbours": "The speed of looking at neighbouring points, beside inference and MeZO.",
     "nno": "What is learned for each sequence evaluated, without gradients.",

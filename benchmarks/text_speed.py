@@ -7,6 +7,9 @@ length learned together, as ours are. In each round the three follow one another
 two batches first; a token counts where it is no padding. The peak is the kernel's own count, from a process with the model
 loaded to the end.
 
+On a GPU, where there is one, the peak is of the device's memory.
+
+    --model smollm2
     --data FILE          rows to learn from (the bundled translations)
     --task translate     what they are
     --rows 192           of them, one epoch
@@ -31,7 +34,6 @@ from typing import Any
 import numpy as np
 
 from harness import table, write_record
-from proxtune.memory import measure
 from proxtune.memory.allocator import give_back, set_allocator
 from proxtune.memory.kernels import SOME, keep_kernels
 
@@ -41,6 +43,7 @@ BATCH, RANK, RATE = 16, 16, 2e-4
 
 def main() -> None:
     words = argparse.ArgumentParser()
+    words.add_argument("--model", default="smollm2")
     words.add_argument("--data", default="")
     words.add_argument("--task", default="translate")
     words.add_argument("--rows", type=int, default=192)
@@ -81,19 +84,32 @@ def _measured(asked: Any) -> dict[str, float]:
         keep_kernels(SOME)
     import torch
 
+    from proxtune.memory.meter import device_and_meter
+
+    device, meter = device_and_meter("auto")
     task, model = _loaded(asked)
+    model.to(device)
     data = task.train
     learn = _ours if asked.way == "proxtune" else _trainers
     few = np.argsort(data.lengths)[-2 * BATCH :]
     learn(model, task, few, asked)
+    _wait_for(device)
     began = time.perf_counter()
     loss = learn(model, task, np.arange(len(data)), asked)
+    _wait_for(device)
     seconds = time.perf_counter() - began
     return {
         "tokens_per_second": round(data.lengths.sum() / seconds, 1), "seconds": round(seconds, 1), "loss": round(loss, 4),
-        "peak_bytes": measure.peak_bytes(), "tokens": int(data.lengths.sum()), "longest": int(data.lengths.max()),
+        "peak_bytes": meter.peak(), "tokens": int(data.lengths.sum()), "longest": int(data.lengths.max()),
         "threads": torch.get_num_threads(),
     }  # fmt: skip
+
+
+def _wait_for(device: Any) -> None:
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.synchronize()
 
 
 def _loaded(asked: Any) -> tuple[Any, Any]:
@@ -108,8 +124,8 @@ def _loaded(asked: Any) -> tuple[Any, Any]:
 
     if asked.way == "proxtune":
         import_lean()
-    recipe = Recipe(data=asked.data or str(translations_path("train")), out="", model="smollm2", task=asked.task)
-    folder = find_model("smollm2").folder
+    recipe = Recipe(data=asked.data or str(translations_path("train")), out="", model=asked.model, task=asked.task)
+    folder = find_model(asked.model).folder
     task = read_task(recipe, read_split_of(recipe), folder)
     task = replace(task, train=take(task.train, np.arange(min(asked.rows, len(task.train)))))
     return task, _adapted(task.load(folder, 0, "bf16"), asked, task)
@@ -152,12 +168,14 @@ def _ours(model: Any, task: Any, rows: np.ndarray, asked: Any) -> float:
 
 
 def _trainers(model: Any, task: Any, rows: np.ndarray, asked: Any) -> float:
+    import torch
     import transformers
 
     data = list(_examples(task.train, rows))
     with tempfile.TemporaryDirectory() as folder:
         words = transformers.TrainingArguments(
-            output_dir=folder, per_device_train_batch_size=asked.micro_batch, use_cpu=True, bf16=True, num_train_epochs=1,
+            output_dir=folder, per_device_train_batch_size=asked.micro_batch, bf16=True, num_train_epochs=1,
+            use_cpu=not torch.cuda.is_available(),
             gradient_accumulation_steps=max(1, BATCH // asked.micro_batch), learning_rate=RATE, save_strategy="no",
             logging_strategy="no", report_to="none", disable_tqdm=True, dataloader_pin_memory=False,
             train_sampling_strategy="group_by_length" if asked.way.endswith("length") else "random",

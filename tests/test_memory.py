@@ -9,11 +9,14 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from proxtune.memory import measure
 from proxtune.memory import meter as meter_module
 from proxtune.memory.govern import Governor, is_refusal
 from proxtune.memory.meter import ProcessMeter
+from proxtune.memory.trace import _attention_formulas, _slopes_flops, attention_flops
 
 
 def in_a_process_of_its_own(script: str) -> dict:
@@ -36,6 +39,7 @@ REFUSALS = [
     RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 1 bytes."),
     RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB"),
     RuntimeError("std::bad_alloc"),
+    RuntimeError("can't start new thread"),
     type("OutOfMemoryError", (RuntimeError,), {})("the device is full"),
 ]
 OTHERS = [
@@ -45,6 +49,16 @@ OTHERS = [
     KeyboardInterrupt(),
     OSError("No space left on device"),
 ]
+
+
+def test_fused_attention_counts_as_torch_counts_it_and_heads_in_groups_too():
+    whole = (2, 4, 8, 16)
+    assert attention_flops(whole, whole, whole) == sdpa_flop_count(whole, whole, whole)
+    query, key = torch.empty(whole, device="meta"), torch.empty(2, 2, 8, 16, device="meta")  # two heads share a key
+    with FlopCounterMode(display=False, custom_mapping=_attention_formulas()) as flops:
+        torch.ops.aten._scaled_dot_product_flash_attention(query, key, key)
+    assert flops.get_total_flops() == attention_flops(whole, whole, whole)
+    assert _slopes_flops(whole, whole, whole, whole) == sdpa_backward_flop_count(whole, whole, whole, whole)
 
 
 @pytest.mark.parametrize("error", REFUSALS, ids=repr)

@@ -35,6 +35,8 @@ STRUCTURE = Structure(58_000, 4, 32, 1000, 3)
 class StatedMeter:
     """A peak as the test says."""
 
+    breaks_up = True
+
     def __init__(self, peak: int) -> None:
         self._peak = peak
 

@@ -180,17 +180,20 @@ def test_a_plan_that_passes_the_budget_while_it_is_loaded_is_refused(monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("memory", "numbers", "surveyed"),
+    ("memory", "numbers", "width", "surveyed"),
     [
-        (None, 10**9, ("fp32", True)),
-        ("1GB", 100_000_000, ("fp32", True)),
-        ("1GB", 200_000_000, ("bf16", False)),
-        ("1GB", 10**9, ("bf16", False)),  # nothing fits: what needs least is named
-        ("250MB", 20_000_000, ("fp32", False)),  # small beside the libraries: a probe in fp32 needs least
+        (None, 10**9, 4, ("fp32", True)),
+        ("1GB", 100_000_000, 4, ("fp32", True)),
+        ("1GB", 150_000_000, 4, ("fp32", True)),
+        ("1GB", 150_000_000, 2, ("bf16", False)),  # it stays mapped until all of it is converted
+        ("1GB", 200_000_000, 4, ("bf16", False)),
+        ("1GB", 10**9, 4, ("bf16", False)),  # nothing fits: what needs least is named
+        ("250MB", 20_000_000, 4, ("fp32", False)),  # small beside the libraries: a probe in fp32 needs least
     ],
 )
-def test_the_survey_tries_nothing_that_would_pass_the_budget(monkeypatch, memory, numbers, surveyed):
+def test_the_survey_tries_nothing_that_would_pass_the_budget(monkeypatch, memory, numbers, width, surveyed):
     monkeypatch.setattr(proxtune.settle, "count_parameters", lambda folder: numbers)
+    monkeypatch.setattr(proxtune.settle, "weight_bytes", lambda folder: width * numbers)
     monkeypatch.setattr(proxtune.settle, "may_hold_bf16", lambda session: True)
     session = SimpleNamespace(
         recipe=Recipe(data="", out="", budget=Budget(memory=memory)), source=SimpleNamespace(folder=None),

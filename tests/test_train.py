@@ -7,14 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import proxtune.gradient_steps
 from kept import Unkept
 from proxtune.clock import Clock
 from proxtune.errors import Interrupted
 from proxtune.examples import Examples
-from proxtune.gradient_steps import gradient_of, step_down
+from proxtune.gradient_steps import gradient_of, make_optimizer, step_down, update
 from proxtune.memory.allocator import c_library
 from proxtune.memory.govern import Governor
 from proxtune.memory.meter import Phases, ProcessMeter
@@ -268,3 +270,55 @@ def test_something_may_be_done_before_each_micro_batch(tiny_model):
     plan, seen = replace(PLAN, micro_batch=2), []
     gradient_of(a_model(tiny_model), even_words(), np.arange(8), plan, 0, before_each=lambda: seen.append(1))
     assert len(seen) == 4
+
+
+@pytest.mark.parametrize("optimizer", ["adafactor", "adamw"])
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_an_update_that_memory_was_refused_for_moves_the_rest_when_it_is_made_again(
+    tiny_model, monkeypatch, optimizer, at
+):
+    """The one parameter that was refused may miss the step; no other is moved twice, or not at all."""
+    plan, rng = replace(PLAN, optimizer=optimizer), np.random.default_rng(at)
+    once, again = a_model(tiny_model, plan), a_model(tiny_model, plan)
+    slopes = [torch.from_numpy(rng.normal(size=p.shape).astype(np.float32)) for p in once.parameters()]
+    moved = [p.detach().clone() for p in once.parameters()]
+    for model in (once, again):
+        for parameter, slope in zip(model.parameters(), slopes, strict=True):
+            parameter.grad = slope.clone()
+    assert update(once, make_optimizer(once, plan))
+    where, name = (torch, "norm") if optimizer == "adafactor" else (torch, "zeros_like")
+    real, calls = getattr(where, name), []
+
+    def refused_once(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 2 * at + 5:
+            raise RuntimeError("can't allocate memory")
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(where, name, refused_once)
+    made = make_optimizer(again, plan)
+    with pytest.raises(RuntimeError, match="can't allocate"):
+        update(again, made)
+    assert update(again, made)
+    differ = [not torch.allclose(a, b, atol=1e-6) for a, b in zip(once.parameters(), again.parameters(), strict=True)]
+    assert sum(differ) == (1 if optimizer == "adafactor" else 0)
+    assert all(not torch.equal(a, b) for a, b in zip(once.parameters(), moved, strict=True))
+    assert all(p.grad is None for p in again.parameters())
+
+
+def test_when_an_update_is_refused_the_heap_has_no_holes_from_then_on(tiny_model, monkeypatch):
+    model, plain, refused, plan = a_model(tiny_model), a_model(tiny_model), [], replace(PLAN, micro_batch=1, batch=8)
+    data = even_words()
+    go(plain, replace(plan, allocator="tight", checkpointing=False), data)
+    real = proxtune.gradient_steps.update
+
+    def refused_once(model, optimizer):
+        if not refused:
+            refused.append(1)
+            raise RuntimeError("can't allocate memory")
+        return real(model, optimizer)
+
+    monkeypatch.setattr(proxtune.gradient_steps, "update", refused_once)
+    _, governor = go(model, plan, data)
+    assert np.array_equal(weights(model), weights(plain))
+    assert [entry["to"] for entry in governor.step_downs] == ["micro-batch 1 with the tight allocator"]

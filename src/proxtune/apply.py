@@ -14,7 +14,7 @@ from proxtune.memory.allocator import set_allocator
 from proxtune.memory.code import unload_cold_code
 from proxtune.memory.govern import Governor
 from proxtune.memory.lean import import_lean
-from proxtune.memory.meter import ProcessMeter
+from proxtune.memory.meter import device_and_meter
 from proxtune.models import check_folder
 from proxtune.recipe import Recipe, read_recipe
 from proxtune.rows import read_asked
@@ -57,14 +57,16 @@ def apply(job: Record, emit: Callable[[Record], None]) -> Record:
         model = AutoModelForSequenceClassification.from_pretrained(
             str(path), use_safetensors=True, attn_implementation="eager"
         )
-    meter = ProcessMeter()
-    governor = Governor(recipe.budget.memory, meter, job["others_bytes"])
+    device, meter = device_and_meter("cpu" if recipe.device == "cpu" or is_packed(path) else "auto")
+    others = job["others_bytes"] if device.type == "cpu" else 0
+    model.to(device)
+    governor = Governor(recipe.budget.memory, meter, others)
     if len(data):
         first_look(model, data, config.pad_token_id, "fp32", governor)
     governor.hold()
     tokens = _MICRO_TOKENS if recipe.budget.memory is None else max(256, _MICRO_TOKENS // 2)
     logits = said_of(model, data, config.pad_token_id, "fp32", tokens, governor)
-    peak = {"memory_bytes": meter.peak() + job["others_bytes"], "truncated_rows": data.truncated, "rows": len(data)}
+    peak = {"memory_bytes": meter.peak() + others, "truncated_rows": data.truncated, "rows": len(data)}
     if job.get("evaluate"):
         chosen = logits.argmax(axis=1).tolist()
         found = score(logits, data)

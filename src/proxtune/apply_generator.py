@@ -14,7 +14,7 @@ from proxtune.memory.allocator import set_allocator
 from proxtune.memory.code import unload_cold_code
 from proxtune.memory.govern import Governor
 from proxtune.memory.lean import import_lean
-from proxtune.memory.meter import ProcessMeter
+from proxtune.memory.meter import device_and_meter
 from proxtune.models import find_model
 from proxtune.plan import plan_from_dict
 from proxtune.recipe import Recipe
@@ -41,7 +41,7 @@ def apply_generator(job: Record, emit: Callable[[Record], None], recipe: Recipe)
 
     from proxtune.evaluate import first_look, said_of
     from proxtune.generate import Answering, Pieces, answers_of
-    from proxtune.models import ends_of_text, generator_config, load_generator, load_tokenizer
+    from proxtune.models import attend_on, ends_of_text, generator_config, load_generator, load_tokenizer
     from proxtune.objectives.answers import score
     from proxtune.task import length_allowed
     from proxtune.tasks.classify import take
@@ -49,13 +49,16 @@ def apply_generator(job: Record, emit: Callable[[Record], None], recipe: Recipe)
 
     path = find_model(recipe.model).folder if job.get("untouched") else folder / "model"
     tokenizer = load_tokenizer(path)
+    device, meter = device_and_meter("cpu" if recipe.device == "cpu" else "auto")
+    others = job["others_bytes"] if device.type == "cpu" else 0
     config = generator_config(path, tokenizer, 512)
+    attend_on(config, device.type)
     asking = asking_of(str(recipe.task), said["data"]["instruction"], tokenizer, config, ends_of_text(path))
     data = encode_pairs(pairs, asking, tokenizer, length_allowed(recipe, tokenizer, config, LONGEST))
     model = load_generator(path, config, plan_from_dict(said["plan"]).loaded_dtype if job.get("untouched") else "auto")
     how = Answering(tokenizer, int(config.pad_token_id), asking.stops, said["data"]["new_tokens"])
-    meter = ProcessMeter()
-    governor = Governor(recipe.budget.memory, meter, job["others_bytes"])
+    model.to(device)
+    governor = Governor(recipe.budget.memory, meter, others)
     tokens = _MICRO_TOKENS if recipe.budget.memory is None else _MICRO_TOKENS // 4
     found: Record = {"rows": len(data), "truncated_rows": data.truncated}
     if job.get("evaluate"):
@@ -75,7 +78,7 @@ def apply_generator(job: Record, emit: Callable[[Record], None], recipe: Recipe)
             for row in rows:
                 text = pairs.asked[row][-1].content
                 emit({"kind": "prediction", "text": text, "answer": some[int(row - begin)]})
-    return found | {"memory_bytes": meter.peak() + job["others_bytes"]}
+    return found | {"memory_bytes": meter.peak() + others}
 
 
 def _asked(job: Record, recipe: Recipe) -> Pairs:

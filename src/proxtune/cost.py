@@ -15,6 +15,7 @@ _SLACK = {"fast": 1.6, "tight": 1.05}  # footprint over live bytes for each allo
 # The share of a rehearsal's activations that the heap comes to hold beside them where text is generated, as was seen with
 # SmolLM2 (`make bench-text-prediction`); there the heap is given back before each step.
 _BROKEN, _BROKEN_CHECKPOINTED, _BROKEN_TIGHT = {"bf16": 0.3, "fp32": 0.12}, 0.7, 0.05
+_DEVICE_SLACK = 1.15  # on a GPU, whose allocator puts what it frees together again
 _ADAPTER_SLACK = 1.6  # more of it under lora: small tensors between large ones
 # Code, kernels and scratch beyond what one look in fp32 brings in; in bf16 oneDNN keeps kernels for each shape.
 _KERNEL_BYTES = {"fp32": 22_000_000, "bf16": 120_000_000}
@@ -31,7 +32,10 @@ _GROWTH_BYTES = 6_000_000
 _TIGHT_SLOWDOWN = 1.6
 _UPDATE_SECONDS, _LOOK_UPDATE_SECONDS = 2e-9, 8e-9  # for each trained parameter
 _LONG_BITE_SECONDS = 0.001  # the same where text is generated: hidden behind the computing
-_BITE_SECONDS = 0.01  # for each block and micro-batch, whatever its size: dispatch and allocation
+_BITE_SECONDS = {
+    "cpu": 0.01,
+    "cuda": 0.001,
+}  # for each block and micro-batch, whatever its size: dispatch and allocation
 _FIT_SECONDS = 5e-7  # of scales, for each parameter
 _ALLOTTING_ROWS = 16  # at a time, whose gradients say what weights are worth
 _FIT_BYTES = 20_000_000  # of scales, at a time
@@ -77,6 +81,7 @@ class Survey:
     file_bytes: int = 0  # of the weights on disk
     held: bool = False  # to a size
     generates: bool = False  # text
+    device: str = "cpu"  # or "cuda", whose memory is then what all bytes here are of
 
 
 def trace_key(family: str, dtype: str, checkpointing: bool) -> str:
@@ -128,21 +133,18 @@ def memory_of(plan: Plan, survey: Survey) -> tuple[dict[str, int], dict[str, int
     live = live_bytes(plan, survey)
     if plan.method == "full":
         live += 4 * survey.embedding_parameters  # the gradient of the embedding is made dense, then added
-    table = _KERNEL_BYTES if gradients else _LOOK_KERNEL_BYTES if plan.neighbours else _FORWARD_KERNEL_BYTES
-    kernels = survey.code_bytes + table[plan.dtype]
-    if plan.method == "lora" and not survey.generates:  # where few kernels are kept
-        kernels += _ADAPTER_KERNEL_BYTES[plan.dtype]
-    slack = _SLACK[plan.allocator] * (
-        _ADAPTER_SLACK if plan.method == "lora" and plan.allocator == "fast" and not survey.generates else 1.0
-    )
+    slack = _slack(plan, survey)
+    if plan.method == "lora" and plan.allocator == "fast" and not survey.generates and survey.device == "cpu":
+        slack *= _ADAPTER_SLACK
     terms = {
         "supervisor": survey.supervisor_bytes,
-        "libraries": survey.libraries_bytes + (_ADAPTER_LIBRARY_BYTES if plan.method == "lora" else 0),
+        "libraries": survey.libraries_bytes
+        + (_ADAPTER_LIBRARY_BYTES if plan.method == "lora" and survey.device == "cpu" else 0),
         "weights": weight_bytes_of(plan, survey) + (4 * plan.trainable if plan.method == "lora" else 0),
         "gradients": gradients,
         "optimizer": round(state * plan.trainable) if gradients else 0,
         "activations": live,
-        "kernels": kernels,
+        "kernels": survey.code_bytes + (_kernel_bytes(plan, survey) if survey.device == "cpu" else 0),
         "slack": round((slack - 1) * live),
     }
     if survey.held and gradients:  # latent weights beside their nearest points, of the embedding only a batch's rows
@@ -150,7 +152,7 @@ def memory_of(plan: Plan, survey: Survey) -> tuple[dict[str, int], dict[str, int
     terms["slack"] += grown(sum(terms.values())) - sum(terms.values())
     standing = sum(terms[name] for name in ("supervisor", "libraries", "weights", "optimizer", "kernels"))
     evaluate = round(
-        _SLACK[plan.allocator] * (forward.fixed_bytes + forward.row_bytes * min(plan.micro_batch, JUDGED_AT_A_TIME))
+        _slack(plan, survey) * (forward.fixed_bytes + forward.row_bytes * min(plan.micro_batch, JUDGED_AT_A_TIME))
     )
     latent = gradients if survey.held else 0  # all of them, where the model is judged
     allotting = _allotting_bytes(plan, survey) if survey.held and gradients else 0
@@ -174,7 +176,19 @@ def _allotting_bytes(plan: Plan, survey: Survey) -> int:
     trace = trace_of(plan, survey)
     rows = min(_ALLOTTING_ROWS, plan.micro_batch)
     live = trace.fixed_bytes + trace.row_bytes * rows + 8 * survey.embedding_parameters
-    return round(_SLACK[plan.allocator] * live) + _FIT_BYTES
+    return round(_slack(plan, survey) * live) + _FIT_BYTES
+
+
+def _slack(plan: Plan, survey: Survey) -> float:
+    return _SLACK[plan.allocator] if survey.device == "cpu" else _DEVICE_SLACK
+
+
+def _kernel_bytes(plan: Plan, survey: Survey) -> int:
+    """What the compiled kernels of a CPU take, beyond what one look in fp32 brings in."""
+    learns = METHODS[plan.method].uses_gradients
+    table = _KERNEL_BYTES if learns else _LOOK_KERNEL_BYTES if plan.neighbours else _FORWARD_KERNEL_BYTES
+    adapters = plan.method == "lora" and not survey.generates  # where few kernels are kept
+    return table[plan.dtype] + (_ADAPTER_KERNEL_BYTES[plan.dtype] if adapters else 0)
 
 
 def weight_bytes_of(plan: Plan, survey: Survey) -> int:
@@ -236,7 +250,7 @@ def seconds_per_step(plan: Plan, survey: Survey) -> float:
     computing = _flops_per_token(plan, survey) * tokens / rate
     bites = max(1.0, tokens / (plan.micro_batch * plan.max_length))
     update = plan.trainable * (_LOOK_UPDATE_SECONDS if plan.neighbours else _UPDATE_SECONDS)
-    each = _LONG_BITE_SECONDS if survey.generates else _BITE_SECONDS
+    each = _LONG_BITE_SECONDS if survey.generates else _BITE_SECONDS[survey.device]
     dispatch = each * survey.blocks * bites * (_ADAPTER_BITES if plan.method == "lora" else 1.0)
     slow = (_TIGHT_SLOWDOWN if plan.allocator == "tight" else 1.0) * (
         _CODES_SLOWDOWN if plan.base_dtype in CODE_BITS else 1.0

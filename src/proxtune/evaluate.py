@@ -33,9 +33,7 @@ def passes(
     pieces = sorted_batches(data.lengths, micro_tokens)
     for found in in_halves(pieces, said, governor, "evaluating one row does not fit in the memory budget"):
         yield found
-        if (
-            data.have_answers
-        ):  # of as many lengths as rows: each would fill other holes of the heap, till all are filled
+        if data.have_answers and governor.meter.breaks_up:  # of as many lengths as rows: each would fill other holes
             governor.meter.give_back()
 
 

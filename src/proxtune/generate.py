@@ -86,7 +86,8 @@ def answers_of(
     too_much = "generating one answer does not fit in the memory budget"
     for rows, found in in_halves(pieces, generate, governor, too_much):
         yield from zip(map(int, rows), found, strict=True)
-        governor.meter.give_back()  # the cache has left holes of each length that it had
+        if governor.meter.breaks_up:
+            governor.meter.give_back()  # the cache has left holes of each length that it had
     model.train(was_training)
 
 

@@ -38,7 +38,7 @@ def gradient_steps(plan: Plan, training: Training) -> Steps:
         for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
             group["lr"] = rate * share
         model.train()
-        if data.have_answers:  # a step of seconds in many lengths, each of which fills other holes of the heap
+        if data.have_answers and training.governor.meter.breaks_up:  # in many lengths, each of which fills other holes
             training.governor.meter.give_back()
             training.governor.hold()
 
@@ -46,12 +46,17 @@ def gradient_steps(plan: Plan, training: Training) -> Steps:
             with constraint.at_nearest(data.tokens(rows)):  # which takes memory too
                 return governed_gradient_of(model, data, rows, plan, pad_id, training.governor, constraint.teacher)
 
-        try:
-            plan, loss, changes = in_bites(plan, training, number, gradient, lambda plan: step_down(plan, model))
-        except MemoryError:
-            model.zero_grad(set_to_none=True)
-            raise
-        is_good = math.isfinite(loss) and update(model, optimizer)
+        def move(plan: Plan) -> bool:
+            return governed(partial(update, model, optimizer), training.governor)
+
+        def tighter(plan: Plan) -> Plan | None:
+            return tightened(plan, model)
+
+        plan, loss, changes = in_bites(plan, training, number, gradient, lambda plan: step_down(plan, model))
+        is_good = math.isfinite(loss)
+        if is_good:
+            plan, is_good, more = in_bites(plan, training, number, move, tighter)
+            changes += more
         if not is_good:
             model.zero_grad(set_to_none=True)
         thread = training.governor.thread
@@ -165,15 +170,31 @@ def make_optimizer(model: Any, plan: Plan) -> Any:
 def update(model: Any, optimizer: Any) -> bool:
     """One step of the optimizer on the gradient that is there, its norm clipped; the gradient is gone afterwards.
 
-    A gradient that is not finite moves nothing and stays: False.
+    A gradient that is not finite moves nothing and stays: False. Where memory is refused in the midst (it raises), the gradient
+    of what was moved is gone, and doing this again moves the rest; the one parameter that was refused may miss a step.
     """
     learning = [p for p in model.parameters() if p.grad is not None]
     norm = torch.nn.utils.clip_grad_norm_(learning, _CLIP_NORM, foreach=False)
     if not bool(torch.isfinite(norm)):
         return False
-    optimizer.step()
+    # AdamW's fused step moves all at once, when their state is made; Adafactor moves one after another.
+    before = {} if _counts_on_device(optimizer) else {p: _moves(optimizer, p) for p in learning}
+    try:
+        optimizer.step()
+    except (RuntimeError, MemoryError):
+        for p in learning:
+            if _moves(optimizer, p) > before.get(p, math.inf):
+                p.grad = None
+            elif _moves(optimizer, p) == 0:
+                optimizer.state.pop(p, None)  # half made
+        raise
     optimizer.zero_grad(set_to_none=True)
     return True
+
+
+def _moves(optimizer: Any, parameter: Any) -> float:
+    state = optimizer.state.get(parameter)
+    return float(state["step"]) if state else 0.0
 
 
 def step_down(plan: Plan, model: Any) -> Plan | None:
@@ -182,6 +203,10 @@ def step_down(plan: Plan, model: Any) -> Plan | None:
         return plan.with_micro_batch(plan.micro_batch // 2)
     if not plan.checkpointing and enable_checkpointing(model):
         return replace(plan, checkpointing=True)
-    if plan.allocator == "fast" and set_allocator("tight"):
-        return replace(plan, allocator="tight")
-    return None
+    return tightened(plan, model)
+
+
+def tightened(plan: Plan, model: Any) -> Plan | None:
+    """The plan with a heap without holes from now on; None where it has one, and on a GPU."""
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    return replace(plan, allocator="tight") if on_cpu and plan.allocator == "fast" and set_allocator("tight") else None

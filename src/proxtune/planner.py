@@ -129,14 +129,14 @@ def fit(plan: Plan, survey: Survey, budget: Budget, knobs: Knobs) -> Plan | Refu
     most = plan.evaluated
     if survey.generates:
         most = min(most, max(1, _ENOUGH_TOKENS // plan.max_length))
-    for allocator in ("fast", "tight"):
+    for allocator in ("fast", "tight") if survey.device == "cpu" else ("fast",):
         for micro_batch in _halvings(most):
             tried = _costed(replace(plan, micro_batch=micro_batch, allocator=allocator), survey, budget)
             if budget.memory is None or tried.cost.peak_bytes <= budget.memory:
                 if knobs.micro_batch:  # as the person wants it; the governor answers for what does not fit
                     tried = _costed(replace(tried, micro_batch=plan.micro_batch), survey, budget)
                 return _on_time(tried, survey, budget, knobs)
-    least = _costed(replace(plan, micro_batch=1, allocator="tight"), survey, budget)
+    least = _costed(replace(plan, micro_batch=1, allocator=allocator), survey, budget)
     assert budget.memory is not None
     return Refused(
         least, f"needs {format_bytes(least.cost.peak_bytes)} at the least, the budget has {format_bytes(budget.memory)}"

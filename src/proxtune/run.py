@@ -276,7 +276,7 @@ def checked(recipe: Recipe, listen: Listen | None = None) -> Recipe:
         from proxtune.text_scores import require_scores
 
         require_scores(str(recipe.task))
-    outer = outer_limit_bytes()
+    outer = outer_limit_bytes() if recipe.device != "cuda" else None
     if outer is not None and (recipe.budget.memory is None or recipe.budget.memory > outer):
         budget = recipe.budget.with_memory(outer)
         recipe = dataclasses.replace(recipe, budget=budget)

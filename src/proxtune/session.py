@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,9 @@ from proxtune.memory.code import unload_cold_code
 from proxtune.memory.govern import Governor
 from proxtune.memory.kernels import FEW, SOME, USUAL, keep_kernels
 from proxtune.memory.lean import import_lean
-from proxtune.memory.meter import CudaMeter, Meter, Phases, ProcessMeter
+from proxtune.memory.meter import Meter, Phases, device_and_meter
 from proxtune.methods import METHODS
-from proxtune.models import ModelSource, enable_checkpointing, find_model, head_of
+from proxtune.models import ModelSource, attend_on, enable_checkpointing, find_model, head_of
 from proxtune.plan import Plan
 from proxtune.recipe import Recipe
 from proxtune.rows import read_split_of
@@ -62,14 +63,10 @@ def open_session(recipe: Recipe, folder: Path, clock: Clock, others_bytes: int, 
     emit({"kind": "phase", "phase": "read", "seconds": clock.elapsed})
     source, split = find_model(recipe.model), read_split_of(recipe)  # before torch: a mistake is told at once
     import_lean()
-    import torch
-
     unload_cold_code()
     set_allocator("fast")
-    on_cuda = recipe.device == "cuda" or (recipe.device == "auto" and torch.cuda.is_available())
-    device = torch.device("cuda" if on_cuda else "cpu")
-    meter: Meter = CudaMeter(device) if on_cuda else ProcessMeter()
-    others = 0 if on_cuda else others_bytes  # the supervisor holds nothing on a device
+    device, meter = device_and_meter(recipe.device)
+    others = others_bytes if device.type == "cpu" else 0  # the supervisor holds nothing on a device
     phases = Phases(meter, others)
     phases.memory_bytes["load"] = meter.peak() + others
     structure = None
@@ -80,6 +77,7 @@ def open_session(recipe: Recipe, folder: Path, clock: Clock, others_bytes: int, 
 
         source, structure = begin_smaller(source, split, recipe.budget.size, folder)
     task = read_task(recipe, split, source.folder)
+    attend_on(task.config, device.type)
     task.import_architecture()  # here, once, and not in each forked child
     emit({"kind": "data", **describe_data(task)})
     meter.give_back()  # what tokenising left behind
@@ -134,5 +132,6 @@ def apart(session: Session, work: Callable[[], Record]) -> Record:
         found: Record = in_forked_child(work)
         return found
     found = work()
+    gc.collect()  # a refused allocation's traceback holds tensors in a circle
     session.meter.give_back()
     return found

@@ -58,6 +58,7 @@ def survey_of(session: Session) -> Survey:
         file_bytes=weight_bytes(session.source.folder),
         held=session.structure is not None and session.structure.bits < HALF_BITS,
         generates=task.generates,
+        device=session.device.type,
     )
 
 
@@ -69,10 +70,11 @@ def _what_to_survey(session: Session, libraries_bytes: int) -> tuple[str, bool]:
     memory, others, peak = session.recipe.budget.memory, session.phases.others_bytes, session.meter.peak()
     if memory is None:
         return "fp32", True
-    numbers = count_parameters(session.source.folder)
+    numbers, file_bytes = count_parameters(session.source.folder), weight_bytes(session.source.folder)
 
     def fits(weights_bytes: int) -> bool:
-        return others + max(libraries_bytes + weights_bytes + _LOOK_BYTES, peak) <= memory
+        converted = 0 if 0.75 < file_bytes / weights_bytes < 1.33 else file_bytes  # mapped until all of it is
+        return others + max(libraries_bytes + weights_bytes + converted + _LOOK_BYTES, peak) <= memory
 
     if fits(4 * numbers):
         return "fp32", True
@@ -119,7 +121,8 @@ def settle(choice: Choice, survey: Survey, session: Session) -> Choice:
                     replace(plan, rank=plan.rank - 1) if plan.rank > 1 and session.recipe.knobs.rank is None else None
                 )
                 continue
-            smaller = smaller_plan(plan, found, session.recipe.budget.memory, no_other=last or not untried)
+            no_other = survey.device == "cpu" and (last or not untried)
+            smaller = smaller_plan(plan, found, session.recipe.budget.memory, no_other)
             if smaller is not None:
                 changes.append((bite(plan), bite(smaller), found["refused"], clock.elapsed))
             plan = smaller

@@ -25,7 +25,7 @@ from proxtune.task import Task
 from proxtune.tasks.classify import Encoded, alike, take
 
 _PULSE_ROWS = 32
-_TRACED_TOKENS = 64  # of a row of text generation
+_TRACED_TOKENS = 32  # of a row of text generation
 _NOMINAL_FLOPS_PER_SECOND = 5e10  # where nothing may be measured because nothing fits
 
 

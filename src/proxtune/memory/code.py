@@ -41,7 +41,8 @@ def _clean_code() -> Iterator[tuple[int, int, bool]]:
         for line in maps.read().splitlines():
             words = line.split(None, 5)
             if "-" in words[0] and not words[0].endswith(":"):
-                droppable = len(words) > 5 and words[5].startswith("/") and "w" not in words[1]
+                is_file = len(words) > 5 and words[5].startswith("/") and not words[5].startswith("/dev/")  # a GPU's
+                droppable = is_file and "w" not in words[1]
                 low, _, high = words[0].partition("-")
                 span = (int(low, 16), int(high, 16), "x" in words[1]) if droppable else None
             elif words[0] == "Anonymous:" and words[1] == "0" and span is not None:

@@ -25,6 +25,7 @@ _REFUSALS = (
     "could not create a memory",
     "bad_alloc",
     "failed to allocate",
+    "can't start new thread",  # its stack is memory too
 )
 _NEAR_BYTES = 32_000_000  # of address space; a step's new kernels take less
 _GAIN_BYTES = 16_000_000  # a limit is not set anew for less; more than a meter keeps back, or renewing would never end

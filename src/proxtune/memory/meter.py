@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 from typing import Any, Protocol
 
+from proxtune.errors import PersonError
 from proxtune.memory import measure
 from proxtune.memory.allocator import give_back
 
@@ -13,8 +14,10 @@ _CODE_GROWTH_BYTES = 8_000_000  # library pages that later phases still touch; f
 
 class Meter(Protocol):
     """Bytes held now, the most held since `reset`, the most that may be held without a word to the system, how to let go of
-    what is free, and the limit.
+    what is free, and the limit. `breaks_up` where what was freed leaves holes that only `give_back` closes.
     """
+
+    breaks_up: bool
 
     def now(self) -> int: ...
     def peak(self) -> int: ...
@@ -27,6 +30,8 @@ class Meter(Protocol):
 
 class ProcessMeter:
     """Resident memory of this process, mapped files included."""
+
+    breaks_up = True
 
     def now(self) -> int:
         return measure.resident_bytes()
@@ -67,22 +72,26 @@ class ProcessMeter:
 
 
 class CudaMeter:
-    """What torch has reserved on the device, with the context that the driver keeps for us. Not yet run on a GPU."""
+    """What this process holds of the device by the driver's own count: what torch has reserved, with the driver's context, which
+    grows as kernels are loaded. What others held there when it began is not counted.
+    """
+
+    breaks_up = False
 
     def __init__(self, device: Any) -> None:
         import torch
 
-        self._cuda, self._device = torch.cuda, device
+        self._cuda, self._device = torch.cuda, torch.device("cuda", torch.cuda.current_device())
         torch.zeros(1, device=device)  # makes the context
-        free, total = torch.cuda.mem_get_info(device)
-        self.context_bytes = total - free - torch.cuda.memory_reserved(device)
-        self.total_bytes = total
+        uuid = str(torch.cuda.get_device_properties(self._device).uuid)
+        self._of_others = measure.device_bytes_of_others(uuid)
+        self.total_bytes = torch.cuda.mem_get_info(self._device)[1]
 
     def now(self) -> int:
-        return self.context_bytes + int(self._cuda.memory_reserved(self._device))
+        return self._context() + int(self._cuda.memory_reserved(self._device))
 
     def peak(self) -> int:
-        return self.context_bytes + int(self._cuda.max_memory_reserved(self._device))
+        return self._context() + int(self._cuda.max_memory_reserved(self._device))
 
     def reach(self) -> int:
         """What is reserved is all held."""
@@ -96,12 +105,34 @@ class CudaMeter:
 
     def limit(self, room_bytes: int | None) -> None:
         """Make the allocator refuse what goes beyond `room_bytes`."""
-        share = 1.0 if room_bytes is None else (room_bytes - self.context_bytes) / self.total_bytes
+        share = 1.0 if room_bytes is None else (room_bytes - self._context()) / self.total_bytes
         self._cuda.set_per_process_memory_fraction(min(1.0, max(0.0, share)), self._device)
 
     def spare(self) -> int | None:
         """Nothing is reserved on a device that is not counted."""
         return None
+
+    def _context(self) -> int:
+        free, total = self._cuda.mem_get_info(self._device)
+        reserved = int(self._cuda.memory_reserved(self._device))
+        return max(0, int(total) - int(free) - reserved - self._of_others)
+
+
+def device_and_meter(wanted: str) -> tuple[Any, Meter]:
+    """The device that "auto", "cpu" or "cuda" comes to here (torch.device), and the memory that a budget counts there.
+
+    Raises PersonError where there is no such device.
+    """
+    import torch
+
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise PersonError(
+            f"torch {torch.__version__} finds no CUDA device here; leave --device out, or say --device cpu"
+        )
+    if wanted == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu"), ProcessMeter()
+    device = torch.device("cuda")
+    return device, CudaMeter(device)
 
 
 class Phases:

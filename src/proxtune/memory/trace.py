@@ -85,7 +85,8 @@ def trace_step(model: Any, data: Encoded, dtype: str, train: bool, count_flops: 
     hooks = [p.register_post_accumulate_grad_hook(free) for p in model.parameters() if train and p.requires_grad]
     device = next(model.parameters()).device
     rows, objective = np.arange(len(data)), objective_of(data)
-    watch, flops = LiveBytes(model), FlopCounterMode(display=False) if count_flops else None
+    counts = FlopCounterMode(display=False, custom_mapping=_attention_formulas()) if count_flops else None
+    watch, flops = LiveBytes(model), counts
     with watch, flops or contextlib.nullcontext():
         with torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bf16"), torch.set_grad_enabled(train):
             loss = objective.loss(model, data, rows, 0, rows) if train else objective.said(model, data, rows, 0)
@@ -95,6 +96,25 @@ def trace_step(model: Any, data: Encoded, dtype: str, train: bool, count_flops: 
     for hook in hooks:
         hook.remove()
     return Traced(watch.peak, forward_flops, float(flops.get_total_flops()) if flops else 0.0)
+
+
+def _attention_formulas() -> dict[Any, Callable[..., int]]:
+    """Operations of a GPU's fused attention by the shapes of its arguments; torch before 2.12 counts no heads in groups."""
+    kernels = ("flash", "efficient", "cudnn")
+    aten = torch.ops.aten
+    forward = {getattr(aten, f"_scaled_dot_product_{kernel}_attention"): attention_flops for kernel in kernels}
+    backward = {getattr(aten, f"_scaled_dot_product_{kernel}_attention_backward"): _slopes_flops for kernel in kernels}
+    return forward | backward
+
+
+def attention_flops(query: Any, key: Any, value: Any, *others: Any, **more: Any) -> int:
+    """Of q kᵀ and of what its softmax is multiplied with; shapes are (rows, heads, length, width), a group shares its keys."""
+    rows, heads, length, width = query
+    return int(2 * rows * heads * length * key[2] * (width + value[3]))
+
+
+def _slopes_flops(slope: Any, query: Any, key: Any, value: Any, *others: Any, **more: Any) -> int:
+    return attention_flops(query, key, value) * 5 // 2  # q kᵀ again, and two products for each of the two
 
 
 class ChildKilled(RuntimeError):
