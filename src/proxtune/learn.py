@@ -97,6 +97,7 @@ def _learned(
             model.save_pretrained(str(folder / "adapter"))
     plain = METHODS[plan.method].finish(model, plan)
     constraint.project()
+    session.meter.give_back()  # codes, adapters and the optimizer's state have left holes
     judged = judge_and_save(session, plan, plain, constraint)
     learned = {**settled, **progress, **judged, "model_source": session.source.origin}
     write_json(folder / LEARNED, learned)
