@@ -124,11 +124,11 @@ def write_record(name: str, title: str, body: str, headline: dict[str, Any]) -> 
     print(json.dumps(headline))
 
 
-def fill_readme(text: str) -> None:
-    """Put `text` between the marks in README.md that say where figures stand."""
+def fill_readme(text: str, name: str = "figures") -> None:
+    """Put `text` between the marks in README.md that have this name."""
     path = HERE.parent / "README.md"
-    before, begin, rest = path.read_text(encoding="utf-8").partition("<!-- figures -->\n")
-    _, end, after = rest.partition("<!-- /figures -->")
+    before, begin, rest = path.read_text(encoding="utf-8").partition(f"<!-- {name} -->\n")
+    _, end, after = rest.partition(f"<!-- /{name} -->")
     assert begin, "README.md has the mark"
     assert end, "README.md has the closing mark"
     path.write_text(f"{before}{begin}\n{text.strip()}\n\n{end}{after}", encoding="utf-8")

@@ -30,10 +30,11 @@ from pathlib import Path
 from typing import Any
 
 import lit
-from harness import HERE, Group, Seen, table, watched, write_record
+from harness import HERE, Group, Seen, fill_readme, table, watched, write_record
 from proxtune.budget import parse_bytes
 from proxtune.models import find_model
 from proxtune.samples import movies_path, translations_path
+from survival_plot import draw
 
 OURS = "proxtune"
 PEERS = ("trainer", "trainer-lora", "trainer-lora-checkpointing", "accelerate", "litgpt")
@@ -85,8 +86,25 @@ def main() -> None:
             sys.stderr.write(f"{cell}\n")
             with asked.cells.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(cell) + "\n")
-    body, headline = tables(_cells(asked.cells))
+    cells = _cells(asked.cells)
+    body, headline = tables(cells)
+    picture = draw(cells, OURS, _survived, {"minilm-movies": "accuracy", "smollm2-translations": "chrF"})
+    body = f"![points by limit]({picture.name})\n\n{body}"
+    fill_readme(_summary(headline, picture.name), "survival")
     write_record("survival", "Who finishes inside a memory limit, and with what", body, headline)
+
+
+def _summary(headline: dict[str, Any], picture: str) -> str:
+    """For the README: of the cells that were tried, how many finished within the limit."""
+    pairs = [name for name in headline if name in PAIRS]
+    rows = [[way, *(headline[name].get(way, "") for name in pairs)] for way in (OURS, *PEERS)]
+    heads = [f"{name}, {PAIRS[name].seconds} s" for name in pairs]
+    record = f"benchmarks/{Path(picture).stem}.md"
+    return (
+        f"![points by memory limit](benchmarks/{picture})\n\n{table(['finished within the limit', *heads], rows)}\n\n"
+        "Each run is in a control group of its limit, on one core; ours three times, others once and at fewer limits. What is\n"
+        f"refused beforehand counts for neither. The record is [{record}]({record}); `make bench-survival` repeats it."
+    )
 
 
 def _cells(path: Path) -> list[Cell]:

@@ -13,7 +13,7 @@ from proxtune.text_scores import MAIN, each_text, score_texts
 
 Record = dict[str, Any]
 BEFORE = "before.json"  # what the untouched model says of the judged rows
-JUDGED_ANSWERS = 64  # validation rows that answers are generated for: each takes a pass for every token
+JUDGED_ANSWERS = 64  # validation rows that answers are generated for, at most: each takes a pass for every token
 _SHOWN, _SHOWN_WORST = 12, 8
 _SHOWN_CHARACTERS = 1200
 
@@ -58,3 +58,9 @@ def kept_before(folder: Path) -> Record | None:
     except (OSError, ValueError, RecursionError):
         return None
     return found if {"answers", "metrics", "seconds"} <= found.keys() else None
+
+
+def asked_before(folder: Path) -> int:
+    """How many rows the untouched model answered: as many are judged after it has learned."""
+    found = kept_before(folder)
+    return JUDGED_ANSWERS if found is None else len(found["answers"])

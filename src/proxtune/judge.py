@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from proxtune.answered import JUDGED_ANSWERS
+from proxtune.answered import asked_before
 from proxtune.artifact import save_model
 from proxtune.constraint import Constraint, NoConstraint
 from proxtune.evaluate import first_look, said_at_last
@@ -36,7 +36,10 @@ def judge_and_save(session: Session, plan: Plan, model: Any, constraint: Constra
     said = said_at_last(model, task.held, task.pad_id, "fp32", plan.micro_batch * plan.max_length, governor)
     metrics = objective_of(task.held).score(said, task.held)
     if task.generates:
-        judged = {"metrics": metrics, "answers": answers_to_judge(session, plan, model, "fp32")}
+        judged = {
+            "metrics": metrics,
+            "answers": answers_to_judge(session, plan, model, "fp32", asked_before(session.folder)),
+        }
         _generate_so_by_default(model, task)
     else:
         judged = {"metrics": metrics, **_told_of_labels(task, said)}
@@ -54,10 +57,10 @@ def judge_and_save(session: Session, plan: Plan, model: Any, constraint: Constra
     }
 
 
-def answers_to_judge(session: Session, plan: Plan, model: Any, dtype: str) -> list[str]:
-    """What the model answers to the judged rows, in their order."""
+def answers_to_judge(session: Session, plan: Plan, model: Any, dtype: str, count: int) -> list[str]:
+    """What the model answers to `count` of the rows to judge by, or all of fewer, in their order."""
     task = session.task
-    rows = judged_rows(len(task.held), JUDGED_ANSWERS)
+    rows = judged_rows(len(task.held), count)
     tokens = tokens_at_a_time(plan)
     found = dict(answers_of(model, take(task.held, rows), answering(task), dtype, tokens, session.governor))
     return [found[i] for i in range(len(rows))]

@@ -225,7 +225,7 @@ def _answers_compared(job: Record, recipe: Any) -> Record:
 
     The rows that were learned from are needed for one baseline alone, and may be gone by the time of another file.
     """
-    from proxtune.answered import JUDGED_ANSWERS, compared, kept_before
+    from proxtune.answered import compared, kept_before
     from proxtune.data import take_pairs
     from proxtune.result import learned_so_far
     from proxtune.rows import read_asked, read_split_of
@@ -240,8 +240,10 @@ def _answers_compared(job: Record, recipe: Any) -> Record:
                 note = {"note": f"not every baseline: {error}"}
         return compared(recipe.task, learned, read_asked(recipe, job["file"]), job["after"], job["before"]) | note
     folder, split = Path(job["folder"]), read_split_of(recipe)
-    judged = take_pairs(split.validation, judged_rows(len(split.validation), JUDGED_ANSWERS).tolist())
-    return compared(recipe.task, split.train, judged, learned_so_far(folder), kept_before(folder))
+    learned_to_say = learned_so_far(folder)
+    rows = judged_rows(len(split.validation), len(learned_to_say["answers"]))
+    judged = take_pairs(split.validation, rows.tolist())
+    return compared(recipe.task, split.train, judged, learned_to_say, kept_before(folder))
 
 
 def _report(job: Record, emit: Callable[[Record], None]) -> Record:

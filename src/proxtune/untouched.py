@@ -6,10 +6,12 @@ are as they were loaded, dense even where they are to be held as codes: that tak
 
 from __future__ import annotations
 
+import math
 import time
 from functools import partial
+from typing import Any
 
-from proxtune.answered import keep_before, kept_before
+from proxtune.answered import JUDGED_ANSWERS, keep_before, kept_before
 from proxtune.evaluate import first_look, said_at_last
 from proxtune.judge import answers_to_judge
 from proxtune.keeping import warning
@@ -17,6 +19,8 @@ from proxtune.memory.trace import ChildKilled
 from proxtune.objectives import objective_of
 from proxtune.plan import Plan
 from proxtune.session import Record, Session, apart, loaded
+
+_FEW, _SHARE = 4, 0.125
 
 
 def ask_untouched(session: Session, plan: Plan) -> float:
@@ -42,6 +46,17 @@ def ask_untouched(session: Session, plan: Plan) -> float:
     return float(found["seconds"])
 
 
+def _affordable(session: Session, plan: Plan, model: Any, dtype: str) -> int:
+    """How many rows are answered before learning and again after it: by what a few take, each time in a share of what is left."""
+    left = session.clock.left
+    if math.isinf(left):
+        return JUDGED_ANSWERS
+    began = time.monotonic()
+    few = answers_to_judge(session, plan, model, dtype, _FEW)
+    each = (time.monotonic() - began) / len(few)
+    return max(len(few), min(JUDGED_ANSWERS, int(_SHARE * left / each)))
+
+
 def _ask(session: Session, plan: Plan) -> Record:
     """The answers to the judged rows, the scores of all rows, the seconds that the answers took, and the peak."""
     task, governor = session.task, session.governor
@@ -50,8 +65,9 @@ def _ask(session: Session, plan: Plan) -> Record:
     dtype = "fp32" if plan.loaded_dtype == plan.dtype else plan.dtype
     first_look(model, task.held, task.pad_id, dtype, governor)
     governor.hold()
+    count = _affordable(session, plan, model, dtype)
     began = time.monotonic()
-    answers = answers_to_judge(session, plan, model, dtype)
+    answers = answers_to_judge(session, plan, model, dtype, count)
     seconds = time.monotonic() - began
     tokens = plan.micro_batch * plan.max_length
     said = said_at_last(model, task.held, task.pad_id, dtype, tokens, governor)
