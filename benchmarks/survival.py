@@ -3,7 +3,7 @@
 Each cell is a process in a memory control group of the limit and 60 MB (needs root), with the same wall seconds for all, from
 its start to a model on disk; then the model is scored on the test rows by plain transformers, outside the group. Peers are
 in `peers.py`; those that look for a batch size first have the limit as RLIMIT_DATA too, so that what is refused reaches them as
-an error. Where they die so, since it counts what is only reserved as well, they are run again without it: the second fate is told.
+an error. Where they die so, since it counts what is only reserved as well, they are run again without it, and that is told.
 Pages of libraries that something outside the group has read already are not charged to it: that favours the peers, which do not
 count them, over ours, which does. Ours survives a cell where it finishes and its own account is within the limit as well.
 
@@ -88,13 +88,18 @@ def main() -> None:
                 file.write(json.dumps(cell) + "\n")
     cells = _cells(asked.cells)
     body, headline = tables(cells)
+    where = [
+        f"{name} at {', '.join(limit for limit in pair.limits if (name, limit) in theirs)}"
+        for theirs in [{(cell["pair"], cell["limit"]) for cell in cells if cell["way"] != OURS}]
+        for name, pair in PAIRS.items()
+    ]
     picture = draw(cells, OURS, _survived, {"minilm-movies": "accuracy", "smollm2-translations": "chrF"})
     body = f"![points by limit]({picture.name})\n\n{body}"
-    fill_readme(_summary(headline, picture.name), "survival")
+    fill_readme(_summary(headline, picture.name, "; ".join(where)), "survival")
     write_record("survival", "Who finishes inside a memory limit, and with what", body, headline)
 
 
-def _summary(headline: dict[str, Any], picture: str) -> str:
+def _summary(headline: dict[str, Any], picture: str, where: str) -> str:
     """For the README: of the cells that were tried, how many finished within the limit."""
     pairs = [name for name in headline if name in PAIRS]
     rows = [[way, *(headline[name].get(way, "") for name in pairs)] for way in (OURS, *PEERS)]
@@ -102,8 +107,8 @@ def _summary(headline: dict[str, Any], picture: str) -> str:
     record = f"benchmarks/{Path(picture).stem}.md"
     return (
         f"![points by memory limit](benchmarks/{picture})\n\n{table(['finished within the limit', *heads], rows)}\n\n"
-        "Each run is in a control group of its limit, on one core; ours three times, others once and at fewer limits. What is\n"
-        f"refused beforehand counts for neither. The record is [{record}]({record}); `make bench-survival` repeats it."
+        f"Each run is in a control group of its limit, on one core. Others were run once each, {where}. What is refused\n"
+        f"beforehand counts for neither. The record is [{record}]({record});\n`make bench-survival` repeats it."
     )
 
 

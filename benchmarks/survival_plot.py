@@ -22,7 +22,7 @@ def draw(cells: list[Cell], ours: str, survived: Callable[[Cell], bool], points_
     from matplotlib import pyplot
 
     pairs = [pair for pair in points_of if any(cell["pair"] == pair for cell in cells)]
-    figure, panels = pyplot.subplots(1, len(pairs), figsize=(5 * len(pairs), 4), layout="constrained", squeeze=False)
+    figure, panels = pyplot.subplots(1, len(pairs), figsize=(5 * len(pairs), 4), squeeze=False)
     ways = [ours, *sorted({cell["way"] for cell in cells} - {ours})]
     for pair, axes in zip(pairs, panels[0], strict=True):
         own = [cell for cell in cells if cell["pair"] == pair]
@@ -39,11 +39,12 @@ def draw(cells: list[Cell], ours: str, survived: Callable[[Cell], bool], points_
             places = [parse_bytes(cell["limit"]) / 1e6 * (1 + 0.012 * number) for cell in died]
             axes.plot(places, [foot] * len(died), "x", color=f"C{number}", clip_on=False)
         axes.set(xscale="log", title=pair, xlabel="memory limit, MB (x: died)", ylabel=points_of[pair])
-        ticks = sorted({parse_bytes(cell["limit"]) / 1e6 for cell in own})[::2]
+        ticks = sorted({parse_bytes(cell["limit"]) / 1e6 for cell in own})[::3]
         axes.set_xticks(ticks, [f"{tick:.0f}" for tick in ticks])
         axes.minorticks_off()
     handles, labels = panels[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right upper", fontsize=8)
+    figure.legend(handles, labels, loc="lower center", ncols=len(labels), fontsize=7)
+    figure.subplots_adjust(left=0.07, right=0.98, bottom=0.2, top=0.92, wspace=0.2)
     path = Path(__file__).parent / f"survival-{date.today().isoformat()}.svg"
     figure.savefig(path, metadata={"Date": None})
     return path
