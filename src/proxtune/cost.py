@@ -32,10 +32,8 @@ _GROWTH_BYTES = 6_000_000
 _TIGHT_SLOWDOWN = 1.6
 _UPDATE_SECONDS, _LOOK_UPDATE_SECONDS = 2e-9, 8e-9  # for each trained parameter
 _LONG_BITE_SECONDS = 0.001  # the same where text is generated: hidden behind the computing
-_BITE_SECONDS = {
-    "cpu": 0.01,
-    "cuda": 0.001,
-}  # for each block and micro-batch, whatever its size: dispatch and allocation
+# For each block and micro-batch, whatever its size: dispatch and allocation.
+_BITE_SECONDS = {"cpu": 0.01, "cuda": 0.001}
 _FIT_SECONDS = 5e-7  # of scales, for each parameter
 _ALLOTTING_ROWS = 16  # at a time, whose gradients say what weights are worth
 _FIT_BYTES = 20_000_000  # of scales, at a time
