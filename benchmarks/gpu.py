@@ -1,4 +1,4 @@
-"""make bench-gpu: budgets of a GPU's memory, and the speed and the memory of adapters there, ours beside the Trainer.
+"""make bench-gpu ARGS=…: what runs promise, hold and reach within budgets of a GPU's memory.
 
 Models: those named, as folders; and decoders of the sizes of `--sizes`, their weights drawn at random, with the tokenizer and the
 templates of `--like`: what they learn means nothing, what they take is what such models take. A run is the command as a person

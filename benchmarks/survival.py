@@ -107,7 +107,7 @@ def _summary(headline: dict[str, Any], picture: str, where: str) -> str:
     record = f"benchmarks/{Path(picture).stem}.md"
     return (
         f"![points by memory limit](benchmarks/{picture})\n\n{table(['finished within the limit', *heads], rows)}\n\n"
-        f"Each run is in a control group of its limit, on one core. Others were run once each, {where}. What is refused\n"
+        f"Each run is in a control group of its limit, on one core. Others were run once each,\n{where}.\nWhat is refused "
         f"beforehand counts for neither. The record is [{record}]({record});\n`make bench-survival` repeats it."
     )
 

@@ -17,7 +17,7 @@ MEGABYTE = 1_000_000
 
 
 def test_what_others_hold_of_a_device_is_as_the_driver_tells(monkeypatch):
-    told = "GPU-aa, 11, 300\nGPU-bb, 12, 500\nGPU-aa, 13, [N/A]\nGPU-aa, 14, 100\n"
+    told = "GPU-aa, 11, 300\nGPU-bb, 12, 500\nGPU-aa, 13, [N/A]\nGPU-aa, 14, 100\nNo devices were found\n"
     monkeypatch.setattr(measure.os, "getpid", lambda: 14)
     monkeypatch.setattr(measure.subprocess, "run", lambda *words, **more: type("Told", (), {"stdout": told}))
     assert measure.device_bytes_of_others("aa") == 300 << 20

@@ -298,34 +298,35 @@ def test_what_a_heap_gave_back_counts_where_a_limit_is_set():
 import json, torch
 from proxtune.memory import measure
 from proxtune.memory.allocator import set_allocator
-from proxtune.memory.code import unload_cold_code
 from proxtune.memory.govern import Governor, is_refusal
 from proxtune.memory.meter import ProcessMeter
-unload_cold_code()  # else code that a refusal is the first to need comes in by folios of 2 MB, after an installation
+def heap():  # what code brings in differs by machine: 8 MB more were seen once after an installation
+    return measure._status("RssAnon:")
 set_allocator("fast")
 meter = ProcessMeter()
 blocks = [torch.ones(250_000) for _ in range(200)]  # a megabyte each
-full = meter.now()
+full, full_heap = meter.now(), heap()
 del blocks[::2]
 before = measure.hole_bytes()
 meter.give_back()
 holes, given_back, reach = measure.hole_bytes() - before, full - meter.now(), meter.reach() - full
 governor = Governor(full + 40_000_000, meter)
 governor.hold()
-meter.reset()
 try:
     blocks += [torch.ones(250_000) for _ in range(400)]
 except BaseException as error: refused = is_refusal(error)
 else: refused = False
-print(json.dumps([holes, given_back, reach, refused, meter.peak() - governor.room_bytes]))
+print(json.dumps([holes, given_back, reach, refused, heap() - full_heap]))
 """
     )
-    holes, given_back, reach, refused, over = found
+    holes, given_back, reach, refused, grown = found
     assert given_back == pytest.approx(100_000_000, rel=0.05)
     assert holes == pytest.approx(given_back, rel=0.05)
     assert abs(reach) < 5_000_000
     assert refused
-    assert over <= 8_000_000  # code that the refusal is the first to need; holes that no one counted would be 100 MB
+    assert (
+        grown <= 32_000_000
+    )  # of the 40 that there was room for, code may have 8; holes that no one counted would be 100 more
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's own")

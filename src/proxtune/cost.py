@@ -154,9 +154,7 @@ def memory_of(plan: Plan, survey: Survey) -> tuple[dict[str, int], dict[str, int
     )
     latent = gradients if survey.held else 0  # all of them, where the model is judged
     allotting = _allotting_bytes(plan, survey) if survey.held and gradients else 0
-    # Weights of another width than the file's are converted; the file stays mapped until all of them are.
-    same_width = 0.75 < survey.file_bytes / weight_bytes_of(plan, survey) < 1.33
-    converted = 0 if same_width else survey.file_bytes
+    converted = converted_bytes(survey.file_bytes, weight_bytes_of(plan, survey))
     load = terms["supervisor"] + max(survey.import_peak_bytes, terms["libraries"] + terms["weights"] + converted)
     merged = _loaded_bytes(plan, survey) - weight_bytes_of(plan, survey)
     memory = {
@@ -200,6 +198,11 @@ def weight_bytes_of(plan: Plan, survey: Survey) -> int:
 def _loaded_bytes(plan: Plan, survey: Survey) -> int:
     """The same of the weights as they are loaded, and merged in the end."""
     return survey.weights_bytes * _WIDTHS[plan.loaded_dtype] // 4
+
+
+def converted_bytes(file_bytes: int, weights_bytes: int) -> int:
+    """What loading holds beside weights of another width than the file's: it stays mapped until all of them are converted."""
+    return 0 if 0.75 < file_bytes / weights_bytes < 1.33 else file_bytes
 
 
 def broken_up(activation_bytes: int, plan: Plan) -> int:

@@ -52,11 +52,15 @@ def gradient_steps(plan: Plan, training: Training) -> Steps:
         def tighter(plan: Plan) -> Plan | None:
             return tightened(plan, model)
 
-        plan, loss, changes = in_bites(plan, training, number, gradient, lambda plan: step_down(plan, model))
-        is_good = math.isfinite(loss)
-        if is_good:
-            plan, is_good, more = in_bites(plan, training, number, move, tighter)
-            changes += more
+        try:
+            plan, loss, changes = in_bites(plan, training, number, gradient, lambda plan: step_down(plan, model))
+            is_good = math.isfinite(loss)
+            if is_good:
+                plan, is_good, more = in_bites(plan, training, number, move, tighter)
+                changes += more
+        except MemoryError:
+            model.zero_grad(set_to_none=True)
+            raise
         if not is_good:
             model.zero_grad(set_to_none=True)
         thread = training.governor.thread

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from proxtune.budget import format_bytes
-from proxtune.cost import Survey, Trace, weight_bytes_of
+from proxtune.cost import Survey, Trace, converted_bytes, weight_bytes_of
 from proxtune.errors import PersonError
 from proxtune.feasible.held import HALF_BITS
 from proxtune.memory.code import unload_cold_code
@@ -73,8 +73,8 @@ def _what_to_survey(session: Session, libraries_bytes: int) -> tuple[str, bool]:
     numbers, file_bytes = count_parameters(session.source.folder), weight_bytes(session.source.folder)
 
     def fits(weights_bytes: int) -> bool:
-        converted = 0 if 0.75 < file_bytes / weights_bytes < 1.33 else file_bytes  # mapped until all of it is
-        return others + max(libraries_bytes + weights_bytes + converted + _LOOK_BYTES, peak) <= memory
+        loaded = weights_bytes + converted_bytes(file_bytes, weights_bytes)
+        return others + max(libraries_bytes + loaded + _LOOK_BYTES, peak) <= memory
 
     if fits(4 * numbers):
         return "fp32", True

@@ -20,7 +20,8 @@ from proxtune.objectives import objective_of
 from proxtune.plan import Plan
 from proxtune.session import Record, Session, apart, loaded
 
-_FEW, _SHARE = 4, 0.125
+_FEW = 4  # rows that are answered to see how long one takes
+_SHARE = 0.125  # of the time that is left, for answers before learning, and as much after it
 
 
 def ask_untouched(session: Session, plan: Plan) -> float:

@@ -32,9 +32,8 @@ def import_lean() -> None:
         return
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # threads and one arena of the heap do not go together
     os.environ.setdefault("HF_DEACTIVATE_ASYNC_LOAD", "1")
-    os.environ.setdefault(
-        "PYTORCH_ALLOC_CONF", "expandable_segments:True"
-    )  # on a GPU: what is freed serves other shapes
+    # On a GPU: what is freed serves other shapes.
+    os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     import torch
     import torch.distributed

@@ -104,7 +104,7 @@ def device_bytes_of_others(uuid: str) -> int:
         return 0
     found = 0
     for line in told.splitlines():
-        of, pid, mebibytes = (word.strip() for word in line.split(","))
+        of, pid, mebibytes, *_ = [*(word.strip() for word in line.split(",")), "", ""]
         if of.removeprefix("GPU-") == uuid.removeprefix("GPU-") and pid != str(os.getpid()) and mebibytes.isdigit():
             found += int(mebibytes) << 20
     return found
