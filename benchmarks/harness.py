@@ -113,6 +113,12 @@ class Group:
         return 0
 
 
+def commit() -> str:
+    """The commit that is measured, "-dirty" behind it where something is not committed; empty outside a repository."""
+    words = ["git", "-C", str(HERE), "describe", "--always", "--dirty", "--exclude=*"]
+    return subprocess.run(words, capture_output=True, text=True).stdout.strip()
+
+
 def write_record(name: str, title: str, body: str, headline: dict[str, Any]) -> None:
     """Write `NAME-DATE.md` beside this file and print the headline figures as the last line."""
     machine = f"{os.cpu_count()} cores, {platform.machine()}, {_processor()}"

@@ -7,13 +7,13 @@ an error. Where they die so, since it counts what is only reserved as well, they
 Pages of libraries that something outside the group has read already are not charged to it: that favours the peers, which do not
 count them, over ours, which does. Ours survives a cell where it finishes and its own account is within the limit as well.
 
-Cells are added to `--cells`, one JSON object a line; those that are there are not run again, so that a table can be made bit by
-bit, and `--tables` alone makes it of what there is.
+Cells are added to `--cells`, one JSON object a line, each with the commit it is of; those that are there are not run again, so
+that a table can be made bit by bit, and `--tables` alone makes it of what there is.
 
     --pairs minilm-movies,smollm2-translations
     --ways proxtune,trainer,…
-    --limits 1                each so many of the pair's limits
-    --seeds 0,1,2             ours; peers run with the first
+    --limits 600MB,1GB        all of the pair's when left out
+    --seeds 0,1,2
     --litgpt FOLDER           of a virtual environment that has litgpt, for the way "litgpt"
 """
 
@@ -26,11 +26,12 @@ import sys
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import lit
-from harness import HERE, Group, Seen, fill_readme, table, watched, write_record
+from harness import HERE, Group, Seen, commit, fill_readme, table, watched, write_record
 from proxtune.budget import parse_bytes
 from proxtune.models import find_model
 from proxtune.samples import movies_path, translations_path
@@ -73,16 +74,16 @@ def main() -> None:
     words = argparse.ArgumentParser()
     words.add_argument("--pairs", default=",".join(PAIRS))
     words.add_argument("--ways", default=",".join((OURS, *PEERS)))
-    words.add_argument("--limits", type=int, default=1)
+    words.add_argument("--limits", default="")
     words.add_argument("--seeds", default="0,1,2")
     words.add_argument("--litgpt", type=Path)
-    words.add_argument("--cells", type=Path, default=HERE / "survival.jsonl")
+    words.add_argument("--cells", type=Path, default=HERE / f"survival-{date.today().isoformat()}.jsonl")
     words.add_argument("--tables", action="store_true")
     asked = words.parse_args()
     if not asked.tables:
         for name, way, limit, seed in _asked_cells(asked):
             cell = _ran(PAIRS[name], way, limit, seed, asked.litgpt)
-            cell = {"pair": name, "way": way, "limit": limit, "seed": seed, **cell}
+            cell = {"pair": name, "way": way, "limit": limit, "seed": seed, "commit": commit(), **cell}
             sys.stderr.write(f"{cell}\n")
             with asked.cells.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(cell) + "\n")
@@ -94,7 +95,8 @@ def main() -> None:
         for name, pair in PAIRS.items()
     ]
     picture = draw(cells, OURS, _survived, {"minilm-movies": "accuracy", "smollm2-translations": "chrF"})
-    body = f"![points by limit]({picture.name})\n\n{body}"
+    commits = ", ".join(sorted({cell["commit"] for cell in cells}))
+    body = f"Every run is a line of `{asked.cells.name}`; commit {commits}.\n\n![points by limit]({picture.name})\n\n{body}"
     fill_readme(_summary(headline, picture.name, "; ".join(where)), "survival")
     write_record("survival", "Who finishes inside a memory limit, and with what", body, headline)
 
@@ -107,7 +109,7 @@ def _summary(headline: dict[str, Any], picture: str, where: str) -> str:
     record = f"benchmarks/{Path(picture).stem}.md"
     return (
         f"![points by memory limit](benchmarks/{picture})\n\n{table(['finished within the limit', *heads], rows)}\n\n"
-        f"Each run is in a control group of its limit, on one core. Others were run once each,\n{where}.\nWhat is refused "
+        f"Each run is in a control group of its limit, on one core. Others were run with\n{where}.\nWhat is refused "
         f"beforehand counts for neither. The record is [{record}]({record});\n`make bench-survival` repeats it."
     )
 
@@ -119,13 +121,12 @@ def _cells(path: Path) -> list[Cell]:
 def _asked_cells(asked: Any) -> Iterable[tuple[str, str, str, int]]:
     there = {(cell["pair"], cell["way"], cell["limit"], cell["seed"]) for cell in _cells(asked.cells)}
     seeds = [int(seed) for seed in asked.seeds.split(",")]
-    for place, seed in enumerate(seeds):
+    for seed in seeds:
         for name in asked.pairs.split(","):
-            for limit in PAIRS[name].limits[:: asked.limits]:
+            for limit in asked.limits.split(",") if asked.limits else PAIRS[name].limits:
                 for way in asked.ways.split(","):
                     can = way != "litgpt" or (asked.litgpt is not None and PAIRS[name].task == "translate")
-                    is_asked = way == OURS or (place == 0 and can)
-                    if is_asked and (name, way, limit, seed) not in there:
+                    if can and (name, way, limit, seed) not in there:
                         yield name, way, limit, seed
 
 
@@ -205,12 +206,10 @@ def tables(cells: list[Cell]) -> tuple[str, dict[str, Any]]:
         ]
         body.append(f"## {name}, {PAIRS[name].seconds} seconds\n\n" + table(["limit", *ways], rows))
         headline[name] = {way: _share([c for c in own if c["way"] == way]) for way in ways}
-        quality = list(_quality(own, limits))
+        quality = [line for limit in limits for line in _quality([c for c in own if c["limit"] == limit], limit)]
         if quality:
-            body.append("### Points on test, ours against the best peer that survived\n\n" + table(
-                ["limit", "ours, median (least to most)", "best peer", "its points", "ours more"],
-                [[*line[:4], f"{line[4]:+.1f}" if isinstance(line[4], float) else line[4]] for line in quality],
-            ))  # fmt: skip
+            heads = ["limit", "ours, median (least to most)", "best peer", "its points", "ours more"]
+            body.append("### Points on test, ours against the best peer that survived\n\n" + table(heads, quality))
     phases = [held for cell in cells for held in cell.get("phases_mb", {}).values()]
     if phases:
         headline["prediction"] = prediction = _prediction(phases)
@@ -256,19 +255,27 @@ def _survived(cell: Cell) -> bool:
     return bool(cell["fate"] == "finished") and held * 1e6 <= parse_bytes(cell["limit"])
 
 
-def _quality(cells: list[Cell], limits: list[str]) -> Iterable[tuple[str, str, str, str, float | str]]:
-    for limit in limits:
-        done = [c for c in cells if c["limit"] == limit and c["fate"] == "finished" and c.get("points") is not None]
-        ours, theirs = [c["points"] for c in done if c["way"] == OURS], [c for c in done if c["way"] != OURS]
-        if not ours:
-            continue
-        middle = statistics.median(ours)
-        said = f"{middle:.1f} ({min(ours):.1f} to {max(ours):.1f})"
-        if not theirs:
-            yield limit, said, "none survived", "", ""
-            continue
-        best = max(theirs, key=lambda cell: float(cell["points"]))
-        yield limit, said, best["way"], f"{best['points']:.1f}", float(middle - best["points"])
+def _quality(cells: list[Cell], limit: str) -> Iterable[list[str]]:
+    """A line for a limit where ours survived: beside the peer whose median is best of those that survived at any seed."""
+    points: dict[str, list[float]] = {}
+    for cell in cells:
+        if _survived(cell) and cell.get("points") is not None:
+            points.setdefault(cell["way"], []).append(cell["points"])
+    ours = points.pop(OURS, None)
+    if ours is None:
+        return
+    if points:
+        best = max(points, key=lambda way: statistics.median(points[way]))
+        more = statistics.median(ours) - statistics.median(points[best])
+        yield [limit, _spread(ours), best, _spread(points[best]), f"{more:+.1f}"]
+    else:
+        was_tried = any(cell["way"] != OURS for cell in cells)
+        yield [limit, _spread(ours), "none survived" if was_tried else "none was run", "", ""]
+
+
+def _spread(points: list[float]) -> str:
+    middle = f"{statistics.median(points):.1f}"
+    return middle if len(points) == 1 else f"{middle} ({min(points):.1f} to {max(points):.1f})"
 
 
 if __name__ == "__main__":

@@ -13,11 +13,11 @@ from __future__ import annotations
 import argparse
 
 from harness import write_record
-from prediction import predicted_and_measured
+from prediction import Knobs, predicted_and_measured, runs_of
 from proxtune.samples import translations_path
 
 BUDGET_BYTES = 6_000_000_000
-PLANS: list[tuple[str, int, str, tuple[str, ...]]] = [
+PLANS: list[Knobs] = [
     ("lora", 1, "bf16", ()),
     ("lora", 2, "bf16", ()),
     ("lora", 4, "bf16", ()),
@@ -42,9 +42,8 @@ def main() -> None:
     words.add_argument("--task", default="translate")
     words.add_argument("--epochs", default="0.2")
     asked = words.parse_args()
-    body, headline = predicted_and_measured(
-        PLANS, asked.data, BUDGET_BYTES, "--model", "smollm2", "--task", asked.task, "--epochs", asked.epochs
-    )
+    more = ["--model", "smollm2", "--task", asked.task, "--epochs", asked.epochs]
+    body, headline = predicted_and_measured(runs_of(PLANS, asked.data, BUDGET_BYTES, *more), BUDGET_BYTES)
     write_record("text-prediction", "Predicted against measured peak memory, generating text", body, headline)
 
 
