@@ -356,3 +356,25 @@ def test_codes_are_named_in_a_plan_and_cost_time():
     assert (codes.loaded_dtype, dense.loaded_dtype) == ("fp32", "fp32")
     assert codes.cost.seconds > dense.cost.seconds
     assert codes.expected < dense.expected
+
+
+def test_a_probe_is_preferred_to_the_first_few_steps_and_no_further():
+    few, some = (plan_for(2000 * MB, knobs=Knobs(epochs=0.1), method=method) for method in ("layers", "probe"))
+    steps = few.plan.steps
+    assert steps < 30, "a tenth of the passes is few steps here"
+    assert some.plan.expected > few.plan.expected
+    more = plan_for(2000 * MB, knobs=Knobs(epochs=1.0), method="layers")
+    assert more.plan.expected > some.plan.expected
+
+
+def test_fewer_blocks_learn_at_a_higher_rate_where_texts_are_classified():
+    def rates(survey):
+        return {p.last_layers: p.learning_rate for p in candidates(survey, Knobs()) if p.method == "layers"}
+
+    classified = rates(SURVEY)
+    assert classified[SURVEY.blocks] == pytest.approx(METHODS["layers"].learning_rate * min(1, 384 / SURVEY.width))
+    assert sorted(classified, key=classified.get) == sorted(classified, reverse=True), "the fewer, the higher"
+    assert max(classified.values()) <= 10 * min(classified.values()) * (1 + 1e-9)
+    assert len(set(rates(replace(SURVEY, generates=True)).values())) == 1
+    named = candidates(SURVEY, Knobs(learning_rate=3e-4))
+    assert {plan.learning_rate for plan in named if plan.method == "layers"} == {3e-4}

@@ -36,7 +36,8 @@ class Method:
     `prepare(model, plan)` marks what is trainable and returns the model to train (it may wrap it).
     `finish(model, plan)` gives back the plain transformers model.
     `prior(plan, blocks)` says what to expect of a variant.
-    `learning_rate` is for a model 384 wide; wider ones take proportionally less.
+    `learning_rate` is for a model 384 wide; wider ones take proportionally less. `haste(plan, blocks)` times as much where
+    texts are classified.
     `learns_by` what: "features" (one pass, then a fit elsewhere), "neighbours" or "gradients" (both in steps).
     `epochs` are the most passes over the data that pay, and fewer than `least_steps` are not worth a beginning.
     `batch` is the usual effective batch, and `warm_up` the share of the steps in which the learning rate rises.
@@ -50,6 +51,7 @@ class Method:
     prepare: Callable[[Any, Plan], Any]
     finish: Callable[[Any, Plan], Any]
     prior: Callable[[Plan, int], Prior]
+    haste: Callable[[Plan, int], float] = lambda plan, blocks: 1.0
     epochs: float = 4.0
     least_steps: int = 20
     batch: int = DEFAULT_BATCH
