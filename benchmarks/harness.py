@@ -114,9 +114,12 @@ class Group:
 
 
 def commit() -> str:
-    """The commit that is measured, "-dirty" behind it where something is not committed; empty outside a repository."""
-    words = ["git", "-C", str(HERE), "describe", "--always", "--dirty", "--exclude=*"]
-    return subprocess.run(words, capture_output=True, text=True).stdout.strip()
+    """The commit that is measured, "+" behind it where the code is changed and not committed; empty outside a repository."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", "-C", str(HERE.parent), *words], capture_output=True, text=True).stdout.strip()
+
+    return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain", "src") else "")
 
 
 def write_record(name: str, title: str, body: str, headline: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from proxtune.budget import Budget, parse_bytes
 from proxtune.cost import flops_of, head_rows_within, memory_of, seconds_of, trainable_parameters
 from proxtune.methods import METHODS
 from proxtune.plan import PHASES, Refused, plan_as_dict, plan_from_dict
-from proxtune.planner import Choice, candidates, choose, none_fits, rehearsed
+from proxtune.planner import Choice, _expected, candidates, choose, none_fits, rehearsed
 from proxtune.recipe import Knobs
 from surveyed import MB, SURVEY
 
@@ -378,3 +378,24 @@ def test_fewer_blocks_learn_at_a_higher_rate_where_texts_are_classified():
     assert len(set(rates(replace(SURVEY, generates=True)).values())) == 1
     named = candidates(SURVEY, Knobs(learning_rate=3e-4))
     assert {plan.learning_rate for plan in named if plan.method == "layers"} == {3e-4}
+
+
+def test_where_text_is_generated_every_way_begins_at_the_untouched_model():
+    plans = [
+        plan
+        for plan in candidates(GENERATING, Knobs())
+        if plan.optimizer == "adamw" and not plan.base_dtype.startswith("int")
+    ]
+    assert {plan.method for plan in plans} >= {"lora", "layers", "full"}
+    assert len({round(_expected(plan, GENERATING), 9) for plan in plans}) == 1
+
+
+def test_in_a_short_time_cheaper_steps_count_and_in_a_long_one_what_they_lead_to():
+    def expected_of(passes: float, method: str, **more: object) -> float:
+        rows = GENERATING.rows
+        plan = next(p for p in candidates(GENERATING, Knobs(**more), method) if not p.base_dtype.startswith("int"))
+        return _expected(replace(plan, steps=round(passes * rows / plan.batch)), GENERATING)
+
+    # adapters make half as many passes again: their steps take no gradient of the weights
+    assert expected_of(0.3, "lora", rank=16) > expected_of(0.2, "layers", last_layers=GENERATING.blocks)
+    assert expected_of(15.0, "lora", rank=16) < expected_of(10.0, "layers", last_layers=GENERATING.blocks)

@@ -26,7 +26,8 @@ from proxtune.plan import CODE_BITS, Cost, Infeasible, Plan, Refused
 from proxtune.recipe import Knobs
 
 # Adapters learn to answer nearly as well as all weights, step for step (Biderman et al., LoRA Learns Less …, 2024).
-_ANSWERING, _LARGE_RANK = Prior(ceiling=0.995, gap=0.10, pace=0.9), 8
+_ANSWERING, _LARGE_RANK = Prior(ceiling=0.995, gap=0.10, pace=0.9), 8  # of a smaller rank 0.01 less
+_UNTOUCHED = 0.895  # what is expected of answers before the first step
 _CODES_LOSS = {"int8": 0.002, "int4": 0.01}  # of expected quality, beside weights that are not codes
 _ENOUGH_TOKENS = 1024  # of a micro-batch of text generation: more of them at a time are no faster
 _GENERATING_BATCH = 16  # rows: an answer is many things to learn from
@@ -194,13 +195,19 @@ def _costed(plan: Plan, survey: Survey, budget: Budget) -> Plan:
 def _expected(plan: Plan, survey: Survey) -> float:
     """The quality that a plan's method is known for after as many passes, on a scale where the best reaches 1."""
     passes = plan.steps * plan.batch / survey.rows
-    prior = METHODS[plan.method].prior(plan, survey.blocks)
-    if survey.generates and plan.method == "lora":
-        prior = replace(_ANSWERING, ceiling=_ANSWERING.ceiling - (0.0 if plan.rank >= _LARGE_RANK else 0.01))
+    prior = _answering(plan, survey) if survey.generates else METHODS[plan.method].prior(plan, survey.blocks)
     known = prior.expected(passes) - _CODES_LOSS.get(plan.base_dtype, 0.0)
     if METHODS[plan.method].uses_gradients and not survey.generates:
         known -= _UNSURE * math.exp(-plan.steps / _SURE_AFTER_STEPS)
     return known - (_ADAFACTOR_LOSS if plan.optimizer == "adafactor" else 0.0)
+
+
+def _answering(plan: Plan, survey: Survey) -> Prior:
+    """Where text is generated every way begins at the untouched model, which answers already."""
+    prior = METHODS[plan.method].prior(plan, survey.blocks)
+    if plan.method == "lora":
+        prior = replace(_ANSWERING, ceiling=_ANSWERING.ceiling - (0.0 if plan.rank >= _LARGE_RANK else 0.01))
+    return replace(prior, gap=prior.ceiling - _UNTOUCHED)
 
 
 def steps_of(plan: Plan, survey: Survey, epochs: float | None) -> int:
