@@ -1,5 +1,7 @@
 """The thread that computes: replaced after a refusal, since the one that met it compiles nothing more."""
 
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -19,7 +21,7 @@ class Poison:
 
     def compute(self, rows=None):
         self.calls += 1
-        here = threading.get_ident()
+        here = threading.get_native_id()
         if self.left:
             self.left -= 1
             self.poisoned.add(here)
@@ -37,11 +39,11 @@ class Renewing(Governor):
 
 def test_it_is_the_callers_own_until_it_is_replaced():
     thread = ComputingThread()
-    assert thread.run(threading.get_ident) == threading.get_ident()
+    assert thread.run(threading.get_native_id) == threading.get_native_id()
     thread.replace()
-    first = thread.run(threading.get_ident)
-    assert first != threading.get_ident()
-    assert thread.run(threading.get_ident) == first, "one and the same"
+    first = thread.run(threading.get_native_id)
+    assert first != threading.get_native_id()
+    assert thread.run(threading.get_native_id) == first, "one and the same"
 
 
 def test_what_a_computation_raises_is_raised():
@@ -64,3 +66,29 @@ def test_halves_of_what_was_refused_are_computed_in_a_new_thread():
     found = list(in_halves(pieces, poison.compute, Governor(None, ProcessMeter()), "too much"))
     assert [rows.tolist() for rows, _ in found] == [[0, 1], [2, 3], [4, 5, 6, 7]]
     assert [int(total) for _, total in found] == [1, 5, 22]
+
+
+UNDER_A_LIMIT = """
+import resource, sys, threading
+from proxtune.memory.thread import ComputingThread
+
+def reserved():
+    return 1024 * int(next(line for line in open("/proc/self/status") if line.startswith("VmData")).split()[1])
+
+thread = ComputingThread()
+if sys.argv[1] == "reserved":
+    thread.reserve()
+resource.setrlimit(resource.RLIMIT_DATA, (reserved() + 2_000_000,) * 2)  # less than a stack
+here, found = threading.get_native_id(), []
+for _ in range(20):
+    thread.replace()
+    found.append(thread.run(threading.get_native_id))
+print(sum(other != here for other in found), len(set(found)))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_DATA counts what is mapped on Linux alone")
+@pytest.mark.parametrize(("way", "elsewhere"), [("reserved", "20 20"), ("unprepared", "0 1")])
+def test_where_no_stack_can_be_had_one_that_was_reserved_is_used_or_else_the_callers_thread(way, elsewhere):
+    said = subprocess.run([sys.executable, "-c", UNDER_A_LIMIT, way], capture_output=True, text=True, timeout=60)
+    assert said.stdout.strip() == elsewhere, said.stderr

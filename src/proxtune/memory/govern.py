@@ -59,6 +59,7 @@ class Governor:
     def hold(self) -> None:
         """From now on an allocation beyond the room is refused. Call it when the kernels' code is in memory."""
         if self.room_bytes is not None:
+            self.thread.reserve()
             self.meter.limit(self.room_bytes)
 
     def hold_if_roomy(self) -> None:
