@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxtune.budget import Budget, parse_bytes
-from proxtune.cost import flops_of, head_rows_within, memory_of, seconds_of, trainable_parameters
+from proxtune.cost import (
+    evaluations,
+    flops_of,
+    head_rows_within,
+    judging_steps,
+    memory_of,
+    seconds_of,
+    trainable_parameters,
+)
 from proxtune.methods import METHODS
 from proxtune.plan import PHASES, Refused, plan_as_dict, plan_from_dict
 from proxtune.planner import Choice, _expected, candidates, choose, none_fits, rehearsed
@@ -252,8 +260,10 @@ def test_the_head_of_nno_is_fitted_to_as_many_rows_as_a_share_of_the_time_allows
 def test_rows_pass_once_through_the_blocks_that_do_not_learn():
     def operations(last):
         plan = plan_for("1GB", knobs=Knobs(last_layers=last, epochs=1.0), method="nno").plan
-        judging = flops_of(replace(plan, steps=0), SURVEY)
-        return (flops_of(plan, SURVEY) - judging) / plan.steps / plan.batch
+        unlearned = replace(plan, steps=0)
+        judgements = evaluations(plan, SURVEY) - evaluations(unlearned, SURVEY)
+        judging = judgements * SURVEY.validation_tokens * SURVEY.traces["forward/fp32"].forward_flops
+        return (flops_of(plan, SURVEY) - flops_of(unlearned, SURVEY) - judging) / plan.steps / plan.batch
 
     one_pass = SURVEY.traces["nno/fp32"].forward_flops * SURVEY.epoch_tokens / SURVEY.rows
     points = METHODS["nno"].variants(SURVEY.blocks, Knobs())[0]["neighbours"] + 2
@@ -399,3 +409,15 @@ def test_in_a_short_time_cheaper_steps_count_and_in_a_long_one_what_they_lead_to
     # adapters make half as many passes again: their steps take no gradient of the weights
     assert expected_of(0.3, "lora", rank=16) > expected_of(0.2, "layers", last_layers=GENERATING.blocks)
     assert expected_of(15.0, "lora", rank=16) < expected_of(10.0, "layers", last_layers=GENERATING.blocks)
+
+
+def test_before_the_end_is_judged_as_often_as_a_twentieth_of_the_training_allows():
+    plan = replace(plan_for(method="full").plan, steps=4 * SURVEY.rows // 32)
+    cheap = replace(SURVEY, validation_tokens=1600)
+    assert evaluations(plan, cheap) == 1 + 8, "about twice a pass, and for the result"
+    for times in (3, 10, 30, 100, 1000):
+        dear = replace(SURVEY, validation_tokens=times * SURVEY.validation_tokens)
+        spent = (evaluations(plan, dear) - 2) * judging_steps(plan, dear)
+        assert spent <= 0.05 * plan.steps
+        assert evaluations(plan, dear) >= 2
+    assert evaluations(plan, dear) == 2, "at the end and for the result alone"

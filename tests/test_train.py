@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,8 +23,9 @@ from proxtune.memory.govern import Governor
 from proxtune.memory.meter import Phases, ProcessMeter
 from proxtune.methods import METHODS
 from proxtune.models import classifier_config, load_classifier, load_tokenizer
-from proxtune.pace import schedule
+from proxtune.pace import rescheduled, schedule
 from proxtune.plan import Plan
+from proxtune.progress import Progress
 from proxtune.steps import Training
 from proxtune.tasks.classify import Encoded, encode
 from proxtune.train import train
@@ -322,3 +324,19 @@ def test_when_an_update_is_refused_the_heap_has_no_holes_from_then_on(tiny_model
     _, governor = go(model, plan, data)
     assert np.array_equal(weights(model), weights(plain))
     assert [entry["to"] for entry in governor.step_downs] == ["micro-batch 1 with the tight allocator"]
+
+
+def test_until_one_was_made_a_judgement_is_taken_to_last_as_long_as_the_planner_says():
+    clock = SimpleNamespace(limit_seconds=100.0, left=50.0, elapsed=50.0)
+    training = SimpleNamespace(
+        clock=clock, ending_seconds=5.0, milestone_seconds=0.0, evaluations=2, judging_steps=20.0, most_steps=1000,
+        keeper=Unkept(),
+    )  # fmt: skip
+
+    def steps(judging_seconds: float) -> int:
+        at = Progress(PLAN, 100, step=40, judging_seconds=judging_seconds)
+        list(rescheduled(at, [1.0] * 40, training))
+        return at.steps
+
+    assert steps(0.0) == steps(20.0) == 43, "two more judgements of 20 steps each"
+    assert steps(5.0) > 70

@@ -30,6 +30,7 @@ _CODES_SLOWDOWN = 1.2
 _GROWTH = 1.02
 _GROWTH_BYTES = 6_000_000
 _TIGHT_SLOWDOWN = 1.6
+_JUDGING_SHARE = 0.05  # of the training, for judgements before its end: less than the planner leaves free
 _UPDATE_SECONDS, _LOOK_UPDATE_SECONDS = 2e-9, 8e-9  # for each trained parameter
 _LONG_BITE_SECONDS = 0.001  # the same where text is generated: hidden behind the computing
 # For each block and micro-batch, whatever its size: dispatch and allocation.
@@ -249,21 +250,41 @@ def seconds_per_step(plan: Plan, survey: Survey) -> float:
     rate = survey.flops_per_second[plan.dtype]
     tokens = survey.epoch_tokens * plan.evaluated / survey.rows
     computing = _flops_per_token(plan, survey) * tokens / rate
-    bites = max(1.0, tokens / (plan.micro_batch * plan.max_length))
     update = plan.trainable * (_LOOK_UPDATE_SECONDS if plan.neighbours else _UPDATE_SECONDS)
-    each = _LONG_BITE_SECONDS if survey.generates else _BITE_SECONDS[survey.device]
-    dispatch = each * survey.blocks * bites * (_ADAPTER_BITES if plan.method == "lora" else 1.0)
     slow = (_TIGHT_SLOWDOWN if plan.allocator == "tight" else 1.0) * (
         _CODES_SLOWDOWN if plan.base_dtype in CODE_BITS else 1.0
     )
-    return slow * (computing + dispatch) + update
+    return slow * (computing + _dispatch_seconds(plan, survey, tokens)) + update
+
+
+def _dispatch_seconds(plan: Plan, survey: Survey, tokens: float) -> float:
+    """What so many tokens take to learn from beside the computing."""
+    bites = max(1.0, tokens / (plan.micro_batch * plan.max_length))
+    each = _LONG_BITE_SECONDS if survey.generates else _BITE_SECONDS[survey.device]
+    return each * survey.blocks * bites * (_ADAPTER_BITES if plan.method == "lora" else 1.0)
 
 
 def evaluations(plan: Plan, survey: Survey) -> int:
-    """How often the validation rows are judged: about twice an epoch, never fewer than twice when training."""
+    """How often the validation rows are judged: at the end of training and for the result, and before about twice an epoch.
+
+    But not where those before would take more than a twentieth of it.
+    """
     if not METHODS[plan.method].makes_steps:
         return 1
-    return max(2, min(12, round(2 * plan.steps * plan.batch / survey.rows))) + 1
+    usual = max(2, min(12, round(2 * plan.steps * plan.batch / survey.rows)))
+    affordable = int(_JUDGING_SHARE * plan.steps / judging_steps(plan, survey))
+    return max(1, min(usual, affordable)) + 1
+
+
+def judging_steps(plan: Plan, survey: Survey) -> float:
+    """How many steps take as long as one judgement."""
+    return _judging_seconds(plan, survey) / seconds_per_step(plan, survey)
+
+
+def _judging_seconds(plan: Plan, survey: Survey) -> float:
+    tokens, forward = survey.validation_tokens, survey.traces[trace_key("forward", plan.dtype, False)].forward_flops
+    dispatch = _dispatch_seconds(plan, survey, tokens) / 3 if METHODS[plan.method].makes_steps else 0.0
+    return tokens * forward / survey.flops_per_second[plan.dtype] + dispatch + 0.2
 
 
 def milestone_seconds(plan: Plan, survey: Survey) -> float:
@@ -295,9 +316,7 @@ def head_rows_within(seconds: float, plan: Plan, survey: Survey) -> int:
 
 def seconds_of(plan: Plan, survey: Survey) -> float:
     """Seconds from the person's command to the report on disk."""
-    forward = survey.traces[trace_key("forward", plan.dtype, False)].forward_flops
-    rate = survey.flops_per_second[plan.dtype]
-    judging = evaluations(plan, survey) * (survey.validation_tokens * forward / rate + 0.2)
+    judging = evaluations(plan, survey) * _judging_seconds(plan, survey)
     ending = 4.0 + survey.weights_bytes / 2e8 + milestone_seconds(plan, survey)
     if not METHODS[plan.method].makes_steps:
         return survey.seconds_so_far + _head_seconds(plan, survey) + judging + ending

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from proxtune.constraint import Constraint, NoConstraint
-from proxtune.cost import evaluations, milestone_seconds
+from proxtune.cost import evaluations, judging_steps, milestone_seconds
 from proxtune.durable import as_system_errors, write_json
 from proxtune.errors import Interrupted, PersonError
 from proxtune.judge import judge_and_save
@@ -70,7 +70,7 @@ def learn(session: Session, plan_only: bool = False, exact: bool = False) -> Rec
     pace = {
         "ending_seconds": ending_seconds(survey) + answering_seconds, "evaluations": evaluations(plan, survey),
         "most_steps": max(plan.steps, steps_of(plan, survey, recipe.knobs.epochs)),
-        "milestone_seconds": milestone_seconds(plan, survey),
+        "milestone_seconds": milestone_seconds(plan, survey), "judging_steps": judging_steps(plan, survey),
     }  # fmt: skip
     settled = {
         "plan": plan_as_dict(plan), "predicted": promised(plan), "step_downs": session.governor.step_downs,
@@ -122,7 +122,7 @@ def _train(
         model, task.train, task.held, task.pad_id, session.recipe.seed, session.clock, pace["ending_seconds"],
         pace["evaluations"], pace["most_steps"], governor, session.phases, partial(keep_weights, model, folder, BEST),
         partial(keep_weights, model, folder, STOPPED), stop.asked, keeper, constraint,
-        partial(line_of, task.split.train), pace.get("milestone_seconds", 0.0),
+        partial(line_of, task.split.train), pace.get("milestone_seconds", 0.0), pace.get("judging_steps", 0.0),
     )  # fmt: skip
     last: Record = {}
     status, unseen = "done", []

@@ -45,7 +45,8 @@ def _steps_in_time(at: Progress, step_seconds: list[float], training: Training) 
     done = step / max(1, steps)
     judgings = 1 + max(1.0, (1 - done) * (training.evaluations - 1) + 0.5)  # once more at the end, for the result
     waiting = training.milestone_seconds if at.held_from is None else 0.0
-    spare = training.clock.left - training.ending_seconds - waiting - judgings * at.judging_seconds
+    judging_seconds = at.judging_seconds or training.judging_steps * mean_seconds
+    spare = training.clock.left - training.ending_seconds - waiting - judgings * judging_seconds
     possible = step + max(0, int(spare / max(mean_seconds, 1e-6)))
     longer = min(training.most_steps, step + int(_SURE * (possible - step)))
     if longer > steps and done < 0.8 and step % max(1, min(_LOOK_AGAIN, steps // 8)) == 0:

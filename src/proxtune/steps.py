@@ -44,6 +44,7 @@ class Training:
     constraint: Constraint | NoConstraint = field(default_factory=NoConstraint)
     where: Callable[[int], str] = "row {}".format  # what the person calls a row: its file and line
     milestone_seconds: float = 0.0  # kept free until the model is held to a size
+    judging_steps: float = 0.0  # how many steps a judgement takes as long as, until one was made
 
 
 @dataclass(frozen=True, slots=True)
