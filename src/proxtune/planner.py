@@ -97,7 +97,7 @@ def candidates(survey: Survey, knobs: Knobs, method: str = "auto") -> Iterator[P
                     max_length=survey.max_length,
                     checkpointing=checkpointing,
                     optimizer=(knobs.optimizer or "adamw") if entry.uses_gradients else "none",
-                    learning_rate=knobs.learning_rate or 0.0,
+                    learning_rate=0.0,
                     epochs=knobs.epochs or entry.epochs,
                     steps=0,
                     trainable=0,
@@ -105,8 +105,8 @@ def candidates(survey: Survey, knobs: Knobs, method: str = "auto") -> Iterator[P
                     **variant,
                 )
                 plan = replace(plan, micro_batch=min(knobs.micro_batch or plan.evaluated, plan.evaluated))
-                plan = replace(plan, trainable=trainable_parameters(plan, survey))
-                plan = replace(plan, learning_rate=plan.learning_rate or _learning_rate(plan, survey))
+                learning_rate = knobs.learning_rate or _learning_rate(plan, survey)
+                plan = replace(plan, trainable=trainable_parameters(plan, survey), learning_rate=learning_rate)
                 if survey.generates and name == "lora":
                     yield from (replace(plan, base_dtype=base or dtype) for base in bases)
                     continue
