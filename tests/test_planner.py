@@ -411,13 +411,11 @@ def test_in_a_short_time_cheaper_steps_count_and_in_a_long_one_what_they_lead_to
     assert expected_of(15.0, "lora", rank=16) < expected_of(10.0, "layers", last_layers=GENERATING.blocks)
 
 
-def test_before_the_end_is_judged_as_often_as_a_twentieth_of_the_training_allows():
+def test_in_training_is_judged_as_often_as_a_twentieth_of_it_allows():
     plan = replace(plan_for(method="full").plan, steps=4 * SURVEY.rows // 32)
     cheap = replace(SURVEY, validation_tokens=1600)
     assert evaluations(plan, cheap) == 1 + 8, "about twice a pass, and for the result"
     for times in (3, 10, 30, 100, 1000):
         dear = replace(SURVEY, validation_tokens=times * SURVEY.validation_tokens)
-        spent = (evaluations(plan, dear) - 2) * judging_steps(plan, dear)
-        assert spent <= 0.05 * plan.steps
-        assert evaluations(plan, dear) >= 2
-    assert evaluations(plan, dear) == 2, "at the end and for the result alone"
+        assert (evaluations(plan, dear) - 1) * judging_steps(plan, dear) <= 0.05 * plan.steps
+    assert evaluations(plan, dear) == 1, "for the result alone"

@@ -79,12 +79,14 @@ def go(
     interrupted=lambda: False,
     seed=0,
     keeper=None,
+    evaluations=3,
 ):
     """Run `train` to its end; returns its records and the governor."""
     governor = Held(None, ProcessMeter(), on_hold=on_hold)
     training = Training(
         model=model, train=data, held=data, pad_id=model.config.pad_token_id, seed=seed,
-        clock=Clock(time.monotonic(), None), ending_seconds=0.0, evaluations=3, most_steps=plan.steps, governor=governor,
+        clock=Clock(time.monotonic(), None), ending_seconds=0.0, evaluations=evaluations, most_steps=plan.steps,
+        governor=governor,
         phases=Phases(ProcessMeter(), 0), keep_best=keep_best, keep_stopped=keep_best, interrupted=interrupted,
         keeper=keeper or Unkept(),
     )  # fmt: skip
@@ -340,3 +342,14 @@ def test_until_one_was_made_a_judgement_is_taken_to_last_as_long_as_the_planner_
 
     assert steps(0.0) == steps(20.0) == 43, "two more judgements of 20 steps each"
     assert steps(5.0) > 70
+
+
+@pytest.mark.parametrize(("evaluations", "judged"), [(1, []), (2, []), (3, [3, 6])])
+def test_the_last_point_is_judged_where_there_are_others_and_kept_in_any_case(
+    tiny_model, tiny_texts, evaluations, judged
+):
+    kept = []
+    plan, data = replace(PLAN, steps=6), words_of(tiny_texts, tiny_model)
+    records, _ = go(a_model(tiny_model), plan, data, keep_best=lambda: kept.append(1), evaluations=evaluations)
+    assert [record["step"] for record in records if record["kind"] == "validation"] == judged
+    assert kept

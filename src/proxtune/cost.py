@@ -30,7 +30,7 @@ _CODES_SLOWDOWN = 1.2
 _GROWTH = 1.02
 _GROWTH_BYTES = 6_000_000
 _TIGHT_SLOWDOWN = 1.6
-_JUDGING_SHARE = 0.05  # of the training, for judgements before its end: less than the planner leaves free
+_JUDGING_SHARE = 0.05  # of the training, for judgements in it: less than the planner leaves free
 _UPDATE_SECONDS, _LOOK_UPDATE_SECONDS = 2e-9, 8e-9  # for each trained parameter
 _LONG_BITE_SECONDS = 0.001  # the same where text is generated: hidden behind the computing
 # For each block and micro-batch, whatever its size: dispatch and allocation.
@@ -265,15 +265,17 @@ def _dispatch_seconds(plan: Plan, survey: Survey, tokens: float) -> float:
 
 
 def evaluations(plan: Plan, survey: Survey) -> int:
-    """How often the validation rows are judged: at the end of training and for the result, and before about twice an epoch.
+    """How often the validation rows are judged: for the result, and in training about twice an epoch, at least twice.
 
-    But not where those before would take more than a twentieth of it.
+    But in training no more than takes a twentieth of it, and not once: that would be the result. `nno` is judged before its first
+    step too, and what is held to a size where that begins.
     """
     if not METHODS[plan.method].makes_steps:
         return 1
+    least = 2 if plan.neighbours or survey.held else 0
     usual = max(2, min(12, round(2 * plan.steps * plan.batch / survey.rows)))
-    affordable = int(_JUDGING_SHARE * plan.steps / judging_steps(plan, survey))
-    return max(1, min(usual, affordable)) + 1
+    affordable = min(usual, int(_JUDGING_SHARE * plan.steps / judging_steps(plan, survey)))
+    return 1 + max(least, affordable if affordable > 1 else 0)
 
 
 def judging_steps(plan: Plan, survey: Survey) -> float:

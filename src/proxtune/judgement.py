@@ -34,7 +34,14 @@ def is_due(at: Progress, training: Training, from_the_first: bool) -> bool:
 
 
 def judged(at: Progress, training: Training) -> Iterator[Record]:
-    """Judge the point at hand, and keep it where it is the best; what was judged before a resume is not judged again."""
+    """Judge the point at hand, and keep it where it is the best; what was judged before a resume is not judged again.
+
+    The last point, where none was judged before it, is kept unjudged: there is nothing to compare it with, and the result
+    is judged in any case.
+    """
+    if at.step >= at.steps and at.judged < 0:
+        _keep(at, training)
+        return
     found = training.keeper.judgement(at.step)
     if found is None:
         began = training.clock.elapsed

@@ -43,7 +43,9 @@ def _steps_in_time(at: Progress, step_seconds: list[float], training: Training) 
         return steps
     mean_seconds = float(np.mean(step_seconds[-50:]))
     done = step / max(1, steps)
-    judgings = 1 + max(1.0, (1 - done) * (training.evaluations - 1) + 0.5)  # once more at the end, for the result
+    judgings = 1.0  # for the result
+    if training.evaluations > 1:
+        judgings += max(1.0, (1 - done) * (training.evaluations - 1) + 0.5)
     waiting = training.milestone_seconds if at.held_from is None else 0.0
     judging_seconds = at.judging_seconds or training.judging_steps * mean_seconds
     spare = training.clock.left - training.ending_seconds - waiting - judgings * judging_seconds
