@@ -419,3 +419,12 @@ def test_in_training_is_judged_as_often_as_a_twentieth_of_it_allows():
         dear = replace(SURVEY, validation_tokens=times * SURVEY.validation_tokens)
         assert (evaluations(plan, dear) - 1) * judging_steps(plan, dear) <= 0.05 * plan.steps
     assert evaluations(plan, dear) == 1, "for the result alone"
+
+
+@given(memories, times, st.floats(1, 100))
+def test_no_plan_is_refused_for_the_steps_and_judgements_that_it_was_given_itself(memory, time, dearer):
+    survey = replace(SURVEY, validation_tokens=round(dearer * SURVEY.validation_tokens))
+    for refused in choose(survey, Budget(memory=memory, time=time), Knobs()).refused:
+        nothing = replace(refused.plan, steps=0)
+        if refused.plan.steps > 0 and seconds_of(nothing, survey) < 0.9 * time:
+            assert refused.plan.cost.seconds <= time, refused.reason
