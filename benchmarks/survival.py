@@ -61,7 +61,7 @@ class Pair:
 PAIRS = {
     "minilm-movies": Pair(
         "minilm", "classify", movies_path("train"), movies_path("test"), 120,
-        ("450MB", "500MB", "550MB", "600MB", "650MB", "700MB", "850MB", "1GB", "1.3GB", "1.7GB"),
+        ("420MB", "450MB", "500MB", "550MB", "600MB", "650MB", "700MB", "850MB", "1GB", "1.3GB", "1.7GB"),
     ),
     "smollm2-translations": Pair(
         "smollm2", "translate", translations_path("train"), translations_path("test"), 150,
