@@ -17,7 +17,7 @@ from proxtune.plan import PHASES, plan_as_dict
 from proxtune.planner import choose
 from proxtune.recipe import Knobs, Recipe
 from proxtune.session import Session
-from proxtune.settle import plan_table, refusal, settle
+from proxtune.settle import ending_seconds, plan_table, refusal, settle
 from surveyed import MB, SURVEY
 
 BUDGET = Budget(memory="1GB", time="20min")
@@ -223,3 +223,10 @@ def test_a_rehearsal_that_was_killed_is_a_refusal(rehearsals, monkeypatch):
     _, after, _ = settled()
     assert after.plan.method != "full"
     assert "rehearsed: killed by SIGSEGV" in {entry.reason for entry in after.refused}
+
+
+def test_more_time_is_kept_for_the_end_where_the_beginning_was_slow():
+    quick, slow = (ending_seconds(replace(SURVEY, starting_seconds=seconds)) for seconds in (1.0, 10.0))
+    assert 3.0 < quick < 10.0
+    assert slow - quick == pytest.approx(18.0)
+    assert ending_seconds(replace(SURVEY, starting_seconds=1.0, held=True)) > quick

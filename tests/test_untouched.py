@@ -15,11 +15,11 @@ from proxtune.clock import Clock
     [
         (None, 9.0, JUDGED_ANSWERS),
         (1000.0, 0.5, JUDGED_ANSWERS),
-        (160.0, 2.0, 10),  # 20 seconds of 160
+        (240.0, 2.0, 10),  # 20 seconds of 240
         (160.0, 100.0, 4),
     ],
 )
-def test_rows_are_answered_in_an_eighth_of_the_time_that_is_left(monkeypatch, left, each, count):
+def test_rows_are_answered_in_a_twelfth_of_the_time_that_is_left(monkeypatch, left, each, count):
     now = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
 

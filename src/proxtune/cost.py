@@ -76,7 +76,8 @@ class Survey:
     code_bytes: int  # brought in by one row's forward pass in fp32, beside libraries and weights
     traces: dict[str, Trace] = field(default_factory=dict)  # by "lora/bf16/ckpt" and the like
     flops_per_second: dict[str, float] = field(default_factory=dict)  # of a forward pass, by dtype
-    seconds_so_far: float = 0.0
+    starting_seconds: float = 0.0  # from the command to the survey
+    seconds_so_far: float = 0.0  # those at the end for baselines and report counted too
     file_bytes: int = 0  # of the weights on disk
     held: bool = False  # to a size
     generates: bool = False  # text

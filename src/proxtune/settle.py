@@ -21,7 +21,8 @@ from proxtune.session import Record, Session, apart, prepared
 from proxtune.steps import bite
 from proxtune.survey import find_out, may_hold_bf16, padded_tokens
 
-ENDING_SECONDS = 13.0  # baselines, report and the processes that make them
+_ENDING_SECONDS, _STARTS = 2.0, 2.0  # baselines and report, whose processes begin as this one did; twice what was seen
+_PACKING_SECONDS = 7.0
 _MANY_REFUSED = 4  # candidates; then only what needs least is tried
 _LONG_PLANNING = 0.25  # of the time; likewise
 _LOOK_BYTES = 60_000_000  # code and scratch of a first look, at the least
@@ -33,6 +34,7 @@ def survey_of(session: Session) -> Survey:
     Little of it when the model alone passes the memory budget; and in bf16 alone when it does so in fp32: `nno` learns there.
     """
     recipe, task, meter, others = session.recipe, session.task, session.meter, session.phases.others_bytes
+    starting_seconds = session.clock.elapsed
     meter.give_back()
     unload_cold_code()
     libraries = meter.now()
@@ -54,7 +56,8 @@ def survey_of(session: Session) -> Survey:
         code_bytes=max(0, found["looked_bytes"] - looked),
         traces={key: Trace(**value) for key, value in found["traces"].items()},
         flops_per_second=found["flops_per_second"],
-        seconds_so_far=session.clock.elapsed + ENDING_SECONDS,
+        seconds_so_far=session.clock.elapsed + _reports_seconds(starting_seconds),
+        starting_seconds=starting_seconds,
         file_bytes=weight_bytes(session.source.folder),
         held=session.structure is not None and session.structure.bits < HALF_BITS,
         generates=task.generates,
@@ -170,7 +173,7 @@ def _with_measured_costs(found: Record, survey: Survey, session: Session) -> Pla
         "memory_bytes": found["memory_bytes"],
         "terms": terms,
         "seconds_per_token": found["seconds_per_token"],
-        "seconds_so_far": elapsed + ENDING_SECONDS,
+        "seconds_so_far": elapsed + _reports_seconds(survey.starting_seconds),
         "epochs": session.recipe.knobs.epochs or METHODS[plan.method].epochs,
     }
     settled = rehearsed(plan, survey, session.recipe.budget, measured)
@@ -216,7 +219,12 @@ def _rehearse(plan: Plan, session: Session) -> Record:
 
 def ending_seconds(survey: Survey) -> float:
     """Seconds to keep free after the last step: judging and saving the best, baselines, report."""
-    return ENDING_SECONDS + 2.5e-4 * survey.rows + survey.weights_bytes / 2e8
+    packing = _PACKING_SECONDS if survey.held else 0.0
+    return _reports_seconds(survey.starting_seconds) + packing + 2.5e-4 * survey.rows + survey.weights_bytes / 2e8
+
+
+def _reports_seconds(starting_seconds: float) -> float:
+    return _ENDING_SECONDS + _STARTS * starting_seconds
 
 
 def promised(plan: Plan) -> Record:

@@ -21,7 +21,7 @@ from proxtune.plan import Plan
 from proxtune.session import Record, Session, apart, loaded
 
 _FEW = 4  # rows that are answered to see how long one takes
-_SHARE = 0.125  # of the time that is left, for answers before learning, and as much after it
+_SHARE = 1 / 12  # of the time that is left, for answers before learning, and as much after it
 
 
 def ask_untouched(session: Session, plan: Plan) -> float:
