@@ -18,7 +18,7 @@ from proxtune.cost import (
     trainable_parameters,
 )
 from proxtune.methods import METHODS
-from proxtune.plan import PHASES, Refused, plan_as_dict, plan_from_dict
+from proxtune.plan import PHASES, Plan, Refused, plan_as_dict, plan_from_dict
 from proxtune.planner import Choice, _expected, candidates, choose, none_fits, rehearsed
 from proxtune.recipe import Knobs
 from surveyed import MB, SURVEY
@@ -428,3 +428,16 @@ def test_no_plan_is_refused_for_the_steps_and_judgements_that_it_was_given_itsel
         nothing = replace(refused.plan, steps=0)
         if refused.plan.steps > 0 and seconds_of(nothing, survey) < 0.9 * time:
             assert refused.plan.cost.seconds <= time, refused.reason
+
+
+def test_where_text_is_generated_few_steps_are_made_of_smaller_batches():
+    def plan_within(seconds: float, **knobs: object) -> Plan:
+        plan = choose(GENERATING, Budget(time=seconds), Knobs(**knobs), "lora").plan
+        assert plan is not None
+        return plan
+
+    short, long = plan_within(60.0), plan_within(3000.0)
+    assert (short.batch, long.batch) == (8, 16)
+    assert long.steps >= 60
+    assert short.steps * 8 < 60 * 16, "of 16 rows they would have been too few"
+    assert plan_within(60.0, batch=16).batch == 16, "who names a batch gets it"
