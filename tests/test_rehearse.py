@@ -151,7 +151,7 @@ def test_what_the_milestone_takes_is_seen(tiny_model, rows, monkeypatch):
     assert not seen
     held = rehearsal_of(tiny_model, PLAN, rows, structure=STRUCTURE)
     assert len(seen) == 1
-    assert held.memory_bytes["evaluate"] > free.memory_bytes["evaluate"] + 60_000_000
+    assert held.judging_bytes > free.judging_bytes + 60_000_000
 
 
 def test_a_plan_whose_milestone_does_not_fit_is_refused(tiny_model, rows, monkeypatch):
@@ -260,3 +260,10 @@ def test_where_address_space_is_refused_the_gradient_is_computed_again(tiny_mode
     with pytest.raises(RuntimeError, match="primitive"):
         governed_gradient_of(model, rows, few, PLAN, 0, governor)
     assert all(p.grad is None for p in model.parameters())
+
+
+def test_the_result_is_judged_without_the_optimizer_and_points_in_training_beside_it(tiny_model, rows):
+    full = replace(PLAN, method="full", last_layers=0, rank=0)
+    found = rehearsal_of(tiny_model, full, rows)
+    assert found.refused == ""
+    assert found.judging_bytes >= found.memory_bytes["evaluate"]

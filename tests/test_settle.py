@@ -37,7 +37,7 @@ def rehearsals(monkeypatch):
         refused = f"it would take {count}" if count > BUDGET.memory else ""
         return {
             "plan": plan_as_dict(plan), "memory_bytes": dict.fromkeys(PHASES, count), "terms": {"activations": 0},
-            "seconds_per_token": 1e-4, "refused": refused,
+            "seconds_per_token": 1e-4, "refused": refused, "judging_bytes": 0,
         }  # fmt: skip
 
     needs_of = {"now": needs}
@@ -105,7 +105,7 @@ def test_a_rank_that_trains_more_than_was_counted_gives_way(rehearsals, monkeypa
         refused = f"trains {counted.trainable}" if counted.trainable > most else ""
         return {
             "plan": plan_as_dict(counted), "memory_bytes": dict.fromkeys(PHASES, 900 * MB), "terms": {"activations": 0},
-            "seconds_per_token": 1e-4, "refused": refused,
+            "seconds_per_token": 1e-4, "refused": refused, "judging_bytes": 0,
         }  # fmt: skip
 
     monkeypatch.setattr(proxtune.settle, "_rehearse", rehearse)
@@ -165,7 +165,7 @@ def test_when_none_passes_the_refusal_names_the_least_that_would_do(rehearsals):
 
 def test_a_plan_that_passes_the_budget_while_it_is_loaded_is_refused(monkeypatch):
     found = SimpleNamespace(
-        memory_bytes=dict.fromkeys(PHASES[1:], 900 * MB), terms={}, seconds_per_token=1e-4, refused=""
+        memory_bytes=dict.fromkeys(PHASES[1:], 900 * MB), terms={}, seconds_per_token=1e-4, refused="", judging_bytes=0
     )
     monkeypatch.setattr(proxtune.settle, "prepared", lambda plan, session: torch.nn.Linear(2, 2))
     monkeypatch.setattr(proxtune.settle, "rehearse", lambda *given: found)
@@ -230,3 +230,15 @@ def test_more_time_is_kept_for_the_end_where_the_beginning_was_slow():
     assert 3.0 < quick < 10.0
     assert slow - quick == pytest.approx(18.0)
     assert ending_seconds(replace(SURVEY, starting_seconds=1.0, held=True)) > quick
+
+
+@pytest.mark.parametrize(("judgements", "evaluate"), [(1, 900 * MB), (3, 950 * MB)])
+def test_judging_beside_the_optimizer_is_promised_where_points_are_judged_in_training(
+    rehearsals, monkeypatch, judgements, evaluate
+):
+    rehearse = proxtune.settle._rehearse
+    monkeypatch.setattr(proxtune.settle, "_rehearse", lambda *given: rehearse(*given) | {"judging_bytes": 950 * MB})
+    monkeypatch.setattr(proxtune.settle, "evaluations", lambda plan, survey: judgements)
+    _, after, _ = settled()
+    assert after.plan.cost.memory_bytes["evaluate"] == evaluate
+    assert after.plan.cost.memory_bytes["train"] == 900 * MB

@@ -49,13 +49,15 @@ _LONG_SECONDS = 2.0  # at that: oneDNN has no memory for its own kernels and com
 class Rehearsal:
     """What was measured: bytes of the tree by phase, terms of `train`, seconds for each padded token of a training step.
 
-    `refused` says why the plan does not fit after all; the other parts may then be empty.
+    `evaluate` is the judgement of the result; one in training, beside the optimizer, takes `judging_bytes`. `refused` says why
+    the plan does not fit after all; the other parts may then be empty.
     """
 
     memory_bytes: dict[str, int] = field(default_factory=dict)
     terms: dict[str, int] = field(default_factory=dict)
     seconds_per_token: float = 0.0
     refused: str = ""
+    judging_bytes: int = 0
 
 
 def rehearse(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> Rehearsal:
@@ -97,7 +99,7 @@ def rehearse(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> 
         if isinstance(constraint, Constraint) and constraint.is_learned:
             try_allotting(plan, model, train, pad_id, constraint)
             meter.give_back()
-        for rows in _spread(one_of_each_shape(sorted_batches(held.lengths, limit), held.lengths), _JUDGED_SHAPES)[::-1]:
+        for rows in _judged_shapes(held, limit):
             with constraint.at_nearest():
                 said_of(model, take(held, rows), pad_id, plan.autocast, limit, governor)
         judging = meter.peak()
@@ -107,7 +109,7 @@ def rehearse(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> 
         del optimizer
         meter.give_back()
         at_rest = meter.now()
-        ending = _judge_at_last(plan, model, session) if task.generates else grown(judging)
+        ending = _judge_at_last(plan, model, session)
     except (RuntimeError, MemoryError) as error:
         if not is_refusal(error):
             raise
@@ -120,11 +122,12 @@ def rehearse(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> 
     memory = {
         "prepare": standing + others,
         "train": grown(peak) + to_come + others,
-        "evaluate": max(judging, ending) + to_come + others,
+        "evaluate": ending + to_come + others,
         "save": at_rest - merged + to_come + others,
     }
     memory["evaluate"] += thawed  # when what was learned is merged
     memory["save"] += thawed
+    in_training = (judging if task.generates else grown(judging)) + to_come + others
     terms = {
         "growth": to_come,
         "gradients": gradients,
@@ -132,9 +135,14 @@ def rehearse(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> 
         "kernels": kernels,
         "activations": activations,
     }
-    needs, room = max(memory.values()), governor.memory_bytes
+    needs, room = max(in_training, *memory.values()), governor.memory_bytes
     refused = f"it would take {format_bytes(needs)}" if room is not None and needs > room else ""
-    return Rehearsal(memory, terms, per_token, refused)
+    return Rehearsal(memory, terms, per_token, refused, in_training)
+
+
+def _judged_shapes(held: Encoded, limit: int) -> list[np.ndarray]:
+    """Rows of a few of the shapes that are judged, the largest first."""
+    return _spread(one_of_each_shape(sorted_batches(held.lengths, limit), held.lengths), _JUDGED_SHAPES)[::-1]
 
 
 def _judge_at_last(plan: Plan, model: Any, session: Session) -> int:
@@ -145,6 +153,10 @@ def _judge_at_last(plan: Plan, model: Any, session: Session) -> int:
     meter, task, limit = session.meter, session.task, plan.micro_batch * plan.max_length
     dtype = plan.autocast if plan.method == "lora" else "fp32"
     meter.reset()
+    if not task.generates:
+        for rows in _judged_shapes(task.held, limit):
+            said_of(model, take(task.held, rows), task.pad_id, dtype, limit, session.governor)
+        return grown(meter.peak())
     if dtype != plan.autocast:
         rows = one_of_each_shape(sorted_batches(task.held.lengths, limit), task.held.lengths)[0]
         said_of(model, take(task.held, rows), task.pad_id, dtype, limit, session.governor)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from proxtune.budget import format_bytes
-from proxtune.cost import Survey, Trace, converted_bytes, weight_bytes_of
+from proxtune.cost import Survey, Trace, converted_bytes, evaluations, weight_bytes_of
 from proxtune.errors import PersonError
 from proxtune.feasible.held import HALF_BITS
 from proxtune.memory.code import unload_cold_code
@@ -177,6 +177,10 @@ def _with_measured_costs(found: Record, survey: Survey, session: Session) -> Pla
         "epochs": session.recipe.knobs.epochs or METHODS[plan.method].epochs,
     }
     settled = rehearsed(plan, survey, session.recipe.budget, measured)
+    if evaluations(settled, survey) > 1:
+        evaluate = max(found["memory_bytes"]["evaluate"], found["judging_bytes"])
+        memory = found["memory_bytes"] | {"evaluate": evaluate}
+        settled = replace(settled, cost=replace(settled.cost, memory_bytes=memory))
     if METHODS[plan.method].makes_steps and settled.steps < 1:
         raise PersonError(
             f"--time is too short: {elapsed:.0f} s went into planning and nothing is left to learn; give more"
@@ -214,6 +218,7 @@ def _rehearse(plan: Plan, session: Session) -> Record:
     return {
         "plan": plan_as_dict(plan), "memory_bytes": {"load": loading, **found.memory_bytes},
         "terms": found.terms, "seconds_per_token": found.seconds_per_token, "refused": refused,
+        "judging_bytes": found.judging_bytes,
     }  # fmt: skip
 
 
