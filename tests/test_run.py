@@ -4,6 +4,8 @@ import pytest
 
 import proxtune.run
 from proxtune.budget import Budget
+from proxtune.errors import PersonError
+from proxtune.learn import refusals_told
 from proxtune.metrics import Metrics
 from proxtune.recipe import Recipe, read_recipe, write_recipe
 from proxtune.stages import StageFailed
@@ -71,3 +73,14 @@ def test_a_fault_is_not_tried_again(stages, tmp_path, failure, memory):
     with pytest.raises(StageFailed):
         learn(tmp_path, memory)
     assert len(stages[1]) == 1
+
+
+@pytest.mark.parametrize("error", [MemoryError("one row does not fit"), RuntimeError("could not create a primitive")])
+def test_where_no_smaller_bite_is_left_the_person_is_told_what_would_do(error):
+    with pytest.raises(PersonError, match="give a little more --memory"), refusals_told():
+        raise error
+
+
+def test_other_errors_stay_what_they_are():
+    with pytest.raises(RuntimeError, match="shapes"), refusals_told():
+        raise RuntimeError("shapes do not agree")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -77,7 +79,8 @@ def learn(session: Session, plan_only: bool = False, exact: bool = False) -> Rec
         "pace": pace,
     }  # fmt: skip
     if begins_with_features(plan):
-        return save_features(session, plan, model, settled)
+        with refusals_told():
+            return save_features(session, plan, model, settled)
     return _learned(session, plan, settled, model, constraint, exact)
 
 
@@ -127,16 +130,13 @@ def _train(
     last: Record = {}
     status, unseen = "done", []
     try:
-        for record in train(plan, training):
-            unseen.append(record)
-            if keeper.commit():  # nothing is shown before it is on disk for good
-                last = _show(session, unseen, last)
+        with refusals_told():
+            for record in train(plan, training):
+                unseen.append(record)
+                if keeper.commit():  # nothing is shown before it is on disk for good
+                    last = _show(session, unseen, last)
     except Interrupted:
         status = "interrupted"
-    except (MemoryError, RuntimeError) as error:
-        if not is_refusal(error):
-            raise
-        raise PersonError(f"{error}: give a little more --memory, or a smaller --max-length") from error
     keeper.close()
     last = _show(session, unseen, last)
     governor.release()  # the optimizer is gone: its address space is not
@@ -148,6 +148,17 @@ def _train(
         "status": status, "steps": last.get("step", 0), "examples_seen": seen,
         "flops": plan.cost.flops * (seen / whole if whole else 1.0), "step_downs": governor.step_downs,
     }  # fmt: skip
+
+
+@contextmanager
+def refusals_told() -> Iterator[None]:
+    """Where memory is refused and no smaller bite is left, say what to do. Raises PersonError."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_refusal(error):
+            raise
+        raise PersonError(f"{error}: give a little more --memory, or a smaller --max-length") from error
 
 
 def _show(session: Session, unseen: list[Record], last: Record) -> Record:
