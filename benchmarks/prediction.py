@@ -108,7 +108,8 @@ def _beside_others(results: dict[str, dict[str, Any]]) -> tuple[str, dict[str, f
     rows.append(["median size of the error", "", *(f"{medians[way]:.1%}" for way in medians)])
     words = (
         "The training alone, MB. `estimate` is `accelerate estimate-memory`, `tracker` torch's MemTracker, which fails where a "
-        "weight is frozen; `process` is what the process and its supervisor hold without a model, as we measured it."
+        "weight is frozen and with Adafactor; `process` is what the process and its supervisor hold without a model, as we "
+        "measured it."
     )
     body = f"## Beside others\n\n{words}\n\n{table(['plan', 'measured', *_OTHERS], rows)}"
     return body, {f"median_{way}": round(size, 3) for way, size in medians.items()}

@@ -7,7 +7,7 @@ The last line is a JSON object of bytes:
 - `estimate`: what `accelerate estimate-memory` prints for training with Adam. The command itself asks the hub for the model;
   here its own functions get the same model from a folder. It looks at nothing but the weights.
 - `tracker`: the peak of torch's MemTracker over two steps of the plan under FakeTensorMode, at its micro-batch of the longest
-  rows; null, with `tracker_said`, where it fails, as that of torch 2.13 does wherever a weight is frozen.
+  rows; null, with `tracker_said`, where it fails, as that of torch 2.13 does wherever a weight is frozen, and with Adafactor.
 
 Neither counts what the process holds beside tensors.
 """

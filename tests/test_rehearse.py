@@ -262,8 +262,15 @@ def test_where_address_space_is_refused_the_gradient_is_computed_again(tiny_mode
     assert all(p.grad is None for p in model.parameters())
 
 
-def test_the_result_is_judged_without_the_optimizer_and_points_in_training_beside_it(tiny_model, rows):
-    full = replace(PLAN, method="full", last_layers=0, rank=0)
-    found = rehearsal_of(tiny_model, full, rows)
+def test_the_result_is_judged_without_the_optimizer_and_points_in_training_beside_it(tiny_model, rows, monkeypatch):
+    make = proxtune.rehearse.make_optimizer
+
+    def heavy(*given):
+        optimizer = make(*given)
+        optimizer.ballast = np.ones(100_000_000, dtype=np.uint8)
+        return optimizer
+
+    monkeypatch.setattr(proxtune.rehearse, "make_optimizer", heavy)
+    found = rehearsal_of(tiny_model, PLAN, rows)
     assert found.refused == ""
-    assert found.judging_bytes >= found.memory_bytes["evaluate"]
+    assert found.judging_bytes > found.memory_bytes["evaluate"] + 60_000_000
