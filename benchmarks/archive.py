@@ -24,10 +24,10 @@ from sklearn.feature_selection import SelectKBest, chi2
 from torch import Tensor
 
 from harness import table, write_record
-from proxtune.data import read_examples
 from proxtune.optim.nno import NNO
 from proxtune.optim.points import Points
 from proxtune.samples import movies_path
+from proxtune.tasks.classification.reader import read_examples
 
 ROWS = 16
 

@@ -48,29 +48,33 @@ def get_ready(snapshot_share: float) -> None:
     import torch
     import transformers
 
-    import proxtune.run
-    from proxtune import keeping, report_view, session, stages
-    from proxtune.memory import lean
+    import proxtune.pipeline.supervisor
+    from proxtune.checkpoint import checkpointer
+    from proxtune.memory import lean_imports
+    from proxtune.pipeline import stages
+    from proxtune.report import page
+    from proxtune.runtime import model_setup, session
 
-    lean.import_peft()
+    lean_imports.import_peft()
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
-    for module in (session, lean):
+    for module in (session, lean_imports):
         module.import_lean = lambda: None
     for name in ("set_allocator", "unload_cold_code"):  # they change the whole process for good
         setattr(session, name, lambda *given: None)
-    keeping._SHARE = snapshot_share
+    model_setup.set_allocator = lambda *given: None
+    checkpointer._SHARE = snapshot_share
 
     def run_stage(name: str, job: dict[str, Any], listen: Any = None) -> dict[str, Any]:
         return stages._STAGES[name](job | {"others_bytes": 0}, listen or (lambda record: None))
 
-    proxtune.run.run_stage = run_stage
+    proxtune.pipeline.supervisor.run_stage = run_stage
     with tempfile.TemporaryDirectory(prefix="proxtune-ready-") as name:  # whatever is imported late
         train(*tiny_files(Path(name)), Path(name) / "run", "nno")
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the run above has put its own in their place
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for chart in ("memory_chart", "loss_chart", "curves_chart"):
-        setattr(report_view, chart, lambda *given: None)  # a second each, and they touch no file
+        setattr(page, chart, lambda *given: None)  # a second each, and they touch no file
 
 
 def forked(
@@ -122,19 +126,20 @@ def _status_of(work: Callable[[], None], pipe: int) -> int:
 
 def train(data: Path, model: Path, out: Path, kind: str) -> None:
     """`proxtune train` of one of the kinds."""
-    import proxtune.run
-    from proxtune.recipe import Knobs, Recipe
+    import proxtune.pipeline.supervisor
+    from proxtune.config.recipe import Knobs, Recipe
 
     knobs = dict(KINDS[kind])
     method = knobs.pop("method")
-    proxtune.run.train(Recipe(data=str(data), out=str(out), model=str(model), method=method, knobs=Knobs(**knobs)))
+    recipe = Recipe(data=str(data), out=str(out), model=str(model), method=method, knobs=Knobs(**knobs))
+    proxtune.pipeline.supervisor.train(recipe)
 
 
 def resume(out: Path) -> None:
     """`proxtune resume`."""
-    import proxtune.run
+    import proxtune.pipeline.supervisor
 
-    proxtune.run.resume(out)
+    proxtune.pipeline.supervisor.resume(out)
 
 
 def digest_of(out: Path) -> str | None:
@@ -145,7 +150,7 @@ def digest_of(out: Path) -> str | None:
 
 def phases_of(out: Path) -> dict[str, float]:
     """The phases that a run has come to, with their seconds so far; "begin" before the first."""
-    from proxtune.metrics import said
+    from proxtune.storage.event_log import said
 
     told = said(out)
     begun = [("begin", 0.0)] + [(each["phase"], each["seconds"]) for each in told if each.get("kind") == "phase"]

@@ -21,21 +21,24 @@ from typing import Any
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from harness import table, write_record
-from proxtune.clock import Clock
-from proxtune.data import read_examples
-from proxtune.journal import Journal
-from proxtune.keeping import Keeper
-from proxtune.known import Known, first_event
-from proxtune.memory.govern import Governor
-from proxtune.memory.meter import Phases, ProcessMeter
-from proxtune.methods import METHODS
-from proxtune.models import classifier_config, find_model, load_classifier, load_tokenizer
-from proxtune.plan import Plan, plan_as_dict
+from proxtune.checkpoint.checkpointer import Keeper
+from proxtune.checkpoint.history import Known, first_event
+from proxtune.checkpoint.snapshot import keep_weights
+from proxtune.config.plan import Plan, plan_as_dict
+from proxtune.data.dataset import Encoded
+from proxtune.memory.devices.cpu import ProcessMeter
+from proxtune.memory.governor import Governor
+from proxtune.memory.phases import Phases
+from proxtune.methods.registry import METHODS
+from proxtune.models.loading import classifier_config, load_classifier, load_tokenizer
+from proxtune.models.source import find_model
+from proxtune.runtime.clock import Clock
 from proxtune.samples import movies_path
-from proxtune.snapshot import keep_weights
-from proxtune.steps import Training
-from proxtune.tasks.classify import Encoded, encode
-from proxtune.train import train
+from proxtune.storage.journal import Journal
+from proxtune.tasks.classification.encoding import encode
+from proxtune.tasks.classification.reader import read_examples
+from proxtune.training.context import Training
+from proxtune.training.trainer import train
 from tiny import tiny_files
 
 METHOD_PLANS = {

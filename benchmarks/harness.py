@@ -15,8 +15,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from proxtune.memory.measure import tree_bytes
-from proxtune.result import versions
+from proxtune.memory.process import tree_bytes
+from proxtune.pipeline.result import versions
 
 HERE = Path(__file__).parent
 _SAMPLE_SECONDS = 0.5  # a look at a process of a gigabyte takes 10 ms, and its threads wait for one another

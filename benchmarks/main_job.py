@@ -13,7 +13,7 @@ from datetime import date
 from pathlib import Path
 
 from harness import Group, Seen, fill_readme, proxtune, table, write_record
-from proxtune.budget import parse_bytes
+from proxtune.config.budget import parse_bytes
 from proxtune.samples import movies_path
 
 BUDGETS = [("520MB", "8min"), ("700MB", "8min"), ("1GB", "2min"), ("2GB", "15min")]

@@ -22,11 +22,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from harness import table, write_record
-from proxtune.memory import measure
+from proxtune.memory import process
 from proxtune.memory.allocator import give_back, set_allocator
-from proxtune.models import find_model
+from proxtune.models.prefix_cache import beginning_with, entering
+from proxtune.models.source import find_model
 from proxtune.optim.nno import NNO
-from proxtune.prefix import beginning_with, entering
 from proxtune.samples import movies_path
 
 ROUNDS, NEIGHBOURS, ROWS, LAST = 5, 14, 16, (30, 20)  # with θ itself and the point before, 16 parts: 256 sequences
@@ -164,13 +164,13 @@ def _peaks(model: Any, batch: dict[str, torch.Tensor]) -> dict[str, int]:
     _nno_step(nno, batch)
     for key in ("plain", "step"):
         give_back()
-        measure.reset_peak()
+        process.reset_peak()
         if key == "plain":
             with torch.inference_mode():
                 forward(_repeated(batch, PARTS))
         else:
             _nno_step(nno, batch)
-        found[key] = measure.peak_bytes()
+        found[key] = process.peak_bytes()
     return found
 
 

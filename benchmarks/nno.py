@@ -36,29 +36,33 @@ import torch
 from torch import Tensor
 
 from harness import table, write_record
-from proxtune.batches import epoch_batches
-from proxtune.data import read_examples
-from proxtune.evaluate import passes, said_of
-from proxtune.gradient_steps import gradient_of, make_optimizer, update
-from proxtune.learn_probe import some_rows
+from proxtune.config.plan import Plan
+from proxtune.config.recipe import Knobs, Recipe
+from proxtune.data.batching import epoch_batches
+from proxtune.data.dataset import Encoded, take
 from proxtune.memory.allocator import set_allocator
-from proxtune.memory.govern import Governor
-from proxtune.memory.meter import ProcessMeter
-from proxtune.methods import METHODS
-from proxtune.methods.head import fit_head
+from proxtune.memory.devices.cpu import ProcessMeter
+from proxtune.memory.governor import Governor
+from proxtune.methods.linear_head import fit_head
 from proxtune.methods.probe import features, install_head
-from proxtune.models import find_model, head_of, load_classifier
-from proxtune.neighbour_steps import Batch, cross_entropy, look
-from proxtune.objectives.labels import score
+from proxtune.methods.registry import METHODS
+from proxtune.models.introspection import head_of
+from proxtune.models.loading import load_classifier
+from proxtune.models.source import find_model
 from proxtune.optim.nno import NNO, Objective
-from proxtune.pace import schedule
-from proxtune.plan import Plan
-from proxtune.recipe import Knobs, Recipe
-from proxtune.rows import read_split_of
+from proxtune.pipeline.head_features import some_rows
+from proxtune.runtime.inference import passes, said_of
 from proxtune.samples import movies_path
-from proxtune.task import Task, read_task
-from proxtune.tasks.classify import Encoded, encode, take
-from proxtune.tasks.prompt import begin_with_words, word_rows
+from proxtune.tasks.base import Task
+from proxtune.tasks.classification.encoding import encode
+from proxtune.tasks.classification.label_prompt import begin_with_words, word_rows
+from proxtune.tasks.classification.objective import score
+from proxtune.tasks.classification.reader import read_examples
+from proxtune.tasks.loading import read_split_of, read_task
+from proxtune.training.gradient_step import gradient_of
+from proxtune.training.neighbour_step import Batch, cross_entropy, look
+from proxtune.training.optimizer import make_optimizer, update
+from proxtune.training.schedule import schedule
 
 BARS = (0.75, 0.80)
 HEAD_ROWS = (

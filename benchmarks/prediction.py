@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import HERE, Seen, proxtune, table, watched, write_record
-from proxtune.models import find_model
+from proxtune.models.source import find_model
 from proxtune.samples import movies_path
 
 BUDGET_BYTES = 1_600_000_000

@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from proxtune.budget import Budget
-from proxtune.feasible.depth import blocks_prefix, config_with_blocks, kept_names, spread
-from proxtune.models import find_model, load_tokenizer
-from proxtune.recipe import Knobs, Recipe, write_recipe
-from proxtune.rows import read_split_of
-from proxtune.run import checked
+from proxtune.compression.architecture import Shapes, Structure, choose_structure, file_bytes
+from proxtune.compression.depth import blocks_prefix, config_with_blocks, kept_names, spread
+from proxtune.compression.shrink import begin_smaller
+from proxtune.config.budget import Budget
+from proxtune.config.recipe import Knobs, Recipe
+from proxtune.models.loading import load_tokenizer
+from proxtune.models.source import find_model
+from proxtune.pipeline.supervisor import checked
 from proxtune.samples import movies_path
-from proxtune.smaller import begin_smaller
-from proxtune.structure import Shapes, Structure, choose_structure, file_bytes
+from proxtune.storage.run_folder import write_recipe
+from proxtune.tasks.loading import read_split_of
 
 
 def begin_uniform(out: Path, size: str, seed: int, epochs: float) -> None:

@@ -22,19 +22,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from proxtune.allotment import importance_of, rows_at_a_time
-from proxtune.budget import parse_bytes
-from proxtune.constraint import Constraint
-from proxtune.models import ModelSource, classifier_config, head_of, load_classifier, load_tokenizer
-from proxtune.packed import write_packed
-from proxtune.plan import plan_from_dict
-from proxtune.recipe import read_recipe
-from proxtune.rows import read_split_of
+from proxtune.compression.architecture import choose_structure
+from proxtune.compression.packed_format import write_packed
+from proxtune.compression.shrink import begin_smaller
+from proxtune.compression.size_constraint import Constraint
+from proxtune.config.budget import parse_bytes
+from proxtune.config.plan import plan_from_dict
+from proxtune.models.introspection import head_of
+from proxtune.models.loading import classifier_config, load_classifier, load_tokenizer
+from proxtune.models.source import ModelSource
 from proxtune.samples import movies_path
-from proxtune.smaller import begin_smaller
-from proxtune.structure import choose_structure
-from proxtune.tasks.classify import encode
-from proxtune.tasks.labels import sorted_labels
+from proxtune.storage.run_folder import read_recipe
+from proxtune.tasks.classification.encoding import encode
+from proxtune.tasks.classification.reader import sorted_labels
+from proxtune.tasks.loading import read_split_of
+from proxtune.training.bit_allocation import importance_of, rows_at_a_time
 from size_begun import uniform
 
 Logits = Callable[[Any, Any], np.ndarray]  # of ids and mask, (rows, length) each
@@ -144,7 +146,7 @@ def uniform_at_the_end(run: Path, size: str) -> dict[str, Any]:
 
 
 def _at_the_end(run: Path, size: str, choose: Any) -> dict[str, Any]:
-    from proxtune.packed import load_packed
+    from proxtune.compression.packed_format import load_packed
 
     recipe = replace(read_recipe(run / "recipe.toml"), data=str(movies_path("train")))  # a run may have been moved here
     plan = plan_from_dict(json.loads((run / "result.json").read_text(encoding="utf-8"))["plan"])

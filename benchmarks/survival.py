@@ -32,8 +32,8 @@ from typing import Any
 
 import lit
 from harness import HERE, Group, Seen, commit, fill_readme, table, watched, write_record
-from proxtune.budget import parse_bytes
-from proxtune.models import find_model
+from proxtune.config.budget import parse_bytes
+from proxtune.models.source import find_model
 from proxtune.samples import movies_path, translations_path
 from survival_plot import draw
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from proxtune.budget import parse_bytes
+from proxtune.config.budget import parse_bytes
 
 Cell = dict[str, Any]
 

@@ -35,7 +35,7 @@ import numpy as np
 
 from harness import table, write_record
 from proxtune.memory.allocator import give_back, set_allocator
-from proxtune.memory.kernels import SOME, keep_kernels
+from proxtune.memory.kernel_cache import SOME, keep_kernels
 
 WAYS = ("proxtune", "trainer", "trainer, by length")
 BATCH, RANK, RATE = 16, 16, 2e-4
@@ -84,7 +84,7 @@ def _measured(asked: Any) -> dict[str, float]:
         keep_kernels(SOME)
     import torch
 
-    from proxtune.memory.meter import device_and_meter
+    from proxtune.memory.devices.base import device_and_meter
 
     device, meter = device_and_meter("auto")
     task, model = _loaded(asked)
@@ -114,13 +114,12 @@ def _wait_for(device: Any) -> None:
 
 def _loaded(asked: Any) -> tuple[Any, Any]:
     """The task with its rows encoded, and the model under adapters."""
-    from proxtune.memory.lean import import_lean
-    from proxtune.models import find_model
-    from proxtune.recipe import Recipe
-    from proxtune.rows import read_split_of
+    from proxtune.config.recipe import Recipe
+    from proxtune.data.dataset import take
+    from proxtune.memory.lean_imports import import_lean
+    from proxtune.models.source import find_model
     from proxtune.samples import translations_path
-    from proxtune.task import read_task
-    from proxtune.tasks.classify import take
+    from proxtune.tasks.loading import read_split_of, read_task
 
     if asked.way == "proxtune":
         import_lean()
@@ -132,7 +131,7 @@ def _loaded(asked: Any) -> tuple[Any, Any]:
 
 
 def _plan(asked: Any, task: Any) -> Any:
-    from proxtune.plan import Plan
+    from proxtune.config.plan import Plan
 
     return Plan(
         "lora", "bf16", BATCH, asked.micro_batch, task.max_length, False, "adamw", RATE, 1.0, 0, 0, rank=RANK,
@@ -142,7 +141,7 @@ def _plan(asked: Any, task: Any) -> Any:
 
 def _adapted(model: Any, asked: Any, task: Any) -> Any:
     if asked.way == "proxtune":
-        from proxtune.methods import METHODS
+        from proxtune.methods.registry import METHODS
 
         return METHODS["lora"].prepare(model, _plan(asked, task))
     import peft
@@ -154,9 +153,10 @@ def _adapted(model: Any, asked: Any, task: Any) -> Any:
 
 
 def _ours(model: Any, task: Any, rows: np.ndarray, asked: Any) -> float:
-    from proxtune.batches import epoch_batches
-    from proxtune.gradient_steps import gradient_of, make_optimizer, update
-    from proxtune.tasks.classify import take
+    from proxtune.data.batching import epoch_batches
+    from proxtune.data.dataset import take
+    from proxtune.training.gradient_step import gradient_of
+    from proxtune.training.optimizer import make_optimizer, update
 
     data, plan, losses = take(task.train, rows), _plan(asked, task), []
     optimizer = make_optimizer(model.train(), plan)

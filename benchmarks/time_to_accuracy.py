@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import proxtune, table, write_record
-from proxtune.models import find_model
+from proxtune.models.source import find_model
 from proxtune.samples import movies_path
 
 WAYS = {

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from proxtune.data.dataset import Encoded
 from proxtune.samples import movies_path
-from proxtune.tasks.classify import Encoded
-from written import Write
+from support.written import Write
 
 # A loaded machine is slow now and then: that is no bug of the code under test.
 settings.register_profile("here", deadline=None)
@@ -188,7 +188,7 @@ def tiny_folder(request: pytest.FixtureRequest) -> Path:
 
 
 def _tokenizer(texts: list[str], encoder: bool, ends: bool = False):
-    from proxtune.memory.lean import import_lean
+    from proxtune.memory.lean_imports import import_lean
 
     import_lean()
     from tokenizers import Tokenizer

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from proxtune.budget import Budget
+    from proxtune.config.budget import Budget
     from proxtune.errors import PersonError
     from proxtune.estimator import TextClassifier
     from proxtune.optim.nno import NNO, replay
@@ -17,14 +17,14 @@ __version__ = "0.1.0"
 __all__ = ["NNO", "Budget", "PersonError", "Points", "Run", "TextClassifier", "__version__", "replay", "tune"]
 
 _HOME = {
-    "Budget": "proxtune.budget",
+    "Budget": "proxtune.config.budget",
     "NNO": "proxtune.optim.nno",
     "PersonError": "proxtune.errors",
     "Points": "proxtune.optim.points",
-    "Run": "proxtune.run",
+    "Run": "proxtune.pipeline.supervisor",
     "TextClassifier": "proxtune.estimator",
     "replay": "proxtune.optim.nno",
-    "tune": "proxtune.run",
+    "tune": "proxtune.pipeline.supervisor",
 }
 
 

@@ -19,13 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from proxtune.batches import collate
-from proxtune.cost import Survey, trainable_parameters
-from proxtune.methods.method import Method
-from proxtune.models import classifier_config, load_classifier, load_tokenizer
-from proxtune.plan import Plan
-from proxtune.recipe import Knobs
-from proxtune.tasks.classify import Encoded, longest_allowed
+from proxtune.config.plan import Plan
+from proxtune.config.recipe import Knobs
+from proxtune.data.batching import collate
+from proxtune.data.dataset import Encoded
+from proxtune.methods.base import Method
+from proxtune.models.loading import classifier_config, load_classifier, load_tokenizer, longest_allowed
+from proxtune.planning.cost_model import trainable_parameters
+from proxtune.planning.profile import Survey
 
 _LABELS = ["bad", "fair", "good"]
 _ROWS, _LENGTH = 12, 16
@@ -89,7 +90,8 @@ def check_preparation(method: Method, plan: Plan, model_folder: Path) -> None:
 
 def check_learning(method: Method, plan: Plan, model_folder: Path) -> None:
     """A step moves what is marked and nothing else, and gives the same gradient however the batch is cut."""
-    from proxtune.gradient_steps import gradient_of, make_optimizer
+    from proxtune.training.gradient_step import gradient_of
+    from proxtune.training.optimizer import make_optimizer
 
     if not method.uses_gradients:
         return
@@ -145,7 +147,7 @@ def check_finish(method: Method, plan: Plan, model_folder: Path) -> None:
 
 
 def _plans(method: Method, model_folder: Path) -> Iterator[Plan]:
-    from proxtune.models import blocks_of
+    from proxtune.models.introspection import blocks_of
 
     blocks = len(blocks_of(_load(model_folder))[1])
     optimizer = "adamw" if method.uses_gradients else "none"
@@ -162,7 +164,7 @@ def _load(model_folder: Path) -> Any:
 
 
 def _survey(model: Any, model_folder: Path) -> Survey:
-    from proxtune.survey import model_facts
+    from proxtune.planning.profiler import model_facts
 
     facts: dict[str, Any] = model_facts(model)
     return Survey(

@@ -11,9 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
-from proxtune.budget import Budget
+from proxtune.config.budget import Budget
+from proxtune.config.recipe import DEFAULT_GENERATOR, DEFAULT_MODEL, Knobs, Recipe
 from proxtune.errors import Interrupted, PersonError
-from proxtune.recipe import DEFAULT_GENERATOR, DEFAULT_MODEL, Knobs, Recipe
 
 app = typer.Typer(
     name="proxtune",
@@ -89,8 +89,8 @@ def plan(
     rank: Rank = None, last_layers: LastLayers = None, base_dtype: BaseDtype = None, as_json: Json = False,
 ) -> None:  # fmt: skip
     """What fits the budget, what it would cost, what was refused and why."""
-    from proxtune.run import plan as plan_run
-    from proxtune.show import Progress, show_plan
+    from proxtune.console import Progress, show_plan
+    from proxtune.pipeline.supervisor import plan as plan_run
 
     budget = Budget(memory, size, trainable, budget_time, compute)
     knobs = Knobs(
@@ -170,8 +170,8 @@ def train(
 
 
 def _train(recipe: Recipe, as_json: bool) -> None:
-    from proxtune.run import train as train_run
-    from proxtune.show import Progress, show_result
+    from proxtune.console import Progress, show_result
+    from proxtune.pipeline.supervisor import train as train_run
 
     with Progress(recipe.budget) as progress:
         result = train_run(recipe, progress.hear, _STARTED)
@@ -188,9 +188,9 @@ def resume(
     as_json: Json = False,
 ) -> None:
     """Go on with a run that was interrupted, killed or out of room; the time that it used counts."""
-    from proxtune.run import begun_recipe
-    from proxtune.run import resume as resume_run
-    from proxtune.show import Progress, show_result
+    from proxtune.console import Progress, show_result
+    from proxtune.pipeline.supervisor import begun_recipe
+    from proxtune.pipeline.supervisor import resume as resume_run
 
     with Progress(begun_recipe(folder).budget) as progress:
         result = resume_run(folder, progress.hear, _STARTED, exact)
@@ -201,8 +201,8 @@ def resume(
 @app.command()
 def evaluate(folder: Folder, data: Data, as_json: Json = False) -> None:
     """Score a run's model on another file, with the baselines beside it."""
-    from proxtune.run import evaluate as evaluate_run
-    from proxtune.show import show_evaluation
+    from proxtune.console import show_evaluation
+    from proxtune.pipeline.queries import evaluate as evaluate_run
 
     found = evaluate_run(folder, data)
     show_evaluation(found, data)
@@ -217,7 +217,7 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Label texts with a run's model, or let it answer them, as they come: one line a text, a blank one after longer answers."""
-    from proxtune.run import predictions
+    from proxtune.pipeline.queries import predictions
 
     if not text and file is None:
         raise PersonError("nothing to predict: give texts, or --file F")
@@ -249,7 +249,7 @@ class _Printed:
 @app.command()
 def report(folder: Folder) -> None:
     """Write report.html again and print its path."""
-    from proxtune.run import report as write
+    from proxtune.pipeline.queries import report as write
 
     sys.stdout.write(f"{write(folder)}\n")
 
@@ -262,7 +262,7 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Put a run's model or adapter elsewhere: merged safetensors, lora's adapter alone, or GGUF by llama.cpp's converter."""
-    from proxtune.export import export as export_run
+    from proxtune.export.formats import export as export_run
 
     found = export_run(folder, out, kind)
     sys.stderr.write(f"{found['out']}: {found['bytes']:,} bytes\n")
@@ -304,7 +304,7 @@ def main() -> None:
     except (Interrupted, KeyboardInterrupt) as error:
         _end(as_json, 128 + getattr(error, "by", signal.SIGINT), "interrupted", str(error) or "interrupted", {})
     except Exception as error:
-        from proxtune.stages import StageFailed
+        from proxtune.pipeline.process import StageFailed
 
         if not isinstance(error, StageFailed):
             raise
@@ -313,7 +313,7 @@ def main() -> None:
 
 def _end(as_json: bool, code: int, status: str, message: str, more: dict[str, Any]) -> None:
     if more.get("table"):
-        from proxtune.show import show_plan
+        from proxtune.console import show_plan
 
         show_plan(more)
     sys.stderr.write(f"proxtune: {message}\n")

@@ -6,11 +6,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from proxtune.budget import Budget
-from proxtune.recipe import Recipe
-from proxtune.run import evaluate, train
+from proxtune.config.budget import Budget
+from proxtune.config.recipe import Recipe
+from proxtune.console import Progress, show_evaluation, show_result
+from proxtune.pipeline.queries import evaluate
+from proxtune.pipeline.supervisor import train
 from proxtune.samples import movies_path
-from proxtune.show import Progress, show_evaluation, show_result
 
 
 def free_folder(wanted: str) -> str:

@@ -17,9 +17,9 @@ from sklearn.utils import check_array, check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from proxtune.budget import Budget
+from proxtune.config.budget import Budget
+from proxtune.config.recipe import DEFAULT_MODEL
 from proxtune.errors import PersonError
-from proxtune.recipe import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from proxtune.run import Run

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from proxtune.methods.method import Method, Prior, unchanged
-from proxtune.plan import Plan
+from proxtune.config.plan import Plan
+from proxtune.methods.base import Method, Prior, unchanged
 
 
 def _prepare(model: Any, plan: Plan) -> Any:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from proxtune.methods.method import Method, Prior, unchanged
-from proxtune.models import blocks_of
-from proxtune.plan import Plan
-from proxtune.recipe import Knobs
+from proxtune.config.plan import Plan
+from proxtune.config.recipe import Knobs
+from proxtune.methods.base import Method, Prior, unchanged
+from proxtune.models.introspection import blocks_of
 
 
 def _variants(blocks: int, knobs: Knobs) -> list[dict[str, Any]]:

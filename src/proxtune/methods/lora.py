@@ -10,10 +10,10 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from proxtune.memory.lean import import_peft
-from proxtune.methods.method import Method, Prior
-from proxtune.plan import CODE_BITS, Plan
-from proxtune.recipe import Knobs
+from proxtune.config.plan import CODE_BITS, Plan
+from proxtune.config.recipe import Knobs
+from proxtune.memory.lean_imports import import_peft
+from proxtune.methods.base import Method, Prior
 
 _RANKS = (16, 4)
 
@@ -23,7 +23,7 @@ def _variants(blocks: int, knobs: Knobs) -> list[dict[str, Any]]:
 
 
 def _prepare(model: Any, plan: Plan) -> Any:
-    from proxtune.frozen import freeze_in_codes
+    from proxtune.models.quantized_linear import freeze_in_codes
 
     peft = import_peft()
     kinds = {"ForSequenceClassification": "SEQ_CLS", "ForConditionalGeneration": "SEQ_2_SEQ_LM"}
@@ -48,7 +48,7 @@ def _prepare(model: Any, plan: Plan) -> Any:
 
 
 def _finish(model: Any, plan: Plan) -> Any:
-    from proxtune.frozen import thaw
+    from proxtune.models.quantized_linear import thaw
 
     thaw(model)
     return model.merge_and_unload()  # sums in float32, which weights held in bfloat16 take rounded once

@@ -1,6 +1,6 @@
 """nno: neighbourhood search over the last blocks' linear layers, in the memory of inference. No gradient is taken.
 
-The blocks before them answer alike at every neighbour: rows pass through them once (`prefix.py`).
+The blocks before them answer alike at every neighbour: rows pass through them once (`models/prefix_cache.py`).
 
 It begins with `probe`'s head, fitted to as many rows as the time allows (`head_rows`), or with a decoder's own words for the
 labels where those know better: a row that a head is fitted to passes once, one of a step at every neighbour. Weights are held in
@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from proxtune.methods.method import Method, Prior, unchanged
-from proxtune.plan import Plan
-from proxtune.recipe import Knobs
+from proxtune.config.plan import Plan
+from proxtune.config.recipe import Knobs
+from proxtune.methods.base import Method, Prior, unchanged
 
 _NEIGHBOURS = 14  # with θ and the point before, 16 points
 
@@ -21,7 +21,7 @@ _NEIGHBOURS = 14  # with θ and the point before, 16 points
 def _prepare(model: Any, plan: Plan) -> Any:
     import torch
 
-    from proxtune.models import blocks_of
+    from proxtune.models.introspection import blocks_of
 
     model.requires_grad_(False)
     blocks = blocks_of(model)[1]

@@ -1,8 +1,8 @@
 """probe: the body is frozen; a logistic regression on its features becomes the model's own classification layer.
 
 The features are what the model feeds its last linear layer, so the fitted coefficients are that layer's weights and the
-result is a plain transformers model. scikit-learn fits them in a process of its own (`methods/head.py`): its imports do not
-share the budget with the language model.
+result is a plain transformers model. scikit-learn fits them in a process of its own (`methods/linear_head.py`): its imports do
+not share the budget with the language model.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from proxtune.methods.method import Method, Prior, unchanged
-from proxtune.plan import Plan
+from proxtune.config.plan import Plan
+from proxtune.methods.base import Method, Prior, unchanged
 
 
 def _prepare(model: Any, plan: Plan) -> Any:
@@ -29,7 +29,7 @@ def features(model: Any, passes: Iterable[tuple[np.ndarray, Any]], lengths: np.n
     """
     import torch
 
-    from proxtune.models import head_of
+    from proxtune.models.introspection import head_of
 
     _, head = head_of(model)
     seen: list[Any] = []
@@ -52,7 +52,7 @@ def install_head(model: Any, path: Path) -> None:
     """Put the fitted coefficients into the model's last linear layer; a head without bias takes none."""
     import torch
 
-    from proxtune.models import head_of
+    from proxtune.models.introspection import head_of
 
     _, head = head_of(model)
     with np.load(path, allow_pickle=False) as arrays, torch.no_grad():

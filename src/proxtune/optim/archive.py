@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from proxtune.optim.neighbours import Directions, combined
-from proxtune.optim.record import StepRecord
 from proxtune.optim.sites import Site, weights_of
-from proxtune.optim.sizes import telling
+from proxtune.optim.step_record import StepRecord
+from proxtune.optim.step_sizes import telling
 
 WHOLE = 1 << 20  # a direction has whole numbers of 1/WHOLE: how a solver rounds is not seen in the weights
 _NEAREST = 4  # points for each dimension

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from proxtune.optim.bits import signs
+from proxtune.optim.philox import signs
 from proxtune.optim.sites import EMBEDDING, LINEAR, SCALE, SHIFT, Site, weights_of
 
 

@@ -6,8 +6,8 @@ A step evaluates θ itself and K neighbours θ + ε·Δₖ on the same rows, and
     θ ← θ + ε Δ_best              where the best neighbour beats θ        rule "greedy"
     θ ← θ − η · slope             of the nearest of all points seen       rule "nearest"
 
-The last is for few weights (`optim/archive.py`). ε tunes itself and η goes with it (`optim/sizes.py`). What a step of the first
-two did is seen one step later, on rows that it did not learn from, for the price of one more part in the batch: the point
+The last is for few weights (`optim/archive.py`). ε tunes itself and η goes with it (`optim/step_sizes.py`). What a step of the
+first two did is seen one step later, on rows that it did not learn from, for the price of one more part in the batch: the point
 before the move. A step that did harm there is taken back.
 """
 
@@ -22,9 +22,9 @@ import torch
 from proxtune.errors import PersonError
 from proxtune.optim.archive import Archive, dimensions_of
 from proxtune.optim.neighbours import Directions, Point, View, directions, seen_from
-from proxtune.optim.record import MOVING, StepRecord, as_kept
 from proxtune.optim.sites import sites_of
-from proxtune.optim.sizes import Sizes, first_spread, harmful
+from proxtune.optim.step_record import MOVING, StepRecord, as_kept
+from proxtune.optim.step_sizes import Sizes, first_spread, harmful
 from proxtune.optim.update import carry_out, moves_of
 
 Forward = Callable[[Any], Any]

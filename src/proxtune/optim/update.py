@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from proxtune.optim.archive import WHOLE, Archive
-from proxtune.optim.bits import dither
 from proxtune.optim.neighbours import Directions, combined, directions
-from proxtune.optim.record import MOVING, StepRecord
+from proxtune.optim.philox import dither
 from proxtune.optim.sites import Site, weights_of
+from proxtune.optim.step_record import MOVING, StepRecord
 
 UNIT = 256  # coefficients are whole numbers of 1/UNIT
 MOST = 4.0  # deviations beyond which a coefficient is cut

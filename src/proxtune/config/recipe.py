@@ -1,0 +1,108 @@
+"""The recipe: all that a person asked for, in one value that a run folder keeps as `recipe.toml`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+
+from proxtune.config.budget import Budget
+from proxtune.errors import PersonError
+
+DEFAULT_MODEL = "minilm"
+DEFAULT_BATCH = 32
+DEFAULT_GENERATOR = "smollm2"  # where text is to be generated
+GENERATIVE = ("summarize", "translate", "instruct")
+TASKS = ("classify", *GENERATIVE)
+BAD_ROWS = ("fail", "skip")
+METHOD_NAMES = ("auto", "probe", "nno", "lora", "layers", "full")
+
+
+@dataclass(frozen=True, slots=True)
+class Knobs:
+    """What the person fixed by hand; None leaves the choice to the planner."""
+
+    micro_batch: int | None = None
+    batch: int | None = None
+    max_length: int | None = None
+    dtype: str | None = None  # "fp32" or "bf16"
+    checkpointing: bool | None = None
+    optimizer: str | None = None  # "adamw" or "adafactor"
+    learning_rate: float | None = None
+    epochs: float | None = None
+    rank: int | None = None
+    last_layers: int | None = None
+    keep_adapter: bool | None = None
+    base_dtype: str | None = None  # codes that weights under adapters are held in: "int8" or "int4"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A run as it was asked for.
+
+    Two equal recipes on equal data make equal runs, on equal machines and where time does not bind.
+    """
+
+    data: str
+    out: str
+    task: str | None = None
+    model: str = DEFAULT_MODEL  # "": that of the task
+    method: str = "auto"
+    seed: int = 0
+    budget: Budget = field(default_factory=Budget)
+    validation: str | None = None
+    text_column: str | None = None
+    label_column: str | None = None
+    device: str = "auto"
+    bad_rows: str = "fail"
+    instruction: str | None = None  # before each text; "" for none
+    knobs: Knobs = field(default_factory=Knobs)
+
+    @property
+    def generates(self) -> bool:
+        """Whether text is to be generated."""
+        return self.task in GENERATIVE
+
+    def as_dict(self) -> dict[str, object]:
+        """Nested plain values without the Nones, as TOML has no null."""
+        raw = asdict(self)
+        raw["budget"] = self.budget.as_dict()
+        return {
+            key: {k: v for k, v in value.items() if v is not None} if isinstance(value, dict) else value
+            for key, value in raw.items()
+            if value is not None
+        }
+
+
+def check(recipe: Recipe) -> None:
+    """Raises PersonError for a name or a number that no run can do anything with."""
+    if recipe.task is not None and recipe.task not in TASKS:
+        raise PersonError(f"task {recipe.task!r} is not here; there are {', '.join(TASKS)}")
+    if recipe.bad_rows not in BAD_ROWS:
+        raise PersonError(f"--bad-rows {recipe.bad_rows!r} is not known; choose fail or skip")
+    if recipe.method not in METHOD_NAMES:
+        raise PersonError(f"unknown method {recipe.method!r}; choose one of {', '.join(METHOD_NAMES)}")
+    if recipe.generates and recipe.method in ("probe", "nno"):
+        raise PersonError(f"--method {recipe.method} does not generate text yet; choose auto, lora, layers or full")
+    if recipe.device not in ("auto", "cpu", "cuda"):
+        raise PersonError(f"unknown device {recipe.device!r}; choose auto, cpu or cuda")
+    knobs = recipe.knobs
+    for name in ("micro_batch", "batch", "max_length", "rank", "last_layers", "epochs", "learning_rate"):
+        value = getattr(knobs, name)
+        if value is not None and value <= 0:
+            raise PersonError(f"--{name.replace('_', '-')} {value} must be more than zero")
+    if knobs.dtype not in (None, "fp32", "bf16"):
+        raise PersonError(f"unknown dtype {knobs.dtype!r}; choose fp32 or bf16")
+    if knobs.base_dtype not in (None, "int8", "int4"):
+        raise PersonError(f"unknown base dtype {knobs.base_dtype!r}; choose int8 or int4")
+    if knobs.base_dtype is not None and recipe.task not in (None, *GENERATIVE):
+        raise PersonError("--base-dtype is for tasks that generate text; leave it out")
+    if knobs.base_dtype is not None and recipe.method not in ("auto", "lora"):
+        raise PersonError(
+            f"--base-dtype is for weights under lora's adapters; leave it out with --method {recipe.method}"
+        )
+    if knobs.optimizer not in (None, "adamw", "adafactor"):
+        raise PersonError(f"unknown optimizer {knobs.optimizer!r}; choose adamw or adafactor")
+    rows_count_once = recipe.method != "nno"
+    if rows_count_once and knobs.batch is not None and (knobs.micro_batch or 0) > knobs.batch:
+        raise PersonError(
+            f"--micro-batch {knobs.micro_batch} is more than --batch {knobs.batch}; a micro-batch is a part of a batch"
+        )

@@ -1,0 +1,137 @@
+"""Going on: what a training depends on, what is otherwise than when it began, and its journal opened again."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from proxtune.checkpoint.checkpointer import Keeper
+from proxtune.checkpoint.history import Known, first_event, known_from, packed_event
+from proxtune.checkpoint.snapshot import STOPPED, forget_weights, snapshots
+from proxtune.config.plan import Plan, plan_as_dict
+from proxtune.data.dataset import Encoded
+from proxtune.errors import PersonError
+from proxtune.methods.linear_head import HEAD
+from proxtune.pipeline.result import versions
+from proxtune.runtime.session import Record, Session
+from proxtune.storage.journal import Journal, records
+from proxtune.storage.safetensors_header import check_files
+
+JOURNAL = "journal.bin"
+ORDER = (
+    1  # of operations: another number where the same plan, rows and seed lead elsewhere than with the version before
+)
+_WORDS = {
+    "weights": "the model's own weights", "head": "the fitted classification layer", "rows": "the rows", "seed": "the seed",
+    "order": "the order of operations", "device": "the device", "threads": "the number of threads",
+    "processor": "the processor", "versions": "the versions of the libraries",
+}  # fmt: skip
+# What NNO's records lead somewhere else with. The rest changes what a loss comes to, but not what a record says was done.
+_BASE = {"weights", "head", "rows", "seed", "order"}
+
+
+def begun_before(session: Session) -> tuple[Plan, Record] | None:
+    """The plan of the training that the folder has a journal of, and what was settled with it. Raises PersonError."""
+    path = session.folder / JOURNAL
+    check_files(session.folder, [JOURNAL, "snapshots"])
+    if not path.is_file():
+        return None
+    known = known_from(path, [data for _, data in records(path)][:1])
+    session.governor.step_downs[:0] = known.settled["step_downs"]
+    return known.plan, known.settled | {"step_downs": session.governor.step_downs}
+
+
+def keeper_of(session: Session, plan: Plan, settled: Record, model: Any, exact: bool) -> Keeper:
+    """What keeps the training of `plan`: a new journal, or the one that is there with all that it says.
+
+    Raises PersonError where something is otherwise than it was and the training is to be gone on with `exact`ly.
+    """
+    path, pins = session.folder / JOURNAL, pins_of(session)
+    if not path.exists():
+        journal = Journal.begin(path, first_event(plan_as_dict(plan), settled, pins))
+        return Keeper(session.folder, model, journal, Known(plan, settled, pins))
+    journal, found = Journal.open(path)
+    known = known_from(path, found)
+    forget_weights(session.folder, STOPPED)
+    changed = [name for name in pins if known.pins.get(name) != pins[name]]
+    if not changed:
+        return Keeper(session.folder, model, journal, known)
+    notes = tuple(_difference(name, known.pins.get(name), pins[name]) for name in changed)
+    if exact:
+        raise PersonError(f"it cannot be gone on with exactly: {'; '.join(notes)}; mend that, or leave out --exact")
+    if plan.neighbours == 0 or _BASE.intersection(changed):
+        _let_go(session.folder, journal, known)
+    journal.append(packed_event({"kind": "pins", "pins": pins}))
+    known.take_in({"kind": "pins", "pins": pins})
+    return Keeper(session.folder, model, journal, known, notes)
+
+
+def pins_of(session: Session) -> Record:
+    """What the steps of a training depend on, but for its plan: digests of weights, head and rows; the seed; the machine."""
+    import torch
+
+    task = session.task
+    return {
+        "weights": _digest_of_files(sorted(session.source.folder.glob("*.safetensors"))),
+        "head": _digest_of_files([path for path in (session.folder / HEAD,) if path.is_file()]),
+        "rows": _digest_of_rows(task.train, task.held),
+        "seed": session.recipe.seed,
+        "order": ORDER,
+        "device": session.device.type,
+        "threads": torch.get_num_threads(),
+        "processor": _processor(),
+        "versions": {name: value for name, value in versions().items() if name not in ("proxtune", "scikit-learn")},
+    }  # fmt: skip
+
+
+def _let_go(folder: Path, journal: Journal, known: Known) -> None:
+    """What came after the last snapshot was done with something else than there is now: it is done anew."""
+    latest = snapshots(folder)
+    step = int(latest[0].stem.rpartition("-")[2]) if latest else 0
+    event = {"kind": "returned", "to": step}
+    journal.append(packed_event(event))
+    known.take_in(event)
+
+
+def _difference(name: str, before: Any, now: Any) -> str:
+    if name == "versions" and isinstance(before, dict):
+        changed = [f"{key} {before.get(key)} → {value}" for key, value in now.items() if before.get(key) != value]
+        return f"other versions than when it began: {', '.join(changed)}"
+    words = _WORDS[name]
+    if isinstance(now, str) and len(now) == 64:
+        return (
+            f"{words} are not those that it began with"
+            if words.endswith("s")
+            else f"{words} is not the one it began with"
+        )
+    return f"{words}: {before} when it began, now {now}"
+
+
+def _digest_of_files(paths: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.name.encode() + b"\0" + path.stat().st_size.to_bytes(8, "little"))
+        with path.open("rb") as file:
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+    return digest.hexdigest()
+
+
+def _digest_of_rows(*data: Encoded) -> str:
+    digest = hashlib.sha256()
+    for part in data:
+        answers = [] if part.answers is None else [part.answers.ids, part.answers.starts]
+        for array in (part.ids, part.starts, part.labels, *([] if part.begins is None else [part.begins]), *answers):
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return "unknown"
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")

@@ -1,0 +1,249 @@
+"""A run, from the recipe to the report. This process supervises: each stage below is a process of its own.
+
+recipe → learn (examples → task → model → plan → train → evaluate → artifact) → baselines → report
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from proxtune.config.recipe import DEFAULT_GENERATOR, DEFAULT_MODEL, GENERATIVE, Recipe, check
+from proxtune.errors import DiskFailed, Interrupted, PersonError
+from proxtune.memory.process import outer_limit_bytes
+from proxtune.models.aliases import ALIASES
+from proxtune.pipeline.process import StageFailed, run_stage
+from proxtune.pipeline.result import result_of
+from proxtune.storage.atomic import disk_words, sweep, write_json
+from proxtune.storage.event_log import Listen, Metrics, Record, said, seconds_used
+from proxtune.storage.lock import locked
+from proxtune.storage.result import (
+    FEATURES_SETTLED,
+    how_it_ended,
+    interruptions,
+    is_finished,
+    learned_before,
+    read_result,
+    step_downs_of,
+)
+from proxtune.storage.run_folder import absolute, claim_folder, missing_parents, read_recipe, write_recipe
+from proxtune.storage.safetensors_header import check_files
+
+_LEARN_TRIES = 3
+_SHORT_OF_MEMORY = ("SIGKILL", "SIGSEGV", "SIGBUS")  # the system's answer, and that of compilers which do not ask
+
+
+class Infeasible(PersonError):
+    """No plan fits the budget; `record` has the nearest plan and the shortfall."""
+
+    def __init__(self, record: Record) -> None:
+        super().__init__(record["message"])
+        self.record = record
+
+
+def train(recipe: Recipe, listen: Listen | None = None, started: float | None = None) -> Record:
+    """Carry a recipe out; returns what `result.json` holds."""
+    started = time.monotonic() if started is None else started
+    recipe = checked(recipe, listen)
+    made = missing_parents(recipe.out)
+    folder = claim_folder(recipe.out)
+    try:
+        with _failures_of_the_disk(), locked(folder) as lock:
+            write_recipe(recipe, folder / "recipe.toml")
+            with Metrics(folder, listen) as metrics:
+                return _carry_out(recipe, folder, started, metrics, {"lock": lock})
+    except BaseException as error:
+        if not _can_be_gone_on_with(folder, error):
+            shutil.rmtree(folder, ignore_errors=True)
+            for parent in made:
+                with contextlib.suppress(OSError):
+                    parent.rmdir()
+        raise
+
+
+def resume(
+    folder: str | Path, listen: Listen | None = None, started: float | None = None, exact: bool = False
+) -> Record:
+    """Go on with a run that was interrupted, from wherever it was; returns what `result.json` holds.
+
+    The time that it has used counts. A run that is finished stays as it is. With `exact` nothing that training depends on may
+    be otherwise than it was. Raises PersonError and Interrupted.
+    """
+    recipe = begun_recipe(folder)
+    place = Path(folder).resolve()
+    with _failures_of_the_disk(), locked(place) as lock:
+        if is_finished(place):
+            if listen is not None:
+                listen({"kind": "warning", "words": f"{folder} is finished: there is nothing to do"})
+            return read_result(place)
+        sweep(place)
+        recipe = dataclasses.replace(checked(recipe), out=str(place))
+        before = said(place)
+        used = seconds_used(before)
+        began = (time.monotonic() if started is None else started) - used
+        with Metrics(place, listen) as metrics:
+            metrics.say({"kind": "resumed", "seconds": used, **how_it_ended(before)})
+            return _carry_out(recipe, place, began, metrics, {"lock": lock, "exact": exact})
+
+
+def begun_recipe(folder: str | Path) -> Recipe:
+    """The recipe of a run that was begun. Raises PersonError."""
+    if not (Path(folder) / "recipe.toml").is_file():
+        raise PersonError(f"{folder} is not a run (no recipe.toml); give the folder that `proxtune train --out` made")
+    names = (
+        "recipe.toml",
+        "journal.bin",
+        "snapshots",
+        "model",
+        "metrics.jsonl",
+        "learned.json",
+        "result.json",
+        "head.npz",
+    )
+    check_files(Path(folder), names)
+    return read_recipe(Path(folder) / "recipe.toml")
+
+
+def _can_be_gone_on_with(folder: Path, error: BaseException) -> bool:
+    """Whether `resume` would find something: what was learned, or a run that was stopped from outside."""
+    stopped = isinstance(error, Interrupted | KeyboardInterrupt | DiskFailed) or getattr(error, "killed_by", None)
+    began = not isinstance(error, PersonError) and (folder / "journal.bin").exists()
+    learned = (folder / "model").is_dir() or any(folder.glob("snapshots/*.safetensors"))
+    return (folder / "recipe.toml").is_file() and bool(stopped or began or learned)
+
+
+@contextmanager
+def _failures_of_the_disk() -> Iterator[None]:
+    """A disk that is full or fails is no fault of ours: the person is told."""
+    try:
+        yield
+    except OSError as error:
+        words = disk_words(error)
+        if words is None:
+            raise
+        raise DiskFailed(words) from error
+
+
+def _carry_out(recipe: Recipe, folder: Path, started: float, metrics: Metrics, job: Record) -> Record:
+    """The stages of a run that are not done yet, one after another; `result.json` stands before the report drawn from it.
+
+    Raises Interrupted, with a model and a report there if anything was learned.
+    """
+    try:
+        learned = learned_before(folder) or _learn(recipe, folder, started, metrics, job)
+        metrics.say({"kind": "phase", "phase": "baselines", "seconds": time.monotonic() - started})
+        compared = run_stage("baselines", {"folder": str(folder), **job})
+        told = said(folder)
+        learned["step_downs"] = step_downs_of(told, learned["step_downs"])
+        result = result_of(recipe, learned, compared, time.monotonic() - started) | {
+            "interruptions": interruptions(told)
+        }
+        (folder / "report.html").unlink(missing_ok=True)  # that of an earlier sitting would pass for this one's
+        write_json(folder / "result.json", result)
+        metrics.say({"kind": "phase", "phase": "report", "seconds": time.monotonic() - started})
+        run_stage("report", {"folder": str(folder), **job})
+        # the report is part of the time: the result on disk says when everything was there
+        result["measured"]["seconds"] = round(time.monotonic() - started, 2)
+        write_json(folder / "result.json", result)
+        if result["status"] == "interrupted":
+            by = learned.get("interrupted_by", signal.SIGINT)
+            raise Interrupted(f"interrupted; the best model so far is in {folder / 'model'}", by)
+    except Interrupted as stop:
+        seconds = time.monotonic() - started
+        metrics.say({"kind": "interrupted", "by": signal.Signals(stop.by).name, "seconds": seconds})
+        raise Interrupted(f"{str(stop) or 'interrupted'}; to go on: proxtune resume {recipe.out}", stop.by) from None
+    return result
+
+
+def plan(recipe: Recipe, listen: Listen | None = None) -> Record:
+    """What fits, what it would cost, what was refused and why. Leaves no files. Raises Infeasible."""
+    import tempfile
+
+    recipe = checked(recipe, listen)
+    with tempfile.TemporaryDirectory(prefix="proxtune-plan-") as name:
+        folder = Path(name)
+        write_recipe(recipe, folder / "recipe.toml")
+        job = {"folder": name, "started": time.monotonic(), "plan_only": True}
+        found = run_stage("learn", job, listen)
+    if found["status"] == "infeasible":
+        raise Infeasible(found)
+    return found
+
+
+def checked(recipe: Recipe, listen: Listen | None = None) -> Recipe:
+    """The recipe with task and model chosen, its names checked, and its memory no larger than the limit around this process.
+
+    Raises PersonError.
+    """
+    check(recipe)
+    recipe = _with_task(recipe, listen)
+    check(recipe)
+    if recipe.generates:
+        from proxtune.tasks.generation.metrics import require_scores
+
+        require_scores(str(recipe.task))
+    outer = outer_limit_bytes() if recipe.device != "cuda" else None
+    if outer is not None and (recipe.budget.memory is None or recipe.budget.memory > outer):
+        budget = recipe.budget.with_memory(outer)
+        recipe = dataclasses.replace(recipe, budget=budget)
+    return dataclasses.replace(
+        recipe,
+        data=absolute(recipe.data),
+        validation=None if recipe.validation is None else absolute(recipe.validation),
+        model=recipe.model if recipe.model in ALIASES else absolute(recipe.model),
+    )
+
+
+def _with_task(recipe: Recipe, listen: Listen | None) -> Recipe:
+    """The recipe with its task guessed, if need be, and said; and with the task's own model where none is named."""
+    task = recipe.task
+    if task is None:
+        from proxtune.tasks.detection import guess_task
+
+        task, why = guess_task(recipe.data, text_column=recipe.text_column, label_column=recipe.label_column)
+        if task in GENERATIVE and listen is not None:
+            listen({"kind": "warning", "words": f"the task is taken to be {task}, for {why} (--task to change)"})
+    model = recipe.model or (DEFAULT_GENERATOR if task in GENERATIVE else DEFAULT_MODEL)
+    return dataclasses.replace(recipe, task=task, model=model)
+
+
+def _learn(recipe: Recipe, folder: Path, started: float, metrics: Metrics, more: Record) -> Record:
+    """The stage `learn`, again with less memory when the system kills it; with the head fitted in between for `probe`."""
+    killed: list[Record] = []
+    for attempt in range(_LEARN_TRIES):
+        job = {"folder": str(folder), "started": started, **more}
+        try:
+            has_features = (folder / FEATURES_SETTLED).is_file()
+            learned: Record = {"status": "features"} if has_features else run_stage("learn", job, metrics.say)
+            if learned["status"] == "features":
+                head = {"peak_bytes": 0} if (folder / "head.npz").is_file() else run_stage("head", job)
+                learned = run_stage("learn", job, metrics.say)
+                learned["memory_bytes"]["train"] = max(learned["memory_bytes"]["train"], head["peak_bytes"])
+            break
+        except StageFailed as failure:
+            memory = recipe.budget.memory
+            if failure.killed_by not in _SHORT_OF_MEMORY or memory is None or attempt == _LEARN_TRIES - 1:
+                raise
+            smaller = round(0.9 * memory)
+            step = {
+                "kind": "step_down", "at_step": 0, "seconds": round(time.monotonic() - started, 2),
+                "from": f"{memory} bytes", "to": f"{smaller} bytes", "why": f"the process was killed by {failure.killed_by}",
+            }  # fmt: skip
+            killed.append(step)
+            metrics.say(step)
+            budget = recipe.budget.with_memory(smaller)
+            recipe = dataclasses.replace(recipe, budget=budget)
+            shutil.rmtree(folder / "snapshots", ignore_errors=True)  # the next try learns from the beginning
+            for name in ("journal.bin", FEATURES_SETTLED, "features.npz", "head.npz"):
+                (folder / name).unlink(missing_ok=True)
+            write_recipe(recipe, folder / "recipe.toml")
+    if learned["status"] == "infeasible":
+        raise Infeasible(learned)
+    learned["step_downs"] = killed + learned["step_downs"]
+    return learned

@@ -1,0 +1,163 @@
+"""Select the plan: rehearse the planner's choices, best first, until one fits for real."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from proxtune.config.budget import format_bytes
+from proxtune.config.plan import Plan, Refused, plan_as_dict, plan_from_dict
+from proxtune.errors import PersonError
+from proxtune.methods.registry import METHODS
+from proxtune.planning.cost_model import evaluations, reports_seconds, weight_bytes_of
+from proxtune.planning.dry_run import rehearse
+from proxtune.planning.planner import Choice, none_fits, rehearsed
+from proxtune.planning.profile import Survey
+from proxtune.runtime.model_setup import prepared
+from proxtune.runtime.session import Record, Session, apart
+from proxtune.training.memory_retry import bite
+
+_PACKING_SECONDS = 7.0
+_MANY_REFUSED = 4  # candidates; then only what needs least is tried
+_LONG_PLANNING = 0.25  # of the time; likewise
+
+
+def settle(choice: Choice, survey: Survey, session: Session) -> Choice:
+    """The choice with the best plan that fits for real, its costs measured; without a plan when none does.
+
+    Candidates are rehearsed best first, each in smaller and smaller micro-batches. When that has gone on for long, the one
+    that needs least is the last to be tried.
+    """
+    governor, clock = session.governor, session.clock
+    refused: list[Refused] = []
+    untried = list(choice.fitting)
+    many = len(untried) - _MANY_REFUSED
+    last = False
+    while untried and not last:
+        late = clock.limit_seconds is not None and clock.elapsed > _LONG_PLANNING * clock.limit_seconds
+        last = bool(refused) and (len(untried) <= many or late)
+        candidate = min(untried, key=lambda plan: plan.cost.peak_bytes) if last else untried[0]
+        untried.remove(candidate)
+        plan: Plan | None = candidate
+        changes: list[tuple[str, str, str, float]] = []
+        while plan is not None:
+            found = _rehearsed(plan, session)
+            session.emit(
+                {
+                    "kind": "rehearsal", "plan": plan.name, "allocator": plan.allocator, "refused": found["refused"],
+                    "seconds": clock.elapsed, "memory_bytes": found["memory_bytes"], "terms": found["terms"],
+                }
+            )  # fmt: skip
+            if not found["refused"]:
+                for change in changes:
+                    governor.record(*change[:3], 0, change[3])
+                settled = _with_measured_costs(found, survey, session)
+                return Choice(settled, None, [settled, *untried], refused + choice.refused)
+            refused.append(Refused(_needing(plan, found), f"rehearsed: {found['refused']}"))
+            if _trains_too_much(found, session):
+                plan = (
+                    replace(plan, rank=plan.rank - 1) if plan.rank > 1 and session.recipe.knobs.rank is None else None
+                )
+                continue
+            no_other = survey.device == "cpu" and (last or not untried)
+            smaller = smaller_plan(plan, found, session.recipe.budget.memory, no_other)
+            if smaller is not None:
+                changes.append((bite(plan), bite(smaller), found["refused"], clock.elapsed))
+            plan = smaller
+    return none_fits(replace(choice, fitting=untried), refused, session.recipe.budget)
+
+
+def _trains_too_much(found: Record, session: Session) -> bool:
+    """Whether a rehearsal counted more parameters than may be trained; the planner does not know each model's head."""
+    most = session.recipe.budget.trainable
+    return most is not None and "plan" in found and found["plan"]["trainable"] > most
+
+
+def smaller_plan(plan: Plan, found: Record, memory_bytes: int | None, no_other: bool = False) -> Plan | None:
+    """The plan in half the micro-batch, or in less where the rehearsal came so far as to say how much its activations take.
+
+    When there is nothing to halve, or a single row would be too much still, None; but where there is `no_other` candidate first
+    the same with the allocator that holds less.
+    """
+    activations, needs = found["terms"].get("activations", 0), max(found["memory_bytes"].values())
+    excess = needs - memory_bytes if memory_bytes is not None and activations else 0
+    micro_batch = plan.micro_batch // 2
+    while micro_batch > 1 and activations * (1 - micro_batch / plan.micro_batch) < excess:
+        micro_batch //= 2
+    if micro_batch < 1 or activations * (1 - micro_batch / plan.micro_batch) < excess:
+        can_hold_less = no_other and plan.allocator == "fast"
+        return replace(plan, allocator="tight") if can_hold_less else None
+    return plan.with_micro_batch(micro_batch)
+
+
+def _needing(plan: Plan, found: Record) -> Plan:
+    """The plan with what its rehearsal showed that it needs, where it came so far as to show it."""
+    if not found["memory_bytes"].get("train"):
+        return plan
+    return replace(plan, cost=replace(plan.cost, memory_bytes=plan.cost.memory_bytes | found["memory_bytes"]))
+
+
+def _with_measured_costs(found: Record, survey: Survey, session: Session) -> Plan:
+    plan = plan_from_dict(found["plan"])
+    terms = {
+        "supervisor": survey.supervisor_bytes, "libraries": survey.libraries_bytes,
+        "weights": weight_bytes_of(plan, survey), **found["terms"],
+    }  # fmt: skip
+    elapsed = session.clock.elapsed
+    measured = {
+        "memory_bytes": found["memory_bytes"],
+        "terms": terms,
+        "seconds_per_token": found["seconds_per_token"],
+        "seconds_so_far": elapsed + reports_seconds(survey.starting_seconds),
+        "epochs": session.recipe.knobs.epochs or METHODS[plan.method].epochs,
+    }
+    settled = rehearsed(plan, survey, session.recipe.budget, measured)
+    if evaluations(settled, survey) > 1:
+        evaluate = max(found["memory_bytes"]["evaluate"], found["judging_bytes"])
+        memory = found["memory_bytes"] | {"evaluate": evaluate}
+        settled = replace(settled, cost=replace(settled.cost, memory_bytes=memory))
+    if METHODS[plan.method].makes_steps and settled.steps < 1:
+        raise PersonError(
+            f"--time is too short: {elapsed:.0f} s went into planning and nothing is left to learn; give more"
+        )
+    return settled
+
+
+def _rehearsed(plan: Plan, session: Session) -> Record:
+    """A rehearsal apart from this process; one that was killed is a refusal."""
+    from proxtune.memory.fork import ChildKilled
+
+    try:
+        return apart(session, partial(_rehearse, plan, session))
+    except ChildKilled as error:
+        return {"refused": str(error), "memory_bytes": {"load": 0}, "terms": {}}
+
+
+def _rehearse(plan: Plan, session: Session) -> Record:
+    """Load, prepare and rehearse; what was measured, as plain values."""
+    phases = session.phases
+    libraries = session.meter.now()
+    phases.enter("load")
+    model = prepared(plan, session)
+    phases.leave()
+    plan = replace(plan, trainable=sum(p.numel() for p in model.parameters() if p.requires_grad))
+    loading, room = phases.memory_bytes["load"], session.recipe.budget.memory
+    most = session.recipe.budget.trainable
+    if most is not None and plan.trainable > most:
+        refused = f"trains {plan.trainable:,} parameters, --trainable allows {most:,}"
+        return {"plan": plan_as_dict(plan), "memory_bytes": {"load": loading}, "terms": {}, "refused": refused}
+    found = rehearse(plan, model, session, libraries)
+    refused = found.refused
+    if room is not None and loading > room:
+        refused = refused or f"loading it would take {format_bytes(loading)}"
+    return {
+        "plan": plan_as_dict(plan), "memory_bytes": {"load": loading, **found.memory_bytes},
+        "terms": found.terms, "seconds_per_token": found.seconds_per_token, "refused": refused,
+        "judging_bytes": found.judging_bytes,
+    }  # fmt: skip
+
+
+def ending_seconds(survey: Survey) -> float:
+    """Seconds to keep free after the last step: judging and saving the best, baselines, report."""
+    packing = _PACKING_SECONDS if survey.held else 0.0
+    return reports_seconds(survey.starting_seconds) + packing + 2.5e-4 * survey.rows + survey.weights_bytes / 2e8

@@ -1,0 +1,45 @@
+"""The report of a run: one self-contained HTML page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from proxtune.errors import PersonError
+from proxtune.report.run_files import read_run
+from proxtune.storage.atomic import write_whole
+
+
+def write_report(run_dir: Path) -> Path:
+    """Write `report.html` into `run_dir` and return its path. Raises PersonError."""
+    from proxtune.report.page import page_values  # with jinja2 and matplotlib, only needed once training is over
+
+    html = _render(page_values(read_run(run_dir)))
+    return write_text(Path(run_dir) / "report.html", html)
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write `text` to `path`, whole or not at all. Raises PersonError."""
+    try:
+        write_whole(path, lambda place: _write_bytes(place, text.encode("utf-8", "replace")))  # lone surrogates too
+    except OSError as error:
+        raise PersonError(f"cannot write {path} ({error.strerror}); make room or allow writing there") from error
+    return path
+
+
+def _render(values: dict[str, Any]) -> str:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    # StrictUndefined: a misspelt name in the template is our fault and must not pass as an empty place on the page.
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).with_name("templates"), encoding="utf-8"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2").render(values)
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    path.write_bytes(content)

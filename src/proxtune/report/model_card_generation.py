@@ -1,0 +1,157 @@
+"""The model card's part on a model that writes texts: how it is asked with transformers alone, its scores, its limits."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+from typing import Any
+
+from proxtune.data.examples import Message
+from proxtune.report.formatting import amount, number, part
+from proxtune.report.markdown import as_code, base_of, markdown_table
+from proxtune.report.sections.generation import scores
+from proxtune.tasks.generation.metrics import NAMES, in_points
+from proxtune.tasks.generation.prompting import Asking, label_before, prompt_of
+
+_KINDS = {"summarize": "summarization", "translate": "translation", "instruct": "text-generation"}
+_TYPES = {
+    "rougeL": "rouge", "rouge1": "rouge", "rouge2": "rouge", "bleu": "bleu", "chrf": "chrf", "exact": "exact_match",
+}  # fmt: skip
+_DOES = {"summarize": "summarizes", "translate": "translates", "instruct": "answers"}
+_TEXTS = {"summarize": "A long text.", "translate": "Good morning.", "instruct": "What can you do?"}
+_PLACE = "\ue000"  # where the text goes, in a prompt of any instruction
+
+
+def kind_of(result: dict[str, Any]) -> str:
+    """What hubs call the task."""
+    return _KINDS.get(str(result.get("task")), "text-generation")
+
+
+def pipeline_of(result: dict[str, Any]) -> str:
+    """The hubs' name of how the model is run: a decoder generates text, whatever its task."""
+    if part(result, "data").get("asked_as") != "source":
+        return "text-generation"
+    return "text2text-generation" if result.get("task") == "instruct" else kind_of(result)
+
+
+def metrics(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """The scores in the form of a hub's index, in points."""
+    return [
+        {"type": _TYPES[key], "name": NAMES[key], "value": round(in_points(key, value), 4)}
+        for key in NAMES
+        if (value := number(part(result, "metrics").get(key))) is not None
+    ]
+
+
+def opening(result: dict[str, Any]) -> str:
+    """What it is."""
+    method = as_code(result.get("method"))
+    does = _DOES.get(str(result.get("task")), "writes")
+    return (
+        f"A language model that {does}, fine-tuned from `{as_code(base_of(result))}` by proxtune (method `{method}`).\n"
+    )
+
+
+def usage(result: dict[str, Any]) -> str:
+    """Code that asks the model, by transformers alone, as it was asked when it learned."""
+    asked_as = part(result, "data").get("asked_as")
+    run = _run_apart if asked_as == "source" else _run_messages if asked_as == "messages" else _run_prompt
+    text = _TEXTS.get(str(result.get("task")), "A text.")
+    return f"""## Use
+
+```
+pip install transformers torch
+```
+
+```python
+{run(result, f"text = {text!r}")}
+```
+
+{_hint(result)}"""
+
+
+def _run_messages(result: dict[str, Any], text: str) -> str:
+    said = f"{part(result, 'data').get('instruction') or ''}"
+    content = f"{_quoted(f'{said}{chr(10) * 2}')} + text" if said else "text"
+    return f"""from transformers import pipeline
+
+answer = pipeline("text-generation", model="path/to/this/folder")
+{text}
+messages = [{{"role": "user", "content": {content}}}]
+print(answer(messages, return_full_text=False)[0]["generated_text"].strip())"""
+
+
+def _run_prompt(result: dict[str, Any], text: str) -> str:
+    return f"""from transformers import pipeline
+
+answer = pipeline("text-generation", model="path/to/this/folder")
+{text}
+prompt = {_prompt(result, apart=False)}
+print(answer(prompt, return_full_text=False)[0]["generated_text"].strip())"""
+
+
+def _run_apart(result: dict[str, Any], text: str) -> str:
+    return f"""from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+folder = "path/to/this/folder"
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = AutoModelForSeq2SeqLM.from_pretrained(folder)
+{text}
+prompt = {_prompt(result, apart=True)}
+ids = tokenizer(prompt, return_tensors="pt", truncation=True).input_ids
+print(tokenizer.decode(model.generate(ids)[0], skip_special_tokens=True).strip())"""
+
+
+def _prompt(result: dict[str, Any], apart: bool) -> str:
+    """The prompt as an expression of Python with the name `text` in it."""
+    task, said = str(result.get("task")), str(part(result, "data").get("instruction") or "")
+    asking = Asking(task, said, (), (), label_before(task), by_turns=False, apart=apart)
+    before, _, after = prompt_of((Message("user", _PLACE),), asking, None).partition(_PLACE)
+    return " + ".join([*([_quoted(before)] if before else []), "text", *([_quoted(after)] if after else [])])
+
+
+def _quoted(text: str) -> str:
+    """A literal of Python that ends no code block of Markdown."""
+    return repr(text).replace("`", "\\x60")
+
+
+def _hint(result: dict[str, Any]) -> str:
+    tokens = amount(part(result, "data").get("new_tokens"))
+    text = f"It answers with the likeliest tokens, {tokens} at most, as its `generation_config.json` says.\n"
+    if part(result, "data").get("instruction"):
+        text += "What stands around the text in this code is part of what it learned.\n"
+    return text
+
+
+def results(result: dict[str, Any]) -> str:
+    """Its scores beside those of the untouched model and of the baselines, here and on other files."""
+    tables = [("validation rows", scores(result))]
+    tables += [(PurePath(source).name, scores(found)) for source, found in part(result, "evaluations").items()
+               if isinstance(found, dict)]  # fmt: skip
+    told = []
+    for name, found in tables:
+        if found is not None:
+            lines = [(f"{row['name']}, {name}", *row["cells"]) for row in found["rows"]]
+            told.append(markdown_table(("", *found["columns"]), lines))
+    if not told:
+        return "## Results\n\nNothing was measured.\n"
+    judged = number(result.get("judged_answers"))
+    few = f"; on {amount(judged)} of the validation rows" if judged else ""
+    return f"## Results\n\nScores in points, 0 to 100{few}.\n\n" + "\n".join(told)
+
+
+def limits(result: dict[str, Any]) -> str:
+    """What not to expect of it."""
+    data = part(result, "data")
+    length = number(data.get("max_length"))
+    longest = (
+        f"\n- It learned from rows of at most {amount(length)} tokens, answer and all; longer ones are outside what it has seen."
+        if length
+        else ""
+    )
+    return f"""## Limits
+
+- What it writes may be wrong, however well it reads. Check it where that matters.
+- The scores above count words or letters in common with one right answer, on texts like those it learned from.
+- The best point was chosen on the validation rows, so their scores are a little kind.
+- It inherits what is one-sided in its base model and in the data.{longest}
+"""

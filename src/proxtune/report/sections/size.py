@@ -1,0 +1,44 @@
+"""The report's part on size: which weight got what of the bytes, and why, as plain values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from proxtune.report.formatting import amount, number, part, percent, shorten, size
+
+MOST_WEIGHTS = 80
+_TINTS = {"fp16": 0, "fp8": 1}  # codes have the next
+
+
+def allocation(result: dict[str, Any]) -> dict[str, Any] | None:
+    """The allocation of bytes: the weights that take most, the rest as one, and what a byte more would save."""
+    told = part(result, "size")
+    weights = {name: own for name, own in part(told, "weights").items() if number(part({"": own}, "").get("bytes"))}
+    if not weights:
+        return None
+    total = sum(own["bytes"] for own in weights.values())
+    costs = sum(number(own.get("cost")) or 0.0 for own in weights.values())
+    ordered = sorted(weights.items(), key=lambda item: -item[1]["bytes"])
+    shown = [
+        {
+            "name": shorten(name, 90),
+            "held": shorten(own.get("name", ""), 30),
+            "bytes": size(own["bytes"]),
+            "width": round(100 * own["bytes"] / total, 3),
+            "cost": percent((number(own.get("cost")) or 0.0) / costs) if costs else percent(0.0),
+            "tint": _TINTS.get(own.get("name"), 2),
+        }
+        for name, own in ordered[:MOST_WEIGHTS]
+    ]
+    others = ordered[MOST_WEIGHTS:]
+    return {
+        "rows": shown,
+        "others": f"{len(others)} smaller ones, {size(sum(own['bytes'] for _, own in others))}" if others else "",
+        "saved": size(result.get("artifact_bytes")),
+        "limit": size(told.get("size_bytes")),
+        "bits": amount(told.get("bits")),
+        "vocabulary": amount(told.get("vocabulary")),
+        "blocks": amount(told.get("blocks")),
+        "multiplier": amount(1e6 * (number(told.get("multiplier")) or 0.0)),
+        "gap": amount(told.get("gap")),
+    }

@@ -1,0 +1,96 @@
+"""A session: what all steps of one learning process share, from the imports to the governor."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from proxtune.config.recipe import Recipe
+from proxtune.errors import PersonError
+from proxtune.memory.allocator import set_allocator
+from proxtune.memory.devices.base import Meter, device_and_meter
+from proxtune.memory.governor import Governor
+from proxtune.memory.lean_imports import import_lean
+from proxtune.memory.library_pages import unload_cold_code
+from proxtune.memory.phases import Phases
+from proxtune.models.loading import attend_on
+from proxtune.models.source import ModelSource, find_model
+from proxtune.runtime.clock import Clock
+from proxtune.tasks.base import Task
+from proxtune.tasks.loading import describe_data, read_split_of, read_task
+
+if TYPE_CHECKING:
+    from proxtune.compression.architecture import Structure
+
+
+Record = dict[str, Any]
+Emit = Callable[[Record], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The recipe and its folder, the task, the device, and what keeps time and memory."""
+
+    recipe: Recipe
+    folder: Path
+    source: ModelSource
+    task: Task
+    device: Any  # torch.device
+    clock: Clock
+    governor: Governor
+    phases: Phases
+    emit: Emit
+    structure: Structure | None = None  # of a model that is held to a size
+
+    @property
+    def meter(self) -> Meter:
+        """The memory that the budget counts."""
+        return self.phases.meter
+
+    def announce(self, phase: str) -> None:
+        """Tell whoever listens what begins now."""
+        self.emit({"kind": "phase", "phase": phase, "seconds": self.clock.elapsed})
+
+
+def open_session(recipe: Recipe, folder: Path, clock: Clock, others_bytes: int, emit: Emit) -> Session:
+    """Read the data, then import torch and tokenise. Raises PersonError when the data or the model do not do."""
+    emit({"kind": "phase", "phase": "read", "seconds": clock.elapsed})
+    source, split = find_model(recipe.model), read_split_of(recipe)  # before torch: a mistake is told at once
+    import_lean()
+    unload_cold_code()
+    set_allocator("fast")
+    device, meter = device_and_meter(recipe.device)
+    others = others_bytes if device.type == "cpu" else 0  # the supervisor holds nothing on a device
+    phases = Phases(meter, others)
+    phases.memory_bytes["load"] = meter.peak() + others
+    structure = None
+    if recipe.budget.size is not None and recipe.generates:
+        raise PersonError("--size is not there yet for models that generate text; leave it out")
+    if recipe.budget.size is not None:
+        from proxtune.compression.shrink import begin_smaller
+
+        source, structure = begin_smaller(source, split, recipe.budget.size, folder)
+    task = read_task(recipe, split, source.folder)
+    attend_on(task.config, device.type)
+    task.import_architecture()  # here, once, and not in each forked child
+    emit({"kind": "data", **describe_data(task)})
+    meter.give_back()  # what tokenising left behind
+    unload_cold_code()
+    governor = Governor(recipe.budget.memory, meter, others)
+    return Session(recipe, folder, source, task, device, clock, governor, phases, emit, structure)
+
+
+def apart(session: Session, work: Callable[[], Record]) -> Record:
+    """What `work` finds out, leaving this process as it was: in a forked child, but on CUDA, which does not survive a fork."""
+    if session.device.type == "cpu":
+        from proxtune.memory.fork import in_forked_child
+
+        found: Record = in_forked_child(work)
+        return found
+    found = work()
+    gc.collect()  # a refused allocation's traceback holds tensors in a circle
+    session.meter.give_back()
+    return found

@@ -1,0 +1,90 @@
+"""The result of a run: how `result.json` is read again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from proxtune.errors import PersonError
+
+Record = dict[str, Any]
+LEARNED = "learned.json"  # what the process that learns ended with
+FEATURES_SETTLED = "settled.json"  # the first half of learning in two halves is done (`pipeline/head_features.py`)
+
+
+BASELINE_WORDS = {
+    "untouched": "the untouched model", "first_sentence": "the first sentence", "copy_source": "the source as it is",
+    "commonest": "the commonest answer", "copy_prompt": "the question itself",
+}  # fmt: skip
+
+
+def read_result(folder: str | Path) -> Record:
+    """`result.json` of a run folder. Raises PersonError when there is none."""
+    path = Path(folder) / "result.json"
+    try:
+        result: Record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise PersonError(
+            f"{folder} is not a finished run (no result.json); give the folder that `proxtune train --out` made"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise PersonError(f"{path} cannot be read: {error}") from error
+    return result
+
+
+def run_with_model(folder: str | Path) -> Path:
+    """The absolute path of a finished run that has a model. Raises PersonError when it is none."""
+    read_result(folder)
+    place = Path(folder).resolve()
+    if not (place / "model").is_dir():
+        raise PersonError(f"{folder} has no model/ folder; train again")
+    return place
+
+
+def learned_before(folder: Path) -> Record | None:
+    """What an earlier sitting of the run learned to the end; None where it has to go on learning."""
+    try:
+        learned: Record = json.loads((folder / LEARNED).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return learned if learned.get("status") == "done" and (folder / "model").is_dir() else None
+
+
+def learned_so_far(folder: Path) -> Record:
+    """What the process that learns wrote at its end, be it finished or interrupted. Raises OSError, ValueError."""
+    learned: Record = json.loads((folder / LEARNED).read_text(encoding="utf-8"))
+    return learned
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a run has come to its end: result, model and report."""
+    if not ((folder / "result.json").is_file() and (folder / "report.html").is_file()):
+        return False
+    return read_result(folder).get("status") == "done" and (folder / "model").is_dir()
+
+
+def how_it_ended(records: list[Record]) -> Record:
+    """How the last sitting of a run ended, by its records: by what, in which phase, after which step."""
+    by = records[-1].get("by") if records and records[-1].get("kind") == "interrupted" else None
+    phases = [record["phase"] for record in records if record.get("kind") == "phase" and "phase" in record]
+    steps = [record["step"] for record in records if record.get("kind") in ("step", "continued") and "step" in record]
+    return {"after": by, "phase": phases[-1] if phases else None, "last_step": steps[-1] if steps else 0}
+
+
+def interruptions(records: list[Record]) -> list[Record]:
+    """Each time that the run was gone on with: when on its own clock, after what, and from which step."""
+    found: list[Record] = []
+    for record in records:
+        if record.get("kind") == "resumed":
+            found.append({key: record.get(key) for key in ("seconds", "after", "phase", "last_step")})
+        elif record.get("kind") == "continued" and found:
+            found[-1] |= {"from_step": record.get("step"), "notes": record.get("notes", [])}
+    return found
+
+
+def step_downs_of(records: list[Record], learned: list[Record]) -> list[Record]:
+    """The step-downs of all sittings, in order; `learned` are those that the last one tells of."""
+    told = [record for record in records if record.get("kind") == "step_down"]
+    found = [step for step in learned if step not in told] + told
+    return sorted(found, key=lambda step: step.get("seconds", 0.0))

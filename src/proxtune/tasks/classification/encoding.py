@@ -1,0 +1,59 @@
+"""From texts and labels to token ids."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from proxtune.data.dataset import Encoded
+from proxtune.data.examples import Examples
+from proxtune.errors import PersonError
+
+
+def encode(examples: Examples, labels: list[str], tokenizer: Any, max_length: int) -> Encoded:
+    """Tokenise every row once, cut at `max_length` tokens; counts the rows that were cut.
+
+    Raises PersonError for a label that `labels` does not hold, naming its line.
+    """
+    index = {label: i for i, label in enumerate(labels)}
+    ids: list[np.ndarray] = []
+    for begin in range(0, len(examples), 1024):
+        texts = examples.texts[begin : begin + 1024]
+        for row in tokenizer(texts, add_special_tokens=True, return_attention_mask=False)["input_ids"]:
+            ids.append(np.asarray(row if row else [tokenizer.pad_token_id or 0], dtype=np.int32))
+    truncated = sum(len(row) > max_length for row in ids)
+    if truncated:
+        closing = _closing(tokenizer)
+        ids = [row if len(row) <= max_length else _cut(row, max_length, closing) for row in ids]
+    starts = np.zeros(len(ids) + 1, dtype=np.int64)
+    np.cumsum([len(row) for row in ids], out=starts[1:])
+    flat = np.concatenate(ids) if ids else np.zeros(0, dtype=np.int32)
+    if examples.label_column is None:
+        return Encoded(flat, starts, np.zeros(0, dtype=np.int64), truncated)
+    numbers = np.empty(len(examples), dtype=np.int64)
+    for row_number, label in enumerate(examples.labels):
+        if label not in index:
+            raise PersonError(
+                f"{examples.source} line {examples.lines[row_number]}: label {label!r} was never seen in training "
+                f"(labels: {', '.join(labels[:8])}{', …' if len(labels) > 8 else ''}); correct it or drop the row"
+            )
+        numbers[row_number] = index[label]
+    return Encoded(flat, starts, numbers, truncated)
+
+
+def _closing(tokenizer: Any) -> list[int]:
+    """What the tokenizer puts at the end of every text: [SEP], a question, or nothing."""
+    none, one = (tokenizer(text, add_special_tokens=True)["input_ids"] for text in ("", "a"))
+    closing: list[int] = []
+    while len(closing) < len(none) and len(closing) < len(one) and none[-1 - len(closing)] == one[-1 - len(closing)]:
+        closing.insert(0, none[-1 - len(closing)])
+    return closing
+
+
+def _cut(row: np.ndarray, max_length: int, closing: list[int]) -> np.ndarray:
+    """Keep the beginning of a text, and what closes every text."""
+    kept = row[:max_length].copy()
+    if closing:
+        kept[-len(closing) :] = closing[-max_length:]
+    return kept

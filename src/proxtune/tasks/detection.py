@@ -1,0 +1,109 @@
+"""Which task a source is for, from the names of its columns and a look at its first rows."""
+
+from __future__ import annotations
+
+from proxtune.data.columns import LABEL_NAMES, by_name, named, plain
+from proxtune.data.readers.source import read_source
+from proxtune.data.table import Table
+from proxtune.tasks.generation.columns import (
+    ANSWERS,
+    INSTRUCTIONS,
+    PROMPTS,
+    SHORTER,
+    SOURCES,
+    SUMMARIES,
+    TARGETS,
+    TEXTS,
+    find_languages,
+    find_turns,
+    spread_translations,
+)
+
+_ROWS = 200
+_Guess = tuple[str, str]
+
+
+def guess_task(source: str, *, text_column: str | None = None, label_column: str | None = None) -> _Guess:
+    """The task, and why in words to show: classify unless the columns are those of another.
+
+    Only the first rows are read, but for .json, which has to be read whole. Raises PersonError.
+    """
+    table = spread_translations(read_source(source, objects=True, most_rows=_ROWS))
+    for name, option in ((text_column, "--text-column"), (label_column, "--label-column")):
+        if name is not None:
+            named(table, source, name, option)
+    asked = _only(table, text_column, besides=label_column)
+    answered = _only(table, label_column, besides=text_column)
+    found = _conversations(table, text_column, label_column) or _prompts(asked, answered)
+    found = found or _summaries(table, asked, answered) or _translations(table, asked, answered)
+    return found or ("classify", "no column of summaries, translations or answers in free text")
+
+
+def _only(table: Table, name: str | None, besides: str | None) -> Table:
+    """The table with the one column that the person named, or with all but the one that is named for something else."""
+    columns = {column: cells for column, cells in table.columns.items() if column != besides}
+    return Table(columns if name is None else {name: table.columns[name]}, table.lines, table.unit)
+
+
+def _conversations(table: Table, text_column: str | None, label_column: str | None) -> _Guess | None:
+    turns = find_turns(table, text_column) if label_column is None else None
+    return None if turns is None else ("instruct", f"column {turns!r} holds conversations")
+
+
+def _prompts(asked: Table, answered: Table) -> _Guess | None:
+    for prompts, answers, sure in (
+        (INSTRUCTIONS, ANSWERS, True),
+        (("prompt",), ("completion",), True),
+        (PROMPTS, ANSWERS, False),
+    ):
+        answer = by_name(answered, answers)
+        prompt = by_name(asked, prompts, answer)
+        if prompt is not None and answer is not None and (sure or is_free_text(answered.columns[answer])):
+            return "instruct", f"columns {prompt!r} and {answer!r}"
+    return None
+
+
+def _summaries(table: Table, asked: Table, answered: Table) -> _Guess | None:
+    summary = by_name(answered, SUMMARIES)
+    text = by_name(asked, TEXTS, summary)
+    if summary is not None and text is not None:
+        label = by_name(table, LABEL_NAMES, text)
+        if label is None or not is_few_values(table.columns[label]):
+            return "summarize", f"columns {text!r} and {summary!r}"
+    for name in SHORTER:
+        shorter = by_name(answered, (name,))
+        text = by_name(asked, TEXTS, shorter)
+        if shorter is None or text is None or not is_free_text(answered.columns[shorter]):
+            continue
+        if {*map(plain, table.columns)} <= {plain(shorter), plain(text), "id"}:
+            return "summarize", f"columns {text!r} and {shorter!r}, and no other"
+    return None
+
+
+def _translations(table: Table, asked: Table, answered: Table) -> _Guess | None:
+    first, last = find_languages(table) or (None, None)
+    target = by_name(answered, TARGETS) or next((name for name in (last, first) if name in answered.columns), None)
+    source = by_name(asked, SOURCES, target)
+    source = source or next((name for name in (first, last) if name in asked.columns and name != target), None)
+    if source is None or target is None:
+        return None
+    if not is_free_text(table.columns[target]):
+        return "classify", f"column {target!r} is no free text"
+    return "translate", f"columns {source!r} and {target!r}"
+
+
+def is_free_text(cells: list[object]) -> bool:
+    """Whether most cells differ and are of several words, or of a script other than Latin, which may have no spaces."""
+    texts = [cell for cell in cells if isinstance(cell, str) and cell.strip()]
+    if not texts or len(texts) < sum(cell is not None for cell in cells) / 2:
+        return False
+    wordy = sum(" " in text.strip() or not text.isascii() for text in texts)
+    return 2 * len(set(texts)) > len(texts) and 2 * wordy > len(texts)
+
+
+def is_few_values(cells: list[object]) -> bool:
+    """Whether the cells look like classes: single values that recur."""
+    filled = [cell for cell in cells if cell is not None and cell != ""]
+    if not filled or any(isinstance(cell, list | dict) for cell in filled):
+        return False
+    return 2 * len(set(map(str, filled))) <= len(filled)

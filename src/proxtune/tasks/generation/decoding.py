@@ -1,0 +1,152 @@
+"""Generation, under the governor: the likeliest token after another, for some rows at a time, with a cache that is theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from proxtune.config.plan import Plan
+from proxtune.data.batching import sorted_batches
+from proxtune.data.dataset import Encoded
+from proxtune.memory.governor import Governor, in_halves
+from proxtune.models.introspection import without_adapters
+
+_MORE, _MORE_CHECKPOINTED, _MOST_TOKENS = 8, 2, 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """How answers are generated: the tokenizer that writes them out, the padding, what ends one, and their most tokens."""
+
+    tokenizer: Any
+    pad_id: int
+    stops: tuple[int, ...]
+    new_tokens: int
+
+
+class Pieces:
+    """Hands an answer on piece by piece as its tokens come, as transformers' streamers do.
+
+    State: what was said, so that of an answer that is begun again only the rest is.
+    """
+
+    def __init__(self, tokenizer: Any, hear: Callable[[str], None]) -> None:
+        self._tokenizer, self._hear = tokenizer, hear
+        self._said = ""
+        self.begin()
+
+    def begin(self) -> None:
+        """An answer begins; what was asked comes first and is not said."""
+        self._ids: list[int] = []
+        self._is_asked = True
+
+    def put(self, ids: torch.Tensor) -> None:
+        """Some tokens of the one row."""
+        if self._is_asked:
+            self._is_asked = False
+            return
+        self._ids += ids.flatten().tolist()
+        text = self._tokenizer.decode(self._ids, skip_special_tokens=True).strip()
+        if text.startswith(self._said) and not text.endswith("\ufffd"):  # else half a letter, the rest is to come
+            if len(text) > len(self._said):
+                self._hear(text[len(self._said) :])
+            self._said = text
+
+    def end(self) -> None:
+        """All tokens were put."""
+
+
+def answers_of(
+    model: Any,
+    data: Encoded,
+    how: Answering,
+    dtype: str,
+    micro_tokens: int,
+    governor: Governor,
+    pieces_of_one: Pieces | None = None,
+) -> Iterator[tuple[int, str]]:
+    """(row number, answer) for every row, those with short prompts first; at most `micro_tokens` at a time, answers and all.
+
+    Where there is one row, `pieces_of_one` hears of its answer before it is whole. A refused allocation halves the rows and
+    repeats them; raises MemoryError when one row is too much.
+    """
+    device, plain = next(model.parameters()).device, without_adapters(model)
+    was_training, prompts = model.training, prompt_lengths(data)
+    model.eval()
+
+    def generate(rows: np.ndarray) -> list[str]:
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bf16"):
+            return _generate(plain, data, rows, prompts, how, device, pieces_of_one)
+
+    pieces = sorted_batches(prompts + how.new_tokens, micro_tokens)
+    too_much = "generating one answer does not fit in the memory budget"
+    for rows, found in in_halves(pieces, generate, governor, too_much):
+        yield from zip(map(int, rows), found, strict=True)
+        if governor.meter.breaks_up:
+            governor.meter.give_back()  # the cache has left holes of each length that it had
+    model.train(was_training)
+
+
+def tokens_at_a_time(plan: Plan) -> int:
+    """Tokens, cached ones too, that answers may have together in a plan whose training steps have fewer.
+
+    One takes a tenth of what it takes with all that a backward pass needs, if activations are kept for that; and few rows at a
+    time are slow.
+    """
+    micro_tokens = plan.micro_batch * plan.max_length
+    return max(micro_tokens, min(_MOST_TOKENS, (_MORE_CHECKPOINTED if plan.checkpointing else _MORE) * micro_tokens))
+
+
+def cache_bytes(config: Any, dtype: str) -> int:
+    """Bytes of the cache for one token of one row: a key and a value in each block."""
+    text = config.get_text_config()
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    blocks = getattr(text, "num_decoder_layers", None) or text.num_hidden_layers
+    return 2 * blocks * heads * width * (2 if dtype == "bf16" else 4)
+
+
+def prompt_lengths(data: Encoded) -> np.ndarray:
+    """Tokens of what is asked in each row."""
+    assert data.begins is not None, "rows have answers"
+    return data.begins if data.answers is None else np.diff(data.starts)
+
+
+def _generate(
+    plain: Any,
+    data: Encoded,
+    rows: np.ndarray,
+    prompts: np.ndarray,
+    how: Answering,
+    device: Any,
+    pieces: Pieces | None,
+) -> list[str]:
+    length = int(prompts[rows].max())
+    ids = torch.full((len(rows), length), how.pad_id)
+    mask = torch.zeros_like(ids)
+    for i, row in enumerate(rows):
+        own = torch.from_numpy(data.ids[data.starts[row] : data.starts[row] + prompts[row]].astype(np.int64))
+        place = slice(length - len(own), None) if data.answers is None else slice(len(own))
+        ids[i, place], mask[i, place] = own, 1
+    if pieces is not None:
+        assert len(rows) == 1, "pieces of several answers cannot be told apart"
+        pieces.begin()
+    hook = plain.get_output_embeddings().register_forward_pre_hook(_contiguous)
+    try:
+        made = plain.generate(
+            input_ids=ids.to(device), attention_mask=mask.to(device), max_new_tokens=how.new_tokens, do_sample=False,
+            num_beams=1, pad_token_id=how.pad_id, eos_token_id=list(how.stops), use_cache=True, streamer=pieces,
+        )  # fmt: skip
+    finally:
+        hook.remove()
+    new = made[:, length if data.answers is None else 1 :].cpu()
+    return [text.strip() for text in how.tokenizer.batch_decode(new, skip_special_tokens=True)]
+
+
+def _contiguous(head: Any, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    """Of what was asked only the last place is seen: a slice, over which torch would copy a frozen head for every row."""
+    return (given[0].contiguous(), *given[1:])

@@ -1,0 +1,123 @@
+"""From turns and answers to token ids, cut to fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from proxtune.data.dataset import Encoded
+from proxtune.data.examples import Message, Pairs
+from proxtune.tasks.generation.prompting import Asking, prompt_of
+
+LONGEST = 1024  # tokens of a row, unless --max-length asks for more
+_WHOLE, _FAR_LONGER = (
+    0.995,
+    1.5,
+)  # share of the rows that stay whole, and by how much the others must be longer to be cut
+_TRIES = 6  # to shorten a text until it fits
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Rows as ids, whole: what is asked, and the answers (empty where there are none)."""
+
+    prompts: list[np.ndarray]
+    answers: list[np.ndarray]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each row, (rows,)."""
+        pairs = zip(self.prompts, self.answers, strict=True)
+        return np.asarray([len(prompt) + len(answer) for prompt, answer in pairs], dtype=np.int64)
+
+
+def encode_pairs(pairs: Pairs, asking: Asking, tokenizer: Any, max_length: int) -> Encoded:
+    """Tokenise every row once, what is asked cut so that with its answer it has at most `max_length` tokens.
+
+    Counts the rows that were cut. Rows without answers are what a model is to go on from.
+    """
+    return fitted(tokens_of(pairs, asking, tokenizer), pairs, asking, tokenizer, max_length)
+
+
+def tokens_of(pairs: Pairs, asking: Asking, tokenizer: Any) -> Tokens:
+    """Tokenise every row once; an answer with what ends it."""
+    prompts = _tokens([prompt_of(asked, asking, tokenizer) for asked in pairs.asked], asking, tokenizer)
+    if not pairs.answers:
+        return Tokens(prompts, [np.zeros(0, dtype=np.int32)] * len(prompts))
+    space = "" if asking.by_turns or asking.apart else " "
+    answers = _ids([space + answer for answer in pairs.answers], tokenizer)
+    return Tokens(prompts, [np.append(ids, asking.closing).astype(np.int32) for ids in answers])
+
+
+def length_that_pays(lengths: np.ndarray, most: int) -> int:
+    """Tokens that a row may have: all rows stay whole, up to `most`, unless a few are far longer than the others.
+
+    Memory is planned for the longest row, so one in two hundred is rather cut than all be learned in smaller bites.
+    """
+    longest, usual = int(lengths.max()), int(np.quantile(lengths, _WHOLE))
+    return min(most, longest if longest <= _FAR_LONGER * usual else usual)
+
+
+def fitted(tokens: Tokens, pairs: Pairs, asking: Asking, tokenizer: Any, max_length: int) -> Encoded:
+    """Rows of at most `max_length` tokens, an encoder-decoder's on either side; counts the rows that were cut."""
+    prompts, answers = list(tokens.prompts), list(tokens.answers)
+    truncated = 0
+    for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
+        most = max_length if asking.apart else max_length // 2
+        room = max_length if asking.apart else max_length - min(len(answer), most)
+        if len(answer) <= most and len(prompt) <= room:
+            continue
+        truncated += 1
+        answers[row] = answer[:most]  # which then does not learn where to end
+        prompts[row] = _shortened(pairs.asked[row], asking, tokenizer, prompt, room)
+    if asking.apart:
+        rows, begins = prompts, np.zeros(len(prompts), dtype=np.int64)
+        return Encoded(*_flat(rows), _NO_LABELS, truncated, begins, Encoded(*_flat(answers), _NO_LABELS, 0))
+    rows = [np.concatenate(pair) for pair in zip(prompts, answers, strict=True)]
+    begins = np.fromiter((len(prompt) for prompt in prompts), dtype=np.int64, count=len(prompts))
+    return Encoded(*_flat(rows), _NO_LABELS, truncated, begins)
+
+
+_NO_LABELS = np.zeros(0, dtype=np.int64)
+
+
+def _flat(rows: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    starts = np.zeros(len(rows) + 1, dtype=np.int64)
+    np.cumsum([len(row) for row in rows], out=starts[1:])
+    return (np.concatenate(rows) if rows else np.zeros(0, dtype=np.int32)), starts
+
+
+def _tokens(prompts: list[str], asking: Asking, tokenizer: Any) -> list[np.ndarray]:
+    """Ids of what is asked: a template writes its own special tokens, elsewhere the tokenizer adds those that begin a text."""
+    found = _ids(prompts, tokenizer, add_special_tokens=not asking.by_turns)
+    if asking.apart:
+        return found
+    return [ids[:-1] if len(ids) > 1 and ids[-1] in asking.stops and not asking.by_turns else ids for ids in found]
+
+
+def _ids(texts: list[str], tokenizer: Any, add_special_tokens: bool = False) -> list[np.ndarray]:
+    found: list[np.ndarray] = []
+    for begin in range(0, len(texts), 1024):
+        some = tokenizer(
+            texts[begin : begin + 1024], add_special_tokens=add_special_tokens, return_attention_mask=False
+        )
+        found += [np.asarray(ids, dtype=np.int32) for ids in some["input_ids"]]
+    return found
+
+
+def _shortened(asked: Sequence[Message], asking: Asking, tokenizer: Any, prompt: np.ndarray, room: int) -> np.ndarray:
+    """What is asked with the end of its longest turn left out, in at most `room` tokens."""
+    turns = list(asked)
+    for _ in range(_TRIES):
+        over = len(prompt) - room
+        if over <= 0:
+            return prompt
+        longest = max(range(len(turns)), key=lambda i: len(turns[i].content))
+        own = _ids([turns[longest].content], tokenizer)[0]
+        kept = tokenizer.decode(own[: max(0, len(own) - over)], skip_special_tokens=False)
+        turns[longest] = Message(turns[longest].role, kept)
+        prompt = _tokens([prompt_of(turns, asking, tokenizer)], asking, tokenizer)[0]
+    return prompt[-max(1, room) :]

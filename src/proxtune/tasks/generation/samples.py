@@ -1,0 +1,66 @@
+"""What a model answered before and after it learned, beside what answers without one would score. No torch here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from proxtune.data.examples import Pairs
+from proxtune.storage.atomic import write_json
+from proxtune.tasks.generation.baselines import text_baselines
+from proxtune.tasks.generation.metrics import MAIN, each_text, score_texts
+
+Record = dict[str, Any]
+BEFORE = "before.json"  # what the untouched model says of the judged rows
+JUDGED_ANSWERS = 64  # validation rows that answers are generated for, at most: each takes a pass for every token
+_SHOWN, _SHOWN_WORST = 12, 8
+_SHOWN_CHARACTERS = 1200
+
+
+def compared(task: str, train: Pairs | None, judged: Pairs, after: Record, before: Record | None) -> Record:
+    """Scores of the answers, of the untouched model's and of the baselines', and some rows to look at, worst first.
+
+    `after` and `before` hold `answers`, one for each row, and `metrics` of the tokens (loss, perplexity).
+    """
+    metrics = {**after["metrics"], **score_texts(task, after["answers"], judged.answers)}
+    baselines: Record = {}
+    if before is not None:
+        baselines["untouched"] = {**before["metrics"], **score_texts(task, before["answers"], judged.answers)}
+    baselines |= text_baselines(task, train, judged)
+    each = each_text(task, after["answers"], judged.answers)
+    order = sorted(range(len(judged)), key=each.__getitem__)
+    evenly = sorted({round(i * (len(order) - 1) / max(1, _SHOWN - 1)) for i in range(_SHOWN)})
+
+    def row(i: int) -> Record:
+        asked = judged.asked[i][-1].content
+        return {
+            "line": judged.lines[i], "asked": asked[:_SHOWN_CHARACTERS], "reference": judged.answers[i][:_SHOWN_CHARACTERS],
+            "before": None if before is None else before["answers"][i][:_SHOWN_CHARACTERS],
+            "after": after["answers"][i][:_SHOWN_CHARACTERS], "score": each[i],
+        }  # fmt: skip
+
+    return {
+        "metrics": metrics, "baselines": baselines, "main": MAIN[task], "judged_answers": len(judged),
+        "samples": [row(order[i]) for i in evenly], "worst": [row(i) for i in order[:_SHOWN_WORST]],
+    }  # fmt: skip
+
+
+def keep_before(folder: Path, found: Record) -> None:
+    """Write down what the untouched model said. Raises OSError."""
+    write_json(folder / BEFORE, found)
+
+
+def kept_before(folder: Path) -> Record | None:
+    """What `keep_before` wrote; None where there is none that can be read."""
+    try:
+        found: Record = json.loads((folder / BEFORE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found if {"answers", "metrics", "seconds"} <= found.keys() else None
+
+
+def asked_before(folder: Path) -> int:
+    """How many rows the untouched model answered: as many are judged after it has learned."""
+    found = kept_before(folder)
+    return JUDGED_ANSWERS if found is None else len(found["answers"])

@@ -1,0 +1,82 @@
+"""What training is given, what a step answers, and what makes steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from proxtune.checkpoint.checkpointer import Keeper
+from proxtune.compression.size_constraint import Constraint, NoConstraint
+from proxtune.config.plan import Plan
+from proxtune.data.dataset import Encoded
+from proxtune.memory.governor import Governor
+from proxtune.memory.phases import Phases
+from proxtune.optim.step_record import StepRecord
+from proxtune.runtime.clock import Clock
+from proxtune.storage.safetensors_header import Entry
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """All that the loop reads: the prepared model, the data and what guards them."""
+
+    model: Any
+    train: Encoded
+    held: Encoded
+    pad_id: int
+    seed: int
+    clock: Clock
+    ending_seconds: float  # kept free for the last evaluation, saving and the report
+    evaluations: int
+    most_steps: int  # where the time allows more than was planned
+    governor: Governor
+    phases: Phases
+    keep_best: Callable[[], None]  # writes the trainable weights, durably
+    keep_stopped: Callable[[], None]  # the same where the person stops, beside the best so far
+    interrupted: Callable[[], bool]
+    keeper: Keeper
+    constraint: Constraint | NoConstraint = field(default_factory=NoConstraint)
+    where: Callable[[int], str] = "row {}".format  # what the person calls a row: its file and line
+    milestone_seconds: float = 0.0  # kept free until the model is held to a size
+    judging_steps: float = 0.0  # how many steps a judgement takes as long as, until one was made
+
+
+@dataclass(frozen=True, slots=True)
+class Stepped:
+    """What a step did: the plan that it ended with (its bites may be smaller), the loss, and what else is worth a record.
+
+    `rejected` holds the rows at fault, as far as they were found, where the step moved nothing since a number was not finite.
+    """
+
+    plan: Plan
+    loss: float
+    learning_rate: float
+    step_downs: list[Record] = field(default_factory=list)
+    told: Record = field(default_factory=dict)
+    rejected: list[int] | None = None
+
+
+def nothing_beside(names: Mapping[str, Entry]) -> dict[str, Any]:
+    """For steps that keep nothing beside the weights."""
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """A way to make steps, and what it has beside the weights, so that it can be gone on with.
+
+    `take(plan, row numbers, number of the step, share of the learning rate)` makes one. `beside()` is what a snapshot keeps,
+    named by the weight that it belongs to ("encoder.weight/exp_avg"), and `make(entries)` makes room for the same.
+    `again(records, applied)` does again what records say, of which the first `applied` are in the weights already; None for
+    steps that no record can repeat.
+    """
+
+    take: Callable[[Plan, np.ndarray, int, float], Stepped]
+    beside: Callable[[], Mapping[str, Any]] = dict
+    make: Callable[[Mapping[str, Entry]], Mapping[str, Any]] = nothing_beside
+    again: Callable[[list[StepRecord], int], None] | None = None

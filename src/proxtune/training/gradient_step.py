@@ -1,0 +1,145 @@
+"""Steps by gradients: back-propagation micro-batch by micro-batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from proxtune.config.plan import Plan
+from proxtune.data.batching import cut
+from proxtune.data.dataset import Encoded
+from proxtune.memory.allocator import set_allocator
+from proxtune.memory.governor import Governor
+from proxtune.memory.phases import Phases
+from proxtune.models.introspection import enable_checkpointing
+from proxtune.tasks.base import objective_of
+from proxtune.training.context import Stepped, Steps, Training
+from proxtune.training.memory_retry import faulty_rows, governed, in_bites
+from proxtune.training.optimizer import make_optimizer, room_for_state, state_of, update
+
+
+def gradient_steps(plan: Plan, training: Training) -> Steps:
+    """Kernels in memory, the limit set, the optimizer made: what makes the steps of a gradient method."""
+    model, data, pad_id, constraint = training.model, training.train, training.pad_id, training.constraint
+    warm_up(model, data, plan, pad_id, training.phases)
+    training.governor.hold()
+    optimizer = make_optimizer(model, plan)
+    base_rates = [group["lr"] for group in optimizer.param_groups]
+
+    def take(plan: Plan, rows: np.ndarray, number: int, share: float) -> Stepped:
+        for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
+            group["lr"] = rate * share
+        model.train()
+        if data.have_answers and training.governor.meter.breaks_up:  # in many lengths, each of which fills other holes
+            training.governor.meter.give_back()
+            training.governor.hold()
+
+        def gradient(plan: Plan) -> float:
+            with constraint.at_nearest(data.tokens(rows)):  # which takes memory too
+                return governed_gradient_of(model, data, rows, plan, pad_id, training.governor, constraint.teacher)
+
+        def move(plan: Plan) -> bool:
+            return governed(partial(update, model, optimizer), training.governor)
+
+        def tighter(plan: Plan) -> Plan | None:
+            return tightened(plan, model)
+
+        try:
+            plan, loss, changes = in_bites(plan, training, number, gradient, lambda plan: step_down(plan, model))
+            is_good = math.isfinite(loss)
+            if is_good:
+                plan, is_good, more = in_bites(plan, training, number, move, tighter)
+                changes += more
+        except MemoryError:
+            model.zero_grad(set_to_none=True)
+            raise
+        if not is_good:
+            model.zero_grad(set_to_none=True)
+        thread = training.governor.thread
+
+        def finite(rows: np.ndarray) -> bool:
+            return thread.run(partial(_is_finite, model, data, rows, plan, pad_id))
+
+        faulty = None if is_good else faulty_rows(rows, finite)
+        return Stepped(plan, loss, optimizer.param_groups[0]["lr"], changes, rejected=faulty)
+
+    return Steps(take, lambda: state_of(model, optimizer), lambda entries: room_for_state(model, optimizer, entries))
+
+
+def _is_finite(model: Any, data: Encoded, rows: np.ndarray, plan: Plan, pad_id: int) -> bool:
+    """Whether the loss of these rows and its gradient are finite. Leaves no gradient."""
+    loss = gradient_of(model, data, rows, plan, pad_id)
+    squares = (p.grad.square().sum().item() for p in model.parameters() if p.grad is not None)
+    good = math.isfinite(loss) and math.isfinite(sum(squares))
+    model.zero_grad(set_to_none=True)
+    return good
+
+
+def gradient_of(
+    model: Any,
+    data: Encoded,
+    rows: np.ndarray,
+    plan: Plan,
+    pad_id: int,
+    teacher: np.ndarray | None = None,
+    before_each: Callable[[], object] = lambda: None,
+) -> float:
+    """Add the gradient of the mean loss over `rows` to the parameters, micro-batch by micro-batch; returns the loss.
+
+    The sum over micro-batches divided by what the whole batch has: the same number however the batch is cut. A `teacher` is what
+    a model said of all rows, (rows, numbers). `before_each` micro-batch something may be done.
+    """
+    device, objective, total = next(model.parameters()).device, objective_of(data), 0.0
+    for piece in cut(rows, data.lengths, plan.micro_batch * plan.max_length):
+        before_each()
+        with torch.autocast(device.type, torch.bfloat16, enabled=plan.dtype == "bf16"):
+            loss = objective.loss(model, data, piece, pad_id, rows, teacher)
+        loss.backward()
+        total += loss.item()
+    return total
+
+
+def governed_gradient_of(
+    model: Any,
+    data: Encoded,
+    rows: np.ndarray,
+    plan: Plan,
+    pad_id: int,
+    governor: Governor,
+    teacher: np.ndarray | None = None,
+) -> float:
+    """`gradient_of`, governed. The parameters have no gradient where it raises what a refused allocation raises."""
+    return governed(
+        partial(gradient_of, model, data, rows, plan, pad_id, teacher, governor.renew),
+        governor,
+        lambda: model.zero_grad(set_to_none=True),
+    )
+
+
+def warm_up(model: Any, data: Encoded, plan: Plan, pad_id: int, phases: Phases) -> None:
+    """Compute the shortest row's gradient and throw it away, so that the kernels' code (90 MB of it) is in memory."""
+    model.train()
+    gradient_of(model, data, np.asarray([int(np.argmin(data.lengths))]), plan, pad_id)
+    model.zero_grad(set_to_none=True)
+    phases.meter.give_back()
+
+
+def step_down(plan: Plan, model: Any) -> Plan | None:
+    """The next smaller step: half the micro-batch, then checkpointing, then a heap without holes; None when all are spent."""
+    if plan.micro_batch > 1:
+        return plan.with_micro_batch(plan.micro_batch // 2)
+    if not plan.checkpointing and enable_checkpointing(model):
+        return replace(plan, checkpointing=True)
+    return tightened(plan, model)
+
+
+def tightened(plan: Plan, model: Any) -> Plan | None:
+    """The plan with a heap without holes from now on; None where it has one, and on a GPU."""
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    return replace(plan, allocator="tight") if on_cpu and plan.allocator == "fast" and set_allocator("tight") else None

@@ -1,0 +1,84 @@
+"""A step that memory refuses is made again in smaller micro-batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+
+from proxtune.config.plan import Plan
+from proxtune.memory.governor import Governor, is_refusal
+from proxtune.training.context import Training
+
+Record = dict[str, Any]
+T = TypeVar("T")
+
+
+def faulty_rows(rows: np.ndarray, is_finite: Callable[[np.ndarray], bool]) -> list[int]:
+    """The rows that alone make a number that is not finite, found by halves; none where only many together do."""
+    if is_finite(rows):
+        return []
+    if len(rows) == 1:
+        return [int(rows[0])]
+    half = len(rows) // 2
+    return faulty_rows(rows[:half], is_finite) + faulty_rows(rows[half:], is_finite)
+
+
+def in_bites(
+    plan: Plan, training: Training, step: int, compute: Callable[[Plan], T], smaller: Callable[[Plan], Plan | None]
+) -> tuple[Plan, T, list[Record]]:
+    """`compute(plan)`; the same again in a `smaller` plan's bites when memory is refused, or nearly so.
+
+    Raises MemoryError when there is no smaller plan.
+    """
+    changes: list[Record] = []
+    governor, meter, clock = training.governor, training.phases.meter, training.clock
+    if governor.is_crowded():
+        meter.give_back()
+        if governor.is_crowded() and plan.micro_batch > 1:
+            halved = plan.with_micro_batch(plan.micro_batch // 2)
+            changes.append(governor.record(bite(plan), bite(halved), "close to the budget", step, clock.elapsed))
+            plan = halved
+    while True:
+        try:
+            return plan, compute(plan), changes
+        except (RuntimeError, MemoryError) as error:
+            if not is_refusal(error):
+                raise
+            why = reason(error)
+        meter.give_back()
+        less = smaller(plan)
+        if less is None:
+            raise MemoryError("a step of one row does not fit in the memory budget")
+        changes.append(governor.record(bite(plan), bite(less), why, step, clock.elapsed))
+        plan = less
+
+
+def governed(compute: Callable[[], T], governor: Governor, undo: Callable[[], None] = lambda: None) -> T:
+    """`compute()` under the limit, which is set anew where address space and not memory has run out.
+
+    Raises what a refused allocation raises (`is_refusal`), after `undo`.
+    """
+    governor.renew()
+    while True:
+        try:
+            return governor.thread.run(compute)
+        except (RuntimeError, MemoryError) as error:
+            if not is_refusal(error):
+                raise
+            undo()
+            governor.thread.replace()
+            if not governor.renew():
+                raise
+
+
+def reason(error: BaseException) -> str:
+    """The first line of what an error says; Python's own MemoryError says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:120]
+
+
+def bite(plan: Plan) -> str:
+    """How much a plan computes at a time, in words."""
+    words = f"micro-batch {plan.micro_batch}" + (" with checkpointing" if plan.checkpointing else "")
+    return words + (" with the tight allocator" if plan.allocator == "tight" else "")

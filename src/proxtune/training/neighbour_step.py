@@ -1,0 +1,121 @@
+"""Steps by neighbours: NNO under the governor. The memory of a forward pass, and a record of a few bytes for each step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from proxtune.config.plan import Plan
+from proxtune.data.batching import collate, cut
+from proxtune.data.dataset import Encoded
+from proxtune.models.introspection import blocks_of
+from proxtune.models.prefix_cache import beginning_with, entering
+from proxtune.optim.nno import NNO, Objective
+from proxtune.optim.step_record import StepRecord
+from proxtune.runtime.inference import first_look, read_embeddings
+from proxtune.training.context import Stepped, Steps, Training
+from proxtune.training.memory_retry import faulty_rows, governed, in_bites
+
+Batch = dict[str, Any]  # ids and mask (rows, length), labels and weights (rows,)
+
+
+def cross_entropy(logits: Any, batch: Batch) -> Any:
+    """The weighted loss of a point's logits (rows, classes)."""
+    losses = torch.nn.functional.cross_entropy(logits.float(), batch["labels"], reduction="none")
+    return (losses * batch["weights"]).sum()
+
+
+def stratified(labels: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Weights of a batch's rows, (rows,) float32, that sum to one: each label counts as it does in all `labels`.
+
+    Few rows rarely have the labels' shares, and which they have is nearly half of what one batch says otherwise than the next.
+    """
+    share = np.bincount(labels) / len(labels)
+    here = np.bincount(labels[rows], minlength=len(share)) / len(rows)
+    weights = share[labels[rows]] / here[labels[rows]]
+    return (weights / weights.sum()).astype(np.float32)
+
+
+def neighbour_steps(plan: Plan, training: Training) -> Steps:
+    """Kernels in memory, the limit set: what makes the steps of `nno`. They tune their own sizes."""
+    model, data, governor = training.model.eval(), training.train, training.governor
+    first_look(model, data, training.pad_id, plan.autocast, governor)
+    read_embeddings(model, data, training.held)
+    governor.hold()
+    search = NNO(model, neighbours=plan.neighbours, seed=training.seed)
+
+    def take(plan: Plan, rows: np.ndarray, number: int, share: float) -> Stepped:
+        plan, record, changes = in_bites(
+            plan,
+            training,
+            number,
+            lambda plan: governed(lambda: look(search, plan, data, rows, training.pad_id, number, share), governor),
+            lambda plan: plan.with_micro_batch(plan.micro_batch // 2) if plan.micro_batch > 1 else None,
+        )
+        training.keeper.note_step(record)
+        told = {"rule": record.rule, "spread": record.spread}
+        faulty = None
+        if record.rule == "rejected":
+            thread, now = governor.thread, plan
+            faulty = faulty_rows(
+                rows, lambda rows: thread.run(lambda: _is_finite(model, data, rows, now, training.pad_id))
+            )
+        return Stepped(plan, record.centre, record.rate, changes, told, faulty)
+
+    return Steps(take, again=search.again)
+
+
+def _is_finite(model: Any, data: Encoded, rows: np.ndarray, plan: Plan, pad_id: int) -> bool:
+    """Whether the logits of these rows are finite at θ."""
+    pieces = cut(rows, data.lengths, plan.micro_batch * plan.max_length)
+    device = next(model.parameters()).device
+    with torch.inference_mode():
+        for ids, mask in (collate(data, piece, pad_id) for piece in pieces):
+            if not bool(model(input_ids=ids.to(device), attention_mask=mask.to(device)).logits.isfinite().all()):
+                return False
+    return True
+
+
+def look(
+    search: NNO,
+    plan: Plan,
+    data: Encoded,
+    rows: np.ndarray,
+    pad_id: int,
+    number: int = 0,
+    share: float = 1.0,
+    objective: Objective = cross_entropy,
+) -> StepRecord:
+    """A step of `search` on `rows`, with at most `plan.micro_batch` rows in a forward pass, through the shared blocks once.
+
+    Raises what a refused allocation raises; nothing has moved then (the update takes less than the look before it).
+    """
+    model, blocks = search.model, blocks_of(search.model)[1]
+    first, tokens = len(blocks) - plan.last_layers, plan.micro_batch * plan.max_length
+    device = next(model.parameters()).device
+    ids, mask = collate(data, rows, pad_id)
+    labels = torch.from_numpy(data.labels[rows])
+    weights = torch.from_numpy(stratified(data.labels, rows))
+    batch = {"ids": ids.to(device), "mask": mask.to(device), "labels": labels.to(device), "weights": weights.to(device)}
+
+    def logits(batch: Batch) -> Any:
+        with beginning_with(batch.get("hidden"), blocks, first):
+            return model(input_ids=batch["ids"], attention_mask=batch["mask"]).logits
+
+    with torch.inference_mode():
+        shared = _in_pieces(lambda batch: entering(blocks, first, lambda: logits(batch)), batch, tokens)
+    if shared is not None:
+        batch["hidden"] = shared  # (rows, length, width)
+    search.at_a_time = max(1, plan.micro_batch // len(rows))  # points; as many for short rows: few shapes, few kernels
+    return search.step(batch, lambda batch: _in_pieces(logits, batch, tokens), objective, number, share)
+
+
+def _in_pieces(compute: Callable[[Batch], Any], batch: Batch, tokens: int) -> Any:
+    """What `compute` makes of the batch's rows, at most so many tokens and at least one row at a time; None if it gives None."""
+    pieces = -(-batch["ids"].numel() // tokens)
+    each = zip(*(tensor.chunk(pieces) for tensor in batch.values()), strict=True)
+    made = [compute(dict(zip(batch, few, strict=True))) for few in each]
+    return None if made[0] is None else torch.cat(made)

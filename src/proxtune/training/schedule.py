@@ -1,0 +1,58 @@
+"""Pace: how many steps fit the time, and the learning rate that goes with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from proxtune.checkpoint.state import Progress
+from proxtune.training.context import Training
+from proxtune.training.memory_retry import Record
+
+_LOOK_AGAIN = 25  # steps between looks at whether there is time for more, at the most
+_SURE = 0.95  # of what seems possible is promised anew
+
+
+def schedule(step: int, steps: int, warm_up: float) -> float:
+    """Share of the learning rate at `step` of `steps`: linear up for the share `warm_up` of them, then linear down to zero."""
+    warm = max(1, round(warm_up * steps))
+    return min((step + 1) / warm, max(0.0, (steps - step) / max(1, steps - warm)))
+
+
+def rescheduled(at: Progress, step_seconds: list[float], training: Training) -> Iterator[Record]:
+    """Let the schedule end earlier or later as the clock says, or as it said before a resume."""
+    decided = training.keeper.decided(at)
+    fitting = _steps_in_time(at, step_seconds, training) if decided is None else decided
+    if fitting == at.steps:
+        return
+    if decided is None:
+        training.keeper.note({"kind": "schedule", "step": at.step, "to": fitting})
+    yield {
+        "kind": "schedule", "step": at.step, "seconds": round(training.clock.elapsed, 2), "from": at.steps, "to": fitting,
+    }  # fmt: skip
+    at.steps = fitting
+
+
+def _steps_in_time(at: Progress, step_seconds: list[float], training: Training) -> int:
+    """`at.steps`, or as many as fit the time that is left: the schedule ends earlier or later, and the learning rate with it."""
+    limit, step, steps = training.clock.limit_seconds, at.step, at.steps
+    few = min(20, steps // 4)
+    if limit is None or (
+        len(step_seconds) < few and training.clock.left > limit / 2
+    ):  # the first are slow, and say little
+        return steps
+    mean_seconds = float(np.mean(step_seconds[-50:]))
+    done = step / max(1, steps)
+    judgings = 1.0  # for the result
+    if training.evaluations > 1:
+        judgings += max(1.0, (1 - done) * (training.evaluations - 1) + 0.5)
+    waiting = training.milestone_seconds if at.held_from is None else 0.0
+    judging_seconds = at.judging_seconds or training.judging_steps * mean_seconds
+    spare = training.clock.left - training.ending_seconds - waiting - judgings * judging_seconds
+    possible = step + max(0, int(spare / max(mean_seconds, 1e-6)))
+    longer = min(training.most_steps, step + int(_SURE * (possible - step)))
+    if longer > steps and done < 0.8 and step % max(1, min(_LOOK_AGAIN, steps // 8)) == 0:
+        return longer
+    # a small overrun is noise until the end is near
+    return steps if possible >= steps or (possible > 0.97 * steps and done < 0.9) else max(step, possible)

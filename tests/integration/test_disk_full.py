@@ -1,0 +1,109 @@
+"""A full disk: training goes on, the person is told once, the last good snapshot stays, and saving is tried again."""
+
+import errno
+import os
+
+import pytest
+
+from proxtune.checkpoint.snapshot import snapshots
+from proxtune.config.plan import Plan
+from proxtune.errors import DiskFailed
+from support.kept import digest, go
+
+FULL = Plan("full", "fp32", 8, 8, 32, False, "adamw", 1e-3, 3.0, 12, 0)
+NNO = Plan("nno", "fp32", 8, 48, 32, False, "none", 0.0, 1.0, 12, 0, neighbours=4, last_layers=2)
+
+
+@pytest.fixture
+def disk(monkeypatch):
+    """Whether the disk is full: a list whose first is the answer."""
+    full, real = [False], os.write
+
+    def write(descriptor, data):
+        if full[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(descriptor, data)
+
+    monkeypatch.setattr(os, "write", write)
+    return full
+
+
+def at_each_step(disk, full, seen):
+    """Snapshots at every step, and a disk that is full for some of them."""
+
+    def prepare(model, keeper):
+        def save_if_due(steps, at):
+            disk[0] = at.step in full
+            told = keeper.save(steps, at)
+            seen.append([path.name for path in snapshots(keeper._folder)])
+            return told
+
+        keeper.save_if_due = save_if_due
+
+    return prepare
+
+
+@pytest.mark.parametrize("plan", [FULL, NNO], ids=["full", "nno"])
+def test_training_goes_on_and_saves_again_when_there_is_room(tmp_path, tiny_model, rows, disk, plan):
+    seen = []
+    records, model = go(tmp_path / "run", tiny_model, rows, plan, prepare=at_each_step(disk, range(3, 8), seen))
+    disk[0] = False
+    _, straight = go(tmp_path / "straight", tiny_model, rows, plan)
+    assert digest(model) == digest(straight)
+    assert seen[2] == seen[3] == seen[7] == ["step-00000002.safetensors"]
+    assert seen[8] == ["step-00000008.safetensors"]
+    told = [record["words"] for record in records if record["kind"] == "warning"]
+    first, *_, last = told
+    assert "make room" in first
+    assert "step 8" in last
+    assert not list((tmp_path / "run").rglob("*.part"))
+
+
+def test_the_journal_catches_up_and_can_be_gone_on_with(tmp_path, tiny_model, rows, disk):
+    class Killed(BaseException):
+        pass
+
+    def prepare(model, keeper):
+        def save_if_due(steps, at):
+            disk[0] = 2 <= at.step < 5
+            if at.step == 7:
+                raise Killed
+            return []
+
+        keeper.save_if_due = save_if_due
+
+    with pytest.raises(Killed):
+        go(tmp_path / "run", tiny_model, rows, NNO, prepare=prepare)
+    records, model = go(tmp_path / "run", tiny_model, rows, NNO)
+    assert records[0]["step"] == 7
+    _, straight = go(tmp_path / "straight", tiny_model, rows, NNO)
+    assert digest(model) == digest(straight)
+
+
+def test_what_the_last_step_led_to_is_not_given_up_in_silence(tmp_path, tiny_model, rows, monkeypatch, disk):
+    import time
+
+    slept = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+
+    def fill(model, keeper):
+        keeper.save_if_due = lambda steps, at: disk.__setitem__(0, at.step == 11) or []
+
+    with pytest.raises(DiskFailed, match="proxtune resume"):
+        go(tmp_path / "run", tiny_model, rows, FULL, prepare=fill, evaluations=1)
+    assert len(slept) == 2
+
+
+def test_a_disk_that_gives_back_something_else_ends_the_run(tmp_path, tiny_model, rows, monkeypatch):
+    from proxtune.checkpoint import snapshot
+    from proxtune.storage.safetensors_header import BadTensors
+
+    def damaged(path):
+        raise BadTensors(f"{path} is damaged")
+
+    def prepare(model, keeper):
+        monkeypatch.setattr(snapshot, "verified", damaged)
+        keeper.save_if_due = keeper.save
+
+    with pytest.raises(DiskFailed, match="something else"):
+        go(tmp_path / "run", tiny_model, rows, FULL, prepare=prepare)

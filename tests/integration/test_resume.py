@@ -1,0 +1,138 @@
+"""Going on: a training that was stopped anywhere ends with the weights of one that was not, to the last bit."""
+
+from dataclasses import replace
+
+import pytest
+
+from proxtune.checkpoint.history import Known, first_event, known_from, packed_event
+from proxtune.checkpoint.snapshot import return_to_weights, snapshots
+from proxtune.config.plan import Plan, plan_as_dict
+from proxtune.errors import Interrupted, PersonError
+from support.kept import a_keeper, a_model, digest, go, stopping_after
+
+FULL = Plan("full", "fp32", 8, 8, 32, False, "adamw", 1e-3, 3.0, 9, 0)
+PLANS = {
+    "full, AdamW": FULL,
+    "full, Adafactor": replace(FULL, optimizer="adafactor"),
+    "lora": replace(FULL, method="lora", rank=4),
+    "bf16, checkpointing": replace(FULL, dtype="bf16", checkpointing=True),
+    "nno": replace(FULL, method="nno", neighbours=4, last_layers=2, micro_batch=48, optimizer="none"),
+    "nno in bf16": replace(FULL, method="nno", dtype="bf16", neighbours=4, last_layers=2, micro_batch=48, optimizer="none"),
+}  # fmt: skip
+
+
+def best_of(folder, source, plan):
+    model = a_model(source, plan)
+    return_to_weights(model, folder)
+    return digest(model)
+
+
+def steps_of(records):
+    told = ("step", "loss", "learning_rate", "examples_seen", "rule", "spread")
+    return {r["step"]: tuple(r.get(key) for key in told) for r in records if r["kind"] == "step"}
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_stopped_and_gone_on_with_it_ends_as_if_it_had_not(tmp_path, tiny_folder, rows, name):
+    plan = PLANS[name]
+    whole, straight = go(tmp_path / "straight", tiny_folder, rows, plan)
+    told = []
+    for steps in (4, 1):
+        with pytest.raises(Interrupted):
+            go(tmp_path / "stopped", tiny_folder, rows, plan, interrupted=stopping_after(steps))
+    later, model = go(tmp_path / "stopped", tiny_folder, rows, plan)
+    told += later
+    assert told[0]["kind"] == "continued"
+    assert told[0]["step"] == 5
+    assert min(steps_of(later)) == 6
+    assert steps_of(later).items() <= steps_of(whole).items()
+    assert digest(model) == digest(straight)
+    best = [best_of(tmp_path / folder, tiny_folder, plan) for folder in ("straight", "stopped")]
+    assert best[0] == best[1]
+
+
+@pytest.mark.parametrize("name", ["full, AdamW", "nno", "nno in bf16"])
+def test_killed_between_snapshots_it_does_again_what_was_lost(tmp_path, tiny_model, rows, name):
+    """A process that dies at step 7 with a snapshot of step 3, twice; `nno` does nothing again that its journal has."""
+    plan = PLANS[name]
+    whole, straight = go(tmp_path / "straight", tiny_model, rows, plan)
+
+    class Killed(BaseException):
+        pass
+
+    def dying(step, snapshot):
+        def prepare(model, keeper):
+            def save_if_due(steps, at):
+                if at.step == step:
+                    raise Killed
+                return keeper.save(steps, at) if at.step == snapshot else []
+
+            keeper.save_if_due = save_if_due
+
+        return prepare
+
+    for step, snapshot in ((7, 3), (8, 5)):
+        with pytest.raises(Killed):
+            go(tmp_path / "killed", tiny_model, rows, plan, prepare=dying(step, snapshot))
+    assert [path.name for path in snapshots(tmp_path / "killed")] == [
+        "step-00000005.safetensors" if plan.neighbours == 0 else "step-00000003.safetensors"
+    ]
+    later, model = go(tmp_path / "killed", tiny_model, rows, plan)
+    assert later[0]["step"] == (8 if plan.neighbours else 5)
+    assert steps_of(later).items() <= steps_of(whole).items()
+    assert digest(model) == digest(straight)
+    assert best_of(tmp_path / "killed", tiny_model, plan) == best_of(tmp_path / "straight", tiny_model, plan)
+
+
+def test_without_a_snapshot_nno_follows_its_journal_from_the_first_weights(tmp_path, tiny_model, rows, monkeypatch):
+    plan = PLANS["nno"]
+    _, straight = go(tmp_path / "straight", tiny_model, rows, plan)
+    with pytest.raises(Interrupted):
+        go(tmp_path / "stopped", tiny_model, rows, plan, interrupted=stopping_after(6))
+    for path in snapshots(tmp_path / "stopped"):
+        path.unlink()
+    later, model = go(tmp_path / "stopped", tiny_model, rows, plan)
+    assert later[0]["step"] == 6
+    assert later[0]["snapshot"] is None
+    assert digest(model) == digest(straight)
+
+
+def test_a_judgement_that_stands_in_the_journal_is_not_made_again(tmp_path, tiny_model, rows, monkeypatch):
+    import proxtune.training.validation
+
+    with pytest.raises(Interrupted):
+        go(tmp_path / "run", tiny_model, rows, FULL, interrupted=stopping_after(5))
+    keeper = a_keeper(tmp_path / "run", a_model(tiny_model, FULL), FULL)
+    known = keeper.judgement(4)
+    assert known is not None
+    for path in snapshots(tmp_path / "run"):
+        path.unlink()
+    asked, real = [], proxtune.training.validation.score_of
+    monkeypatch.setattr(proxtune.training.validation, "score_of", lambda *given: asked.append(1) or real(*given))
+    records, _ = go(tmp_path / "run", tiny_model, rows, FULL)
+    judged = {r["step"]: r for r in records if r["kind"] == "validation"}
+    assert sorted(judged) == [4, 9]
+    assert len(asked) == 1
+    assert judged[4]["accuracy"] == known["accuracy"]
+
+
+def test_the_point_where_the_person_stops_is_kept_apart(tmp_path, tiny_model, rows):
+    records = []
+    with pytest.raises(Interrupted):
+        go(tmp_path / "run", tiny_model, rows, FULL, interrupted=stopping_after(2))
+    assert sorted(path.name for path in (tmp_path / "run" / "snapshots").iterdir()) == [
+        "step-00000002.safetensors",
+        "stopped.safetensors",
+    ]
+    assert records == []
+
+
+def test_the_best_point_is_known_by_accuracy_where_there_are_labels_and_by_loss_where_there_are_answers(tmp_path):
+    known = Known(FULL, {}, {})
+    known.take_in({"kind": "judged", "step": 3, "best": True, "accuracy": 0.75, "loss": 0.5})
+    assert known.best == (0.75, -0.5)
+    known.take_in({"kind": "judged", "step": 4, "best": True, "loss": 0.5, "perplexity": 1.65})
+    assert known.best == pytest.approx((0.6065, -0.5), abs=1e-4)
+    odd = {"kind": "judged", "step": 3, "best": True, "loss": -1e9}
+    with pytest.raises(PersonError, match="cannot read"):
+        known_from(tmp_path / "j", [first_event(plan_as_dict(FULL), {}, {}), packed_event(odd)])

@@ -1,0 +1,115 @@
+"""Trainings that are kept in a folder, stopped where a test says, and gone on with; and a keeper that leaves nothing on disk."""
+
+import hashlib
+import time
+from pathlib import Path
+
+from proxtune.checkpoint.checkpointer import Keeper
+from proxtune.checkpoint.history import Known, first_event, known_from
+from proxtune.checkpoint.snapshot import STOPPED, keep_weights
+from proxtune.config.plan import Plan, plan_as_dict
+from proxtune.data.dataset import Encoded
+from proxtune.memory.devices.cpu import ProcessMeter
+from proxtune.memory.governor import Governor
+from proxtune.memory.phases import Phases
+from proxtune.methods.registry import METHODS
+from proxtune.models.loading import classifier_config, load_classifier, load_tokenizer
+from proxtune.runtime.clock import Clock
+from proxtune.storage.journal import Journal
+from proxtune.training.context import Training
+from proxtune.training.trainer import train
+
+
+class Unkept:
+    """Says of everything that it is new; `records` are the steps that were to go into the journal."""
+
+    goes_on = False
+
+    def __init__(self) -> None:
+        self.records = []
+
+    def begin(self, steps, at):
+        return at, []
+
+    def decided(self, at):
+        return None
+
+    def judgement(self, step):
+        return None
+
+    def note(self, event):
+        pass
+
+    def note_step(self, record):
+        self.records.append(record)
+
+    def commit(self):
+        return True
+
+    def save_if_due(self, steps, at):
+        return []
+
+    def save(self, steps, at):
+        return []
+
+    def back(self, steps, at):
+        return None
+
+
+def a_model(folder: Path, plan: Plan):
+    """The tiny model in `folder` as the plan prepares it, always the same."""
+    config = classifier_config(folder, ["a", "b"], load_tokenizer(folder), plan.max_length)
+    return METHODS[plan.method].prepare(load_classifier(folder, config, 0, plan.weight_dtype), plan)
+
+
+def a_keeper(folder: Path, model, plan: Plan) -> Keeper:
+    """A keeper in `folder`, of a new training or of the one that is there."""
+    path = folder / "journal.bin"
+    if path.exists():
+        journal, found = Journal.open(path)
+        return Keeper(folder, model, journal, known_from(path, found))
+    journal = Journal.begin(path, first_event(plan_as_dict(plan), {}, {}))
+    return Keeper(folder, model, journal, Known(plan, {}, {}))
+
+
+def training_of(model, rows: Encoded, plan: Plan, keeper, folder: Path | None = None, **changes) -> Training:
+    """All that `train` reads, for a test."""
+    governor = Governor(None, ProcessMeter())
+    own = {
+        "model": model, "train": rows, "held": rows, "pad_id": model.config.pad_token_id, "seed": 0,
+        "clock": Clock(time.monotonic(), None), "ending_seconds": 0.0, "evaluations": 3, "most_steps": plan.steps,
+        "governor": governor, "phases": Phases(ProcessMeter(), 0), "interrupted": lambda: False, "keeper": keeper,
+        "keep_best": lambda: folder and keep_weights(model, folder),
+        "keep_stopped": lambda: folder and keep_weights(model, folder, STOPPED),
+    }  # fmt: skip
+    return Training(**(own | changes))
+
+
+def go(folder: Path, source: Path, rows: Encoded, plan: Plan, prepare=lambda model, keeper: None, **changes):
+    """Begin the training in `folder`, or go on with it, in a model of its own; returns its records and the model."""
+    folder.mkdir(exist_ok=True)
+    model = a_model(source, plan)
+    keeper = a_keeper(folder, model, plan)
+    prepare(model, keeper)
+    records = []
+    try:
+        for record in train(plan, training_of(model, rows, plan, keeper, folder, **changes)):
+            records.append(record)
+            keeper.commit()
+    finally:
+        keeper.close()
+    return records, model
+
+
+def stopping_after(steps: int):
+    """What `interrupted` says: yes after so many steps of this sitting."""
+    asked = iter([False] * (steps - 1))
+    return lambda: next(asked, True)
+
+
+def digest(model) -> str:
+    """Of every weight and buffer."""
+    found = hashlib.sha256()
+    for tensor in model.state_dict().values():
+        found.update(tensor.contiguous().view(-1).view(__import__("torch").uint8).numpy().tobytes())
+    return found.hexdigest()

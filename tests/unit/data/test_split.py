@@ -1,0 +1,98 @@
+"""Rows to learn from and rows to judge by: a partition, by class, the same for the same seed."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from proxtune.data.examples import Examples
+from proxtune.data.split import check_labels, split_examples, take
+from proxtune.errors import PersonError
+
+
+def examples_of(labels: list[str], source: str = "a.csv") -> Examples:
+    places = range(len(labels))
+    return Examples([f"text {n}" for n in places], labels, source, [n + 2 for n in places], "text", "label")
+
+
+def fails(examples: Examples, validation: Examples | None = None) -> str:
+    with pytest.raises(PersonError) as caught:
+        split_examples(examples, validation, 0)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+many_labels = st.lists(st.sampled_from("abc"), min_size=4, max_size=120)
+
+
+@settings(max_examples=100, deadline=None)
+@given(many_labels, st.integers(0, 9))
+def test_a_partition_by_class_that_the_seed_decides(labels: list[str], seed: int) -> None:
+    counts = Counter(labels)
+    assume(len(counts) > 1 and (len(counts) == 2 or 2 * len(counts) <= len(labels)))
+    whole = examples_of(labels)
+    split = split_examples(whole, None, seed)
+    assert split == split_examples(whole, None, seed)
+    for part in (split.train, split.validation):
+        assert part.lines == sorted(part.lines)
+        assert [whole.texts[line - 2] for line in part.lines] == part.texts
+        assert [whole.labels[line - 2] for line in part.lines] == part.labels
+    assert sorted(split.train.lines + split.validation.lines) == whole.lines
+    held = Counter(split.validation.labels)
+    for label, count in counts.items():
+        assert held[label] == (max(1, count // 10) if count > 1 else 0)
+
+
+def test_seeds_differ() -> None:
+    whole = examples_of(["a", "b"] * 100)
+    assert split_examples(whole, None, 0).validation != split_examples(whole, None, 1).validation
+    assert split_examples(whole, None, 0).note == "validation: 20 of 200 rows, drawn by class with seed 0"
+
+
+def test_the_order_in_which_classes_turn_up_does_not_matter() -> None:
+    # The same places hold the same classes but for the first two rows, which only swap who comes first.
+    one = split_examples(examples_of(["a", "b", *["a"] * 50, *["b"] * 50]), None, 0)
+    other = split_examples(examples_of(["b", "a", *["a"] * 50, *["b"] * 50]), None, 0)
+    assert set(one.validation.lines) - {2, 3} == set(other.validation.lines) - {2, 3}
+
+
+def test_at_most_two_thousand_rows_are_held_out() -> None:
+    split = split_examples(examples_of(["a"] * 27_000 + ["b"] * 3_000), None, 0)
+    assert Counter(split.validation.labels) == {"a": 1800, "b": 200}
+    assert len(split_examples(examples_of([str(n // 2) for n in range(4_400)]), None, 0).validation) == 2_000
+
+
+def test_a_class_with_one_row_is_learnt_and_said() -> None:
+    split = split_examples(examples_of(["a"] * 9 + ["b"]), None, 0)
+    assert "b" in split.train.labels
+    assert "not judged, for having too few rows: 'b'" in split.note
+
+
+def test_labels_that_cannot_be_learnt() -> None:
+    assert "one class only, 'a'" in fails(examples_of(["a"] * 5))
+    assert "looks like a regression or free-text column" in fails(examples_of([str(n / 7) for n in range(50)]))
+    assert "one row in each class" in fails(examples_of(["a", "b"]))
+    assert "no label column" in fails(Examples(["x"], [], "a.csv", [2], "text", None))
+    check_labels(examples_of(["a", "b"]))
+
+
+def test_a_validation_that_was_given() -> None:
+    train = examples_of(["a", "b"])
+    split = split_examples(train, examples_of(["b"], "v.csv"), 0)
+    assert (split.train, split.validation.labels) == (train, ["b"])
+    assert split.note == "validation: all of v.csv, 1 rows"
+    assert "label 'c' (line 2) is nowhere in a.csv" in fails(train, examples_of(["c"], "v.csv"))
+    assert "one class only" in fails(examples_of(["a", "a"]), examples_of(["a"]))
+    assert "no rows to judge by" in fails(train, examples_of([]))
+    assert "no labels to judge by" in fails(train, Examples(["x"], [], "v.csv", [2], "text", None))
+
+
+def test_take() -> None:
+    whole = examples_of(["a", "b", "c"])
+    part = take(whole, [2, 0])
+    assert (part.texts, part.labels, part.lines) == (["text 2", "text 0"], ["c", "a"], [4, 2])
+    unlabelled = Examples(["x", "y"], [], "a.csv", [2, 3], "text", None)
+    assert take(unlabelled, [1]) == Examples(["y"], [], "a.csv", [3], "text", None)

@@ -1,0 +1,444 @@
+"""The planner: what it chooses fits, more budget never promises less, and a refusal says what would do."""
+
+import re
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxtune.config.budget import Budget, parse_bytes
+from proxtune.config.plan import PHASES, Plan, Refused, plan_as_dict, plan_from_dict
+from proxtune.config.recipe import Knobs
+from proxtune.methods.registry import METHODS
+from proxtune.planning.candidates import candidates
+from proxtune.planning.cost_model import (
+    evaluations,
+    flops_of,
+    head_rows_within,
+    judging_steps,
+    memory_of,
+    seconds_of,
+    trainable_parameters,
+)
+from proxtune.planning.planner import Choice, _expected, choose, none_fits, rehearsed
+from support.surveyed import MB, SURVEY
+
+memories, times = st.integers(300 * MB, 3000 * MB), st.floats(20, 4000)
+
+
+def plan_for(memory=None, time=None, knobs=None, method="auto", **more) -> Choice:
+    return choose(SURVEY, Budget(memory=memory, time=time, **more), knobs or Knobs(), method)
+
+
+def test_without_a_budget_something_fits_and_nothing_is_refused_for_memory():
+    choice = plan_for()
+    assert choice.plan is not None
+    assert choice.plan is choice.fitting[0]
+    assert not any("needs" in refused.reason for refused in choice.refused)
+
+
+@given(memories, times)
+def test_what_is_chosen_fits(memory, time):
+    choice = plan_for(memory, time)
+    for plan in choice.fitting:
+        assert plan.cost.peak_bytes <= memory
+        assert plan.cost.seconds <= time
+        assert set(plan.cost.memory_bytes) == set(PHASES)
+        assert 1 <= plan.micro_batch <= plan.evaluated
+        assert plan.steps >= 1 or not METHODS[plan.method].makes_steps
+    assert [plan.expected for plan in choice.fitting] == sorted((p.expected for p in choice.fitting), reverse=True)
+    assert (choice.plan is None) == (choice.infeasible is not None) == (not choice.fitting)
+
+
+@given(memories, memories, times)
+def test_more_memory_never_promises_less(one, other, time):
+    less, more = plan_for(min(one, other), time).plan, plan_for(max(one, other), time).plan
+    assert less is None or (more is not None and more.expected >= less.expected)
+
+
+@given(memories, times, times)
+def test_more_time_never_promises_less(memory, one, other):
+    less, more = plan_for(memory, min(one, other)).plan, plan_for(memory, max(one, other)).plan
+    assert less is None or (more is not None and more.expected >= less.expected)
+
+
+def test_every_candidate_has_a_fate():
+    choice = plan_for(700 * MB, 300)
+    assert len(choice.fitting) + len(choice.refused) == len(list(candidates(SURVEY, Knobs())))
+
+
+@given(st.integers(10 * MB, 2000 * MB))
+def test_the_least_memory_that_a_refusal_names_would_do(memory):
+    choice = plan_for(memory)
+    if choice.infeasible is None:
+        return
+    message = choice.infeasible.message
+    named = re.search(r"the least that would do is --memory (\S+) with (.+) \(", message)
+    assert named is not None, message
+    assert "\n" not in message
+    assert choice.infeasible.nearest.name == named[2]
+    assert choice.infeasible.shortfall_bytes == choice.infeasible.nearest.cost.peak_bytes - memory > 0
+    assert plan_for(parse_bytes(named[1])).plan is not None
+
+
+def test_a_time_too_short_for_anything_is_refused_in_seconds():
+    choice = plan_for(time=5)
+    assert choice.infeasible is not None
+    assert choice.infeasible.shortfall_seconds > 0
+    assert choice.infeasible.shortfall_bytes == 0
+    assert "the nearest is" in choice.infeasible.message
+
+
+@given(st.integers(1, 30_000_000))
+def test_trainable_is_a_ceiling(trainable):
+    choice = plan_for(trainable=trainable)
+    assert all(plan.trainable <= trainable for plan in choice.fitting)
+    assert all("--trainable" in refused.reason for refused in choice.refused)
+    assert choice.plan is not None  # the probe trains nothing
+
+
+@given(st.integers(1, 1_500_000))
+def test_lora_takes_the_largest_rank_that_trains_few_enough(trainable):
+    choice, least = plan_for(trainable=trainable, method="lora"), SURVEY.rank_parameters + SURVEY.head_parameters
+    if trainable < least:
+        assert choice.plan is None
+        assert f"the least that would do is --trainable {least} with lora r1" in choice.infeasible.message
+        return
+    assert choice.plan.rank == min(16, (trainable - SURVEY.head_parameters) // SURVEY.rank_parameters)
+    assert len({(plan.rank, plan.checkpointing) for plan in choice.fitting}) == len(choice.fitting)
+    assert choice.plan.trainable == choice.plan.rank * SURVEY.rank_parameters + SURVEY.head_parameters <= trainable
+    assert plan_for(trainable=trainable, method="lora", knobs=Knobs(rank=16)).plan is None or choice.plan.rank == 16
+
+
+@pytest.mark.parametrize("method", ["lora", "layers", "full", "nno"])
+def test_the_least_number_of_trained_parameters_that_is_named_would_do(method):
+    message = plan_for(trainable=1, method=method).infeasible.message
+    least = int(re.search(r"--trainable (\d+) with", message)[1])
+    assert plan_for(trainable=least, method=method).plan is not None
+    assert plan_for(trainable=least - 1, method=method).plan is None
+
+
+def test_what_cannot_be_held_to_a_size_is_refused_only_where_there_is_one():
+    for held in (False, True):
+        choice = choose(replace(SURVEY, held=held), Budget(size="9MB"), Knobs())
+        assert any(plan.method == "lora" for plan in choice.fitting) != held
+        assert any("--size" in refused.reason for refused in choice.refused) == held
+        assert {"full", "layers", "nno", "probe"} <= {plan.method for plan in choice.fitting}
+
+
+def test_time_for_the_milestone_is_kept_where_gradients_are_held_to_a_size():
+    def seconds(held, method):
+        survey = replace(SURVEY, held=held)
+        return seconds_of(replace(plan_for(method=method).plan, steps=0), survey)
+
+    assert seconds(True, "full") > seconds(False, "full") + 2
+    assert seconds(True, "probe") == seconds(False, "probe")
+
+
+def test_what_is_held_to_a_size_takes_memory_beside_what_learns():
+    def memory(held, micro_batch):
+        survey = replace(SURVEY, held=held)
+        plan = next(p for p in candidates(survey, Knobs(checkpointing=False, batch=micro_batch), "full"))
+        return memory_of(plan.with_micro_batch(micro_batch), survey)
+
+    (free, _), (held, terms) = memory(False, 16), memory(True, 16)
+    assert terms["latent"] == 4 * (SURVEY.parameters - SURVEY.embedding_parameters)
+    assert held["train"] > free["train"] + terms["latent"]
+    assert held["evaluate"] > free["evaluate"] + 8 * SURVEY.embedding_parameters  # the gradient of its rows, made dense
+    assert memory(True, 1)[0]["evaluate"] < held["evaluate"]
+    assert "latent" not in memory(False, 16)[1]
+
+
+@given(st.floats(1e11, 1e15))
+def test_compute_is_a_ceiling(compute):
+    choice = plan_for(compute=compute)
+    assert all(plan.cost.flops <= compute for plan in choice.fitting)
+
+
+@given(st.integers(1, 64), memories)
+def test_a_forced_micro_batch_is_kept(micro_batch, memory):
+    for plan in plan_for(memory, knobs=Knobs(micro_batch=micro_batch)).fitting:
+        assert plan.micro_batch == micro_batch
+
+
+def test_knobs_are_kept():
+    knobs = Knobs(
+        batch=16, dtype="fp32", checkpointing=True, optimizer="adafactor", learning_rate=3e-4, epochs=2.0, rank=5
+    )
+    choice = plan_for(knobs=knobs, method="lora")
+    assert choice.plan is not None
+    for plan in choice.fitting:
+        assert (plan.method, plan.rank, plan.batch, plan.checkpointing) == ("lora", 5, 16, True)
+        assert (plan.optimizer, plan.learning_rate, plan.epochs) == ("adafactor", 3e-4, 2.0)
+        assert plan.steps == 2 * 250
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_that_is_asked_for_is_the_only_one_considered(method):
+    choice = plan_for(method=method)
+    assert {plan.method for plan in choice.fitting} == {method}
+
+
+def test_a_batch_is_never_larger_than_the_data():
+    few = replace(SURVEY, rows=10, epoch_tokens=400)
+    choice = choose(few, Budget(), Knobs(), "full")
+    assert choice.plan is not None
+    assert choice.plan.batch == 10
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_a_smaller_micro_batch_takes_less_memory(checkpointing):
+    plan = next(p for p in candidates(SURVEY, Knobs(checkpointing=checkpointing), "full"))
+    peaks = [max(memory_of(plan.with_micro_batch(size), SURVEY)[0].values()) for size in (32, 16, 8, 4, 2, 1)]
+    assert peaks == sorted(peaks, reverse=True)
+    assert len(set(peaks)) > 1
+
+
+def test_the_terms_of_training_add_up_to_its_phase():
+    for plan in candidates(SURVEY, Knobs()):
+        memory, terms = memory_of(plan, SURVEY)
+        assert all(value >= 0 for value in terms.values())
+        if METHODS[plan.method].uses_gradients:
+            assert sum(terms.values()) == memory["train"]
+
+
+def test_trainable_parameters_grow_with_the_method():
+    by_name = {(p.method, p.rank, p.last_layers): trainable_parameters(p, SURVEY) for p in candidates(SURVEY, Knobs())}
+    probe, full = by_name["probe", 0, 0], by_name["full", 0, 0]
+    layers = [count for (method, _, _), count in by_name.items() if method == "layers"]
+    lora = [count for (method, _, _), count in by_name.items() if method == "lora"]
+    assert probe == 0 < min(lora) < max(lora) < max(layers) < full == SURVEY.parameters
+    assert sorted(layers, reverse=True) == layers
+
+
+def test_a_rehearsal_puts_measured_figures_in_the_place_of_traced_ones():
+    budget = Budget(memory="2GB", time="10min")
+    plan = choose(SURVEY, budget, Knobs(), "full").plan
+    assert plan is not None
+    tokens_per_step = SURVEY.epoch_tokens * plan.batch / SURVEY.rows
+    measured = {
+        "memory_bytes": dict.fromkeys(PHASES, 123), "terms": {"weights": 100},
+        "seconds_per_token": 0.5 / tokens_per_step, "seconds_so_far": 30.0, "epochs": 4.0,
+    }  # fmt: skip
+    settled = rehearsed(plan, SURVEY, budget, measured)
+    assert settled.cost.memory_bytes == dict.fromkeys(PHASES, 123)
+    assert settled.cost.terms == {"weights": 100}
+    assert 0 < settled.steps <= 4 * 125
+    assert settled.cost.seconds <= 600
+    slower = rehearsed(plan, SURVEY, budget, measured | {"seconds_per_token": 5 / tokens_per_step})
+    assert slower.steps < settled.steps
+    assert slower.expected < settled.expected
+
+
+def test_a_plan_survives_the_way_through_json():
+    plan = plan_for(900 * MB, 600).plan
+    assert plan is not None
+    assert plan_from_dict(plan_as_dict(plan)) == plan
+    assert plan_as_dict(plan)["name"] == plan.name
+
+
+def test_a_micro_batch_counts_points_where_neighbours_are_looked_at():
+    nno = plan_for("1GB", knobs=Knobs(micro_batch=64), method="nno").plan
+    assert (nno.batch, nno.micro_batch) == (METHODS["nno"].batch, 64)
+    full = plan_for("3GB", knobs=Knobs(micro_batch=64), method="full").plan
+    assert (full.batch, full.micro_batch) == (64, 64)
+
+
+def test_the_head_of_nno_is_fitted_to_as_many_rows_as_a_share_of_the_time_allows():
+    def head_rows(seconds):
+        return plan_for("1GB", seconds, method="nno").plan.head_rows
+
+    assert head_rows(None) == head_rows(10_000) == SURVEY.rows
+    slow = replace(SURVEY, flops_per_second={"fp32": 1e9})
+    plan = replace(plan_for("1GB", method="nno").plan, head_rows=1)
+    assert head_rows_within(0.0, plan, slow) == 512
+    some = head_rows_within(1000.0, plan, slow)
+    more = seconds_of(replace(plan, head_rows=some), slow) - seconds_of(replace(plan, head_rows=0), slow)
+    assert more == pytest.approx(some) == pytest.approx(1000.0)
+
+
+def test_rows_pass_once_through_the_blocks_that_do_not_learn():
+    def operations(last):
+        plan = plan_for("1GB", knobs=Knobs(last_layers=last, epochs=1.0), method="nno").plan
+        unlearned = replace(plan, steps=0)
+        judgements = evaluations(plan, SURVEY) - evaluations(unlearned, SURVEY)
+        judging = judgements * SURVEY.validation_tokens * SURVEY.traces["forward/fp32"].forward_flops
+        return (flops_of(plan, SURVEY) - flops_of(unlearned, SURVEY) - judging) / plan.steps / plan.batch
+
+    one_pass = SURVEY.traces["nno/fp32"].forward_flops * SURVEY.epoch_tokens / SURVEY.rows
+    points = METHODS["nno"].variants(SURVEY.blocks, Knobs())[0]["neighbours"] + 2
+    for last in range(1, SURVEY.blocks + 1):
+        shared = 1 - last / SURVEY.blocks
+        assert operations(last) == pytest.approx(one_pass * (shared + points * (1 - shared)))
+
+
+def test_when_no_rehearsal_passes_every_candidate_is_refused_and_the_least_need_is_named():
+    budget = Budget(memory="1GB")
+    choice = plan_for(memory=budget.memory)
+    tried, *untried = choice.fitting
+    needing = replace(tried, cost=replace(tried.cost, memory_bytes={"train": 1_100_000_000}))
+    found = none_fits(
+        replace(choice, fitting=untried), [Refused(needing, "rehearsed: it would take 1.10 GB")], budget
+    )  # fmt: skip
+    assert found.plan is None
+    assert found.fitting == []
+    assert len(found.refused) == len(choice.fitting) + len(choice.refused)
+    assert found.infeasible.shortfall_bytes == 100_000_000
+    for word in ("1.00 GB", tried.name, "1.11GB"):
+        assert word in found.infeasible.message
+
+
+@pytest.mark.parametrize(("memory", "said"), [("1GB", "--memory 1.00 GB"), (None, "this machine")])
+def test_where_no_rehearsal_said_what_it_needs_the_last_one_is_named(memory, said):
+    budget = Budget(memory=memory)
+    choice = plan_for(memory=budget.memory)
+    last = Refused(choice.fitting[0], "rehearsed: out of memory")
+    found = none_fits(Choice(None, None, [], []), [last], budget).infeasible
+    assert said in found.message
+    assert last.plan.name in found.message
+    assert last.reason in found.message
+
+
+def test_a_rehearsal_alone_does_not_change_what_is_expected_of_a_plan():
+    for plan in plan_for().fitting:
+        measured = {
+            "memory_bytes": plan.cost.memory_bytes, "terms": {}, "seconds_per_token": 1e-6, "seconds_so_far": 30.0,
+            "epochs": METHODS[plan.method].epochs,
+        }  # fmt: skip
+        assert rehearsed(plan, SURVEY, Budget(), measured).expected == plan.expected
+
+
+def test_a_person_who_asks_for_few_steps_gets_them():
+    choice = plan_for(knobs=Knobs(epochs=0.1), method="full")
+    assert choice.plan.steps == 12  # a tenth of 125
+
+
+def test_neighbours_hold_their_weights_in_the_dtype_and_gradients_hold_masters():
+    survey = replace(SURVEY, traces=SURVEY.traces | {
+        "forward/bf16": SURVEY.traces["forward/fp32"], "nno/bf16": SURVEY.traces["nno/fp32"],
+        "layers/bf16": SURVEY.traces["layers/fp32"],
+    }, flops_per_second={"fp32": 5e10, "bf16": 1e11})  # fmt: skip
+    weights = {(plan.method, plan.dtype): memory_of(plan, survey)[1]["weights"] for plan in candidates(survey, Knobs())}
+    assert weights["nno", "bf16"] * 2 == weights["nno", "fp32"] == weights["full", "bf16"] == SURVEY.weights_bytes
+
+
+def test_a_checkpoint_of_another_width_is_mapped_beside_what_it_becomes():
+    (plan,) = (plan for plan in candidates(SURVEY, Knobs(), "probe"))
+    half = replace(SURVEY, file_bytes=SURVEY.weights_bytes // 2)
+    added = memory_of(plan, half)[0]["load"] - memory_of(plan, SURVEY)[0]["load"]
+    assert added > 0
+    assert memory_of(plan, half)[0]["train"] == memory_of(plan, SURVEY)[0]["train"]
+
+
+@given(memories, times)
+def test_neighbours_are_never_chosen_where_gradients_fit(memory, time):
+    choice = plan_for(memory, time)
+    if any(METHODS[plan.method].uses_gradients for plan in choice.fitting):
+        assert choice.plan.method != "nno"
+
+
+GENERATING = replace(
+    SURVEY, generates=True, weights_bytes=540 * MB, parameters=135 * MB, linear_parameters=106 * MB, file_bytes=540 * MB,
+    libraries_bytes=240 * MB, traces={key: trace for key, trace in SURVEY.traces.items() if not key.startswith("nno")},
+)  # fmt: skip
+
+
+def test_adapters_on_codes_are_for_budgets_that_dense_weights_do_not_fit():
+    def base_of(memory: int) -> str:
+        plan = choose(GENERATING, Budget(memory=memory), Knobs(), "lora").plan
+        assert plan is not None
+        return plan.base_dtype
+
+    dense, whole, half = (
+        choose(GENERATING, Budget(), Knobs(base_dtype=codes, micro_batch=1, rank=4), "lora").plan.cost.memory_bytes
+        for codes in (None, "int8", "int4")
+    )
+    assert base_of(3000 * MB) == "fp32"
+    assert dense["train"] - whole["train"] == pytest.approx(3 * 106 * MB, rel=0.05)
+    assert whole["train"] - half["train"] == pytest.approx((1 - 4.25 / 8) * 106 * MB, rel=0.05)
+    assert dense["save"] == whole["save"] == half["save"], "they are dense when the adapters are merged"
+
+
+def test_codes_are_named_in_a_plan_and_cost_time():
+    dense, codes = (choose(GENERATING, Budget(), Knobs(base_dtype=base), "lora").plan for base in (None, "int4"))
+    assert "on int4" in codes.name
+    assert "on" not in dense.name.split()
+    assert (codes.loaded_dtype, dense.loaded_dtype) == ("fp32", "fp32")
+    assert codes.cost.seconds > dense.cost.seconds
+    assert codes.expected < dense.expected
+
+
+def test_a_probe_is_preferred_to_the_first_few_steps_and_no_further():
+    few, some = (plan_for(2000 * MB, knobs=Knobs(epochs=0.1), method=method) for method in ("layers", "probe"))
+    steps = few.plan.steps
+    assert steps < 30, "a tenth of the passes is few steps here"
+    assert some.plan.expected > few.plan.expected
+    more = plan_for(2000 * MB, knobs=Knobs(epochs=1.0), method="layers")
+    assert more.plan.expected > some.plan.expected
+
+
+def test_fewer_blocks_learn_at_a_higher_rate_where_texts_are_classified():
+    def rates(survey):
+        return {p.last_layers: p.learning_rate for p in candidates(survey, Knobs()) if p.method == "layers"}
+
+    classified = rates(SURVEY)
+    assert classified[SURVEY.blocks] == pytest.approx(METHODS["layers"].learning_rate * min(1, 384 / SURVEY.width))
+    assert sorted(classified, key=classified.get) == sorted(classified, reverse=True), "the fewer, the higher"
+    assert max(classified.values()) <= 10 * min(classified.values()) * (1 + 1e-9)
+    assert len(set(rates(replace(SURVEY, generates=True)).values())) == 1
+    named = candidates(SURVEY, Knobs(learning_rate=3e-4))
+    assert {plan.learning_rate for plan in named if plan.method == "layers"} == {3e-4}
+
+
+def test_where_text_is_generated_every_way_begins_at_the_untouched_model():
+    plans = [
+        plan
+        for plan in candidates(GENERATING, Knobs())
+        if plan.optimizer == "adamw" and not plan.base_dtype.startswith("int")
+    ]
+    assert {plan.method for plan in plans} >= {"lora", "layers", "full"}
+    assert len({round(_expected(plan, GENERATING), 9) for plan in plans}) == 1
+
+
+def test_in_a_short_time_cheaper_steps_count_and_in_a_long_one_what_they_lead_to():
+    def expected_of(passes: float, method: str, **more: object) -> float:
+        rows = GENERATING.rows
+        plan = next(p for p in candidates(GENERATING, Knobs(**more), method) if not p.base_dtype.startswith("int"))
+        return _expected(replace(plan, steps=round(passes * rows / plan.batch)), GENERATING)
+
+    # adapters make half as many passes again: their steps take no gradient of the weights
+    assert expected_of(0.3, "lora", rank=16) > expected_of(0.2, "layers", last_layers=GENERATING.blocks)
+    assert expected_of(15.0, "lora", rank=16) < expected_of(10.0, "layers", last_layers=GENERATING.blocks)
+
+
+def test_in_training_is_judged_as_often_as_a_twentieth_of_it_allows():
+    plan = replace(plan_for(method="full").plan, steps=4 * SURVEY.rows // 32)
+    cheap = replace(SURVEY, validation_tokens=1600)
+    assert evaluations(plan, cheap) == 1 + 8, "about twice a pass, and for the result"
+    for times in (3, 10, 30, 100, 1000):
+        dear = replace(SURVEY, validation_tokens=times * SURVEY.validation_tokens)
+        assert (evaluations(plan, dear) - 1) * judging_steps(plan, dear) <= 0.05 * plan.steps
+    assert evaluations(plan, dear) == 1, "for the result alone"
+
+
+@given(memories, times, st.floats(1, 100))
+def test_no_plan_is_refused_for_the_steps_and_judgements_that_it_was_given_itself(memory, time, dearer):
+    survey = replace(SURVEY, validation_tokens=round(dearer * SURVEY.validation_tokens))
+    for refused in choose(survey, Budget(memory=memory, time=time), Knobs()).refused:
+        nothing = replace(refused.plan, steps=0)
+        if refused.plan.steps > 0 and seconds_of(nothing, survey) < 0.9 * time:
+            assert refused.plan.cost.seconds <= time, refused.reason
+
+
+def test_where_text_is_generated_few_steps_are_made_of_smaller_batches():
+    def plan_within(seconds: float, **knobs: object) -> Plan:
+        plan = choose(GENERATING, Budget(time=seconds), Knobs(**knobs), "lora").plan
+        assert plan is not None
+        return plan
+
+    short, long = plan_within(60.0), plan_within(3000.0)
+    assert (short.batch, long.batch) == (8, 16)
+    assert long.steps >= 100
+    assert short.steps * 8 < 100 * 16, "of 16 rows they would have been too few"
+    assert plan_within(60.0, batch=16).batch == 16, "who names a batch gets it"

@@ -1,0 +1,56 @@
+"""The survey: how fast the machine is."""
+
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import proxtune.planning.profiler
+import proxtune.planning.selection
+from proxtune.config.budget import Budget
+from proxtune.config.recipe import Recipe
+from proxtune.data.dataset import Encoded
+from support.surveyed import MB
+
+
+@pytest.mark.parametrize(("seconds", "passes"), [([0.2, 0.1, 0.4], 3), ([0.9, 0.5, 0.1], 2), ([2.0, 0.1, 0.4], 1)])
+def test_of_a_few_passes_the_fastest_is_believed_and_slow_ones_are_not_many(monkeypatch, seconds, passes):
+    now, took = [100.0], [0.05, *seconds]  # the first warms up
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    made = []
+
+    def said_of(*given):
+        made.append(took[len(made)])
+        now[0] += made[-1]
+
+    monkeypatch.setattr(proxtune.planning.profiler, "said_of", said_of)
+    data = Encoded(np.arange(64, dtype=np.int32), np.arange(9, dtype=np.int64) * 8, np.zeros(8, dtype=int), 0)
+    found = proxtune.planning.profiler.pulse(SimpleNamespace(), data, {"fp32": "fp32"}, 10.0, 0, None, 8)
+    measured = made[1:]
+    assert found["fp32"] == pytest.approx(10.0 * 64 / min(measured))
+    assert len(measured) == passes
+
+
+@pytest.mark.parametrize(
+    ("memory", "numbers", "width", "surveyed"),
+    [
+        (None, 10**9, 4, ("fp32", True)),
+        ("1GB", 100_000_000, 4, ("fp32", True)),
+        ("1GB", 150_000_000, 4, ("fp32", True)),
+        ("1GB", 150_000_000, 2, ("bf16", False)),  # it stays mapped until all of it is converted
+        ("1GB", 200_000_000, 4, ("bf16", False)),
+        ("1GB", 10**9, 4, ("bf16", False)),  # nothing fits: what needs least is named
+        ("250MB", 20_000_000, 4, ("fp32", False)),  # small beside the libraries: a probe in fp32 needs least
+    ],
+)
+def test_the_survey_tries_nothing_that_would_pass_the_budget(monkeypatch, memory, numbers, width, surveyed):
+    monkeypatch.setattr(proxtune.planning.profiler, "count_parameters", lambda folder: numbers)
+    monkeypatch.setattr(proxtune.planning.profiler, "weight_bytes", lambda folder: width * numbers)
+    monkeypatch.setattr(proxtune.planning.profiler, "may_hold_bf16", lambda session: True)
+    session = SimpleNamespace(
+        recipe=Recipe(data="", out="", budget=Budget(memory=memory)), source=SimpleNamespace(folder=None),
+        phases=SimpleNamespace(others_bytes=20 * MB), meter=SimpleNamespace(peak=lambda: 230 * MB),
+        task=SimpleNamespace(generates=False),
+    )  # fmt: skip
+    assert proxtune.planning.profiler._what_to_survey(session, 220 * MB) == surveyed

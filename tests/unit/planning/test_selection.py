@@ -1,0 +1,225 @@
+"""Settling: the best plan that passes a rehearsal, and every other candidate's fate told once."""
+
+import time
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+import proxtune.planning.profiler
+import proxtune.planning.selection
+from proxtune.config.budget import Budget
+from proxtune.config.plan import PHASES, plan_as_dict
+from proxtune.config.recipe import Knobs, Recipe
+from proxtune.memory.devices.cpu import ProcessMeter
+from proxtune.memory.fork import ChildKilled
+from proxtune.memory.governor import Governor
+from proxtune.memory.phases import Phases
+from proxtune.planning.plan_table import plan_table, refusal
+from proxtune.planning.planner import choose
+from proxtune.planning.selection import ending_seconds, settle
+from proxtune.runtime.clock import Clock
+from proxtune.runtime.session import Session
+from support.surveyed import MB, SURVEY
+
+BUDGET = Budget(memory="1GB", time="20min")
+
+
+@pytest.fixture
+def rehearsals(monkeypatch):
+    """The plans that were rehearsed; a plan passes where `needs` says that it takes no more than the budget."""
+    tried = []
+
+    def needs(plan):
+        return 900 * MB
+
+    def rehearse(plan, session):
+        tried.append(plan)
+        count = needs_of["now"](plan)
+        refused = f"it would take {count}" if count > BUDGET.memory else ""
+        return {
+            "plan": plan_as_dict(plan), "memory_bytes": dict.fromkeys(PHASES, count), "terms": {"activations": 0},
+            "seconds_per_token": 1e-4, "refused": refused, "judging_bytes": 0,
+        }  # fmt: skip
+
+    needs_of = {"now": needs}
+    monkeypatch.setattr(proxtune.planning.selection, "_rehearse", rehearse)
+    monkeypatch.setattr(proxtune.planning.selection, "apart", lambda session, work: work())
+    return tried, needs_of
+
+
+def a_session(emitted=None, knobs=None):
+    meter = ProcessMeter()
+    return Session(
+        recipe=Recipe(data="", out="", budget=BUDGET, knobs=knobs or Knobs()), folder=None, source=None, task=None,
+        device=None, clock=Clock(time.monotonic(), BUDGET.time), governor=Governor(BUDGET.memory, meter),
+        phases=Phases(meter, 0), emit=(emitted if emitted is not None else []).append,
+    )  # fmt: skip
+
+
+def settled(emitted=None, knobs=None):
+    session = a_session(emitted, knobs)
+    choice = choose(SURVEY, BUDGET, knobs or Knobs())
+    return choice, settle(choice, SURVEY, session), session
+
+
+def names(rows):
+    return [(row["plan"]["name"], row["plan"]["allocator"]) for row in rows]
+
+
+def test_the_first_that_passes_is_the_plan_with_measured_costs(rehearsals):
+    before, after, _ = settled()
+    assert len(rehearsals[0]) == 1
+    assert after.plan.name == before.plan.name
+    assert after.plan.cost.memory_bytes["train"] == 900 * MB
+    assert after.plan.cost.terms["supervisor"] == SURVEY.supervisor_bytes
+
+
+def test_the_table_tells_every_candidates_fate_once(rehearsals):
+    rehearsals[1]["now"] = lambda plan: 1_200 * MB if plan.method == "full" else 900 * MB
+    before, after, session = settled()
+    assert before.plan.method == "full"
+    assert after.plan.method != "full"
+    rows = plan_table(after)["table"]
+    assert [row["status"] for row in rows].count("chosen") == 1
+    assert len(set(names(rows))) == len(rows)
+    assert {(p.name, p.allocator) for p in before.fitting} <= set(names(rows)) | {
+        (p.name, p.allocator) for p in rehearsals[0]
+    }
+    refused = [row for row in rows if row["status"] == "refused"]
+    assert {(p.name, p.allocator) for p in rehearsals[0][:-1]} <= set(names(refused))
+    assert all(
+        "rehearsed" in row["reason"] for row in refused if row["plan"]["method"] == "full" and row["plan"]["cost"]
+    )
+    assert session.governor.step_downs == []
+
+
+@pytest.mark.parametrize(("rank", "most"), [(None, 300_000), (None, 1), (16, 300_000)])
+def test_a_rank_that_trains_more_than_was_counted_gives_way(rehearsals, monkeypatch, rank, most):
+    budget = Budget(memory=2000 * MB, trainable=most)
+    session = a_session(knobs=Knobs(rank=rank))
+    session = replace(session, recipe=replace(session.recipe, budget=budget, method="lora"))
+    tried = []
+
+    def rehearse(plan, session):  # a head of 200,000 that the planner does not know of
+        tried.append(plan.rank)
+        counted = replace(plan, trainable=plan.rank * SURVEY.rank_parameters + 200_000)
+        refused = f"trains {counted.trainable}" if counted.trainable > most else ""
+        return {
+            "plan": plan_as_dict(counted), "memory_bytes": dict.fromkeys(PHASES, 900 * MB), "terms": {"activations": 0},
+            "seconds_per_token": 1e-4, "refused": refused, "judging_bytes": 0,
+        }  # fmt: skip
+
+    monkeypatch.setattr(proxtune.planning.selection, "_rehearse", rehearse)
+    plans = choose(SURVEY, Budget(memory=2000 * MB), Knobs(rank=16), "lora")
+    after = settle(plans, SURVEY, session)
+    if rank is None and most == 300_000:
+        assert tried == list(range(16, 1, -1))
+        assert after.plan.trainable <= most
+    else:
+        assert after.plan is None
+        assert tried == ([16] if rank else list(range(16, 0, -1)))
+
+
+def test_a_smaller_micro_batch_that_passes_is_told_as_a_step_down(rehearsals):
+    rehearsals[1]["now"] = lambda plan: 1_200 * MB if plan.micro_batch > 8 else 900 * MB
+    records = []
+    _, after, session = settled(records, Knobs(micro_batch=32))
+    assert after.plan.micro_batch == 8
+    assert [(down["from"], down["to"]) for down in session.governor.step_downs] == [
+        ("micro-batch 32", "micro-batch 16"),
+        ("micro-batch 16", "micro-batch 8"),
+    ]
+    assert [bool(record["refused"]) for record in records if record["kind"] == "rehearsal"] == [True, True, False]
+
+
+def test_after_many_refusals_the_one_that_needs_least_is_tried(rehearsals):
+    least = min(choose(SURVEY, BUDGET, Knobs()).fitting, key=lambda plan: plan.cost.peak_bytes)
+    rehearsals[1]["now"] = lambda plan: 900 * MB if plan.name == least.name else 1_001 * MB
+    _, after, _ = settled()
+    assert after.plan.name == least.name
+    tried = {
+        (plan.method, plan.last_layers, plan.dtype, plan.optimizer, plan.allocator, plan.rank) for plan in rehearsals[0]
+    }
+    assert len(tried) == 5
+
+
+def test_when_planning_has_taken_long_the_one_that_needs_least_comes_next(rehearsals, monkeypatch):
+    least = min(choose(SURVEY, BUDGET, Knobs()).fitting, key=lambda plan: plan.cost.peak_bytes)
+    rehearsals[1]["now"] = lambda plan: 900 * MB if plan.name == least.name else 1_001 * MB
+    monkeypatch.setattr(Clock, "elapsed", property(lambda clock: 400.0))
+    _, after, _ = settled()
+    assert after.plan.name == least.name
+    assert len({plan.method for plan in rehearsals[0]}) == 2
+
+
+def test_when_none_passes_the_refusal_names_the_least_that_would_do(rehearsals):
+    rehearsals[1]["now"] = lambda plan: 1_300 * MB if plan.method == "full" else 1_050 * MB
+    before, after, _ = settled()
+    assert after.plan is None
+    said = refusal(after)
+    assert said["status"] == "infeasible"
+    assert said["shortfall_bytes"] > 0
+    assert len(said["table"]) >= len(before.fitting)
+    assert after.infeasible.nearest.cost.peak_bytes == 1_050 * MB
+    assert "--memory 1.06GB" in said["message"]
+
+
+def test_a_plan_that_passes_the_budget_while_it_is_loaded_is_refused(monkeypatch):
+    found = SimpleNamespace(
+        memory_bytes=dict.fromkeys(PHASES[1:], 900 * MB), terms={}, seconds_per_token=1e-4, refused="", judging_bytes=0
+    )
+    monkeypatch.setattr(proxtune.planning.selection, "prepared", lambda plan, session: torch.nn.Linear(2, 2))
+    monkeypatch.setattr(proxtune.planning.selection, "rehearse", lambda *given: found)
+    monkeypatch.setattr(
+        ProcessMeter, "peak", lambda meter: 0
+    )  # a phase keeps its largest peak, and tests may have held much
+    session = a_session()
+    plan = choose(SURVEY, BUDGET, Knobs()).plan
+    for loading, refused in ((999 * MB, ""), (1_100 * MB, "loading it would take 1.10 GB")):
+        session.phases.memory_bytes["load"] = loading
+        assert proxtune.planning.selection._rehearse(plan, session)["refused"] == refused
+
+
+def test_measured_terms_count_the_weights_as_the_plan_holds_them(rehearsals):
+    _, _, session = settled()
+    for plan in choose(SURVEY, BUDGET, Knobs(), "nno").fitting:
+        terms = proxtune.planning.selection._with_measured_costs(
+            proxtune.planning.selection._rehearse(plan, session), SURVEY, session
+        ).cost.terms
+        assert terms["weights"] == SURVEY.weights_bytes // (2 if plan.dtype == "bf16" else 1)
+
+
+def test_a_rehearsal_that_was_killed_is_a_refusal(rehearsals, monkeypatch):
+    def apart(session, work):
+        found = work()
+        if found["plan"]["method"] == "full":
+            raise ChildKilled("killed by SIGSEGV")
+        return found
+
+    monkeypatch.setattr(proxtune.planning.selection, "apart", apart)
+    _, after, _ = settled()
+    assert after.plan.method != "full"
+    assert "rehearsed: killed by SIGSEGV" in {entry.reason for entry in after.refused}
+
+
+def test_more_time_is_kept_for_the_end_where_the_beginning_was_slow():
+    quick, slow = (ending_seconds(replace(SURVEY, starting_seconds=seconds)) for seconds in (1.0, 10.0))
+    assert 3.0 < quick < 10.0
+    assert slow - quick == pytest.approx(18.0)
+    assert ending_seconds(replace(SURVEY, starting_seconds=1.0, held=True)) > quick
+
+
+@pytest.mark.parametrize(("judgements", "evaluate"), [(1, 900 * MB), (3, 950 * MB)])
+def test_judging_beside_the_optimizer_is_promised_where_points_are_judged_in_training(
+    rehearsals, monkeypatch, judgements, evaluate
+):
+    rehearse = proxtune.planning.selection._rehearse
+    monkeypatch.setattr(
+        proxtune.planning.selection, "_rehearse", lambda *given: rehearse(*given) | {"judging_bytes": 950 * MB}
+    )
+    monkeypatch.setattr(proxtune.planning.selection, "evaluations", lambda plan, survey: judgements)
+    _, after, _ = settled()
+    assert after.plan.cost.memory_bytes["evaluate"] == evaluate
+    assert after.plan.cost.memory_bytes["train"] == 900 * MB

@@ -1,0 +1,124 @@
+"""The model card of a model that writes texts: its code asks the model in the very words that it learned from."""
+
+import ast
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from proxtune.data.examples import Message
+from proxtune.report.model_card import write_model_card
+from proxtune.tasks.generation.prompting import Asking, asking_of, label_before, prompt_of
+from support.generating import a_task
+
+FIXTURE = Path(__file__).parents[2] / "fixtures" / "answers_run"
+RESULT = json.loads((FIXTURE / "result.json").read_text(encoding="utf-8"))
+INSTRUCTIONS = ["", "Summarize:", "say \"it\" in 'two'\nlines ```\n# and {text} \\n", "\u00e9\u2028 ```"]
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    folder = Path(shutil.copytree(FIXTURE, tmp_path / "run"))
+    (folder / "model").mkdir()
+    return folder
+
+
+def card_of(run_dir, **changes):
+    kept = {key: value for key, value in {**RESULT, **changes}.items() if value is not None}
+    (run_dir / "result.json").write_text(json.dumps(kept), encoding="utf-8")
+    return write_model_card(run_dir, run_dir / "model").read_text(encoding="utf-8")
+
+
+def front_matter(card):
+    _, head, _ = card.split("---\n", 2)
+    return {key: json.loads(value) for key, value in (line.split(": ", 1) for line in head.splitlines())}
+
+
+def code_of(card):
+    return card.split("```python\n")[1].split("\n```")[0]
+
+
+def what_is_asked(card, name, text):
+    """The value that the card's code gives to `name` where the text is `text`."""
+    for line in ast.parse(code_of(card)).body:
+        if isinstance(line, ast.Assign) and line.targets[0].id == name:
+            return eval(compile(ast.Expression(line.value), "card", "eval"), {"text": text})
+    raise AssertionError(f"no {name} in the card's code")
+
+
+def asked_as(form, instruction):
+    return RESULT["data"] | {"asked_as": form, "instruction": instruction}
+
+
+@pytest.mark.parametrize("instruction", INSTRUCTIONS)
+@pytest.mark.parametrize("task", ["summarize", "translate", "instruct"])
+@pytest.mark.parametrize("form", ["prompt", "source"])
+def test_the_prompt_is_that_of_training(run_dir, task, form, instruction):
+    card = card_of(run_dir, task=task, data=asked_as(form, instruction))
+    text = "One line.\n\nAnother `one`."
+    asking = Asking(task, instruction, (), (), label_before(task), by_turns=False, apart=form == "source")
+    wanted = prompt_of((Message("user", text),), asking, None)
+    assert what_is_asked(card, "prompt", text) == wanted
+    assert ("AutoModelForSeq2SeqLM" if form == "source" else 'pipeline("text-generation"') in code_of(card)
+
+
+@pytest.mark.parametrize("instruction", INSTRUCTIONS)
+def test_the_messages_are_those_of_training(run_dir, tiny_chat, tiny_pairs, instruction):
+    task = a_task(tiny_chat, tiny_pairs)
+    asking = asking_of("translate", instruction, task.tokenizer, task.config, task.asking.stops)
+    card = card_of(run_dir, task="translate", data=asked_as("messages", instruction))
+    assert ("is part of what it learned" in card) == bool(instruction)
+    made = task.tokenizer.apply_chat_template(
+        what_is_asked(card, "messages", "old house"), tokenize=False, add_generation_prompt=True
+    )
+    assert made == prompt_of((Message("user", "old house"),), asking, task.tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("task", "form", "tag", "own"),
+    [
+        ("summarize", "messages", "text-generation", "summarization"),
+        ("summarize", "source", "summarization", "summarization"),
+        ("translate", "prompt", "text-generation", "translation"),
+        ("translate", "source", "translation", "translation"),
+        ("instruct", "messages", "text-generation", "text-generation"),
+        ("instruct", "source", "text2text-generation", "text-generation"),
+    ],
+)
+def test_a_hub_knows_what_it_is_for(run_dir, task, form, tag, own):
+    fields = front_matter(card_of(run_dir, task=task, data=asked_as(form, "")))
+    assert fields["pipeline_tag"] == tag
+    assert {"proxtune", tag, own} == set(fields["tags"])
+    assert fields["base_model"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    (index,) = fields["model-index"]
+    assert index["results"][0]["task"] == {"type": own}
+    assert {m["name"]: m["value"] for m in index["results"][0]["metrics"]} == {
+        "ROUGE-L": 31.27, "ROUGE-1": 38.11, "ROUGE-2": 15.23,
+    }  # fmt: skip
+
+
+def test_the_card_has_scores_data_and_limits_and_no_label(run_dir):
+    card = card_of(run_dir)
+    for words in ("| this model, validation rows | 31.3 | 38.1 | 15.2 | 2.411 | 11.1 |",
+                  "| the untouched model, validation rows | 18.4 |", "| the first sentence, test.jsonl | 18.8 |",
+                  "on 100 of the validation rows", "41 rows were cut to 512 tokens", "96 at most",
+                  "from train.jsonl", "## Limits"):  # fmt: skip
+        assert words in card
+    for words in ("accuracy", "label", "classif", "TF-IDF", "The review begins"):
+        assert words not in card
+
+
+def test_a_model_that_loses_and_one_that_was_interrupted_say_so(run_dir):
+    assert "does not beat the baselines" in card_of(run_dir, beats_baselines=False)
+    card = card_of(run_dir, status="interrupted")
+    assert "Training was interrupted" in card
+    assert "does not beat" not in card
+
+
+@pytest.mark.parametrize("key", sorted(RESULT))
+def test_a_key_may_be_missing_or_odd(run_dir, key):
+    for value in (None, {}, [], "odd", 3, {"untouched": 3, "test": {"metrics": 3}, "instruction": 7}):
+        card = card_of(run_dir, **{key: value})
+        front_matter(card)
+        ast.parse(code_of(card))

@@ -1,0 +1,91 @@
+"""One run folder, one writer; and a lock that no killed process leaves behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from proxtune.errors import PersonError
+from proxtune.storage.lock import locked
+
+HOLD = """
+import subprocess, sys, time
+from pathlib import Path
+from proxtune.storage.lock import locked
+with locked(Path(sys.argv[1])) as lock:
+    if len(sys.argv) > 2:
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(float(%r))" % sys.argv[2]], pass_fds=(lock,))
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Starts a process that holds the lock of the folder; what it is given it hands to a child that sleeps so long."""
+    running = []
+
+    def start(*more):
+        process = subprocess.Popen(
+            [sys.executable, "-c", HOLD, str(tmp_path), *more], stdout=subprocess.PIPE, text=True
+        )
+        running.append(process)
+        assert process.stdout.readline() == "held\n"
+        return process
+
+    yield start
+    for process in running:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_a_second_writer_is_refused_and_told_who_holds_it(tmp_path, holder):
+    process = holder()
+    with pytest.raises(PersonError, match=f"process {process.pid}"), locked(tmp_path, patience_seconds=0):
+        pass
+
+
+def test_a_run_that_another_is_at_work_on_is_not_gone_on_with(tmp_path, holder, monkeypatch):
+    from proxtune.config.recipe import Recipe
+    from proxtune.pipeline import supervisor
+    from proxtune.storage.run_folder import write_recipe
+
+    process = holder()
+    write_recipe(Recipe(data="reviews.csv", out=str(tmp_path)), tmp_path / "recipe.toml")
+    monkeypatch.setattr(supervisor, "locked", lambda folder: locked(folder, patience_seconds=0))
+    with pytest.raises(PersonError, match=f"process {process.pid}.*at work"):
+        supervisor.resume(tmp_path)
+
+
+def test_a_lock_that_a_killed_process_left_is_taken_over(tmp_path, holder):
+    process = holder()
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert (tmp_path / "lock").read_bytes()
+    with locked(tmp_path, patience_seconds=0):
+        pass
+    assert (tmp_path / "lock").read_bytes() == b""
+
+
+def test_the_lock_is_held_until_the_last_process_of_the_run_is_gone(tmp_path, holder):
+    process = holder("1.5")
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    with pytest.raises(PersonError), locked(tmp_path, patience_seconds=0):
+        pass
+    began = time.monotonic()
+    with locked(tmp_path, patience_seconds=30):  # waits for it
+        assert time.monotonic() - began > 0.2
+
+
+def test_a_link_in_the_lock_s_place_is_not_written_to(tmp_path):
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / "lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(OSError, match="symbolic"), locked(tmp_path):
+        pass
+    assert (tmp_path / "precious").read_text() == "mine"
+    assert os.path.lexists(tmp_path / "lock")

@@ -1,0 +1,117 @@
+"""Generated answers are the likeliest tokens one after another, however many rows are answered at a time."""
+
+import numpy as np
+import pytest
+import torch
+
+from proxtune.data.dataset import take
+from proxtune.memory.devices.cpu import ProcessMeter
+from proxtune.memory.governor import Governor
+from proxtune.runtime.model_setup import answering
+from proxtune.tasks.generation.decoding import Answering, Pieces, answers_of, cache_bytes
+from support.generating import a_task
+
+
+def slow(model, data, row, how):
+    """The answer to one row, without a cache."""
+    apart = data.answers is not None
+    prompt = data.ids[data.starts[row] :][: data.begins[row] if not apart else data.starts[row + 1] - data.starts[row]]
+    asked = torch.from_numpy(prompt.astype(np.int64))[None]
+    said = torch.full((1, 1), model.config.decoder_start_token_id) if apart else asked
+    new = []
+    for _ in range(how.new_tokens):
+        given = {"input_ids": asked, "decoder_input_ids": said} if apart else {"input_ids": said}
+        token = int(model(**given).logits[0, -1].argmax())
+        if token in how.stops:
+            break
+        new.append(token)
+        said = torch.cat([said, torch.tensor([[token]])], 1)
+    return how.tokenizer.decode(new, skip_special_tokens=True).strip()
+
+
+@pytest.mark.parametrize("tokens", [1, 200, 10_000])
+def test_answers_are_those_of_one_row_alone_without_a_cache(tiny_generator, tiny_pairs, tokens):
+    task = a_task(tiny_generator, tiny_pairs)
+    model = task.load(tiny_generator, 0).eval()
+    rows, how = take(task.held, np.arange(6)), answering(task)
+    found = dict(answers_of(model, rows, how, "fp32", tokens, Governor(None, ProcessMeter())))
+    with torch.no_grad():
+        assert [found[row] for row in range(6)] == [slow(model, rows, row, how) for row in range(6)]
+
+
+def test_no_frozen_head_is_copied_for_each_row(tiny_chat, tiny_pairs):
+    """torch multiplies a slice with frozen weights as a batch of products, each with a copy of the weights."""
+    task = a_task(tiny_chat, tiny_pairs)
+    model, seen = task.load(tiny_chat, 0).eval().requires_grad_(False), []
+    head = model.get_output_embeddings()
+    head.register_forward_hook(lambda module, given, found: seen.append(given[0].is_contiguous()))
+    rows = take(task.held, np.arange(6))
+    list(answers_of(model, rows, answering(task), "fp32", 10_000, Governor(None, ProcessMeter())))
+    assert len(seen) > 1
+    assert all(seen)
+    assert not head._forward_pre_hooks, "the model is as it was"
+
+
+def test_a_refusal_halves_the_rows_and_one_row_too_much_is_a_memory_error(tiny_chat, tiny_pairs):
+    task = a_task(tiny_chat, tiny_pairs)
+    model = task.load(tiny_chat, 0).eval()
+    rows, how = take(task.held, np.arange(8)), answering(task)
+    governor = Governor(None, ProcessMeter())
+    whole = dict(answers_of(model, rows, how, "fp32", 10_000, governor))
+    asked, real = [], model.generate
+
+    def refusing(most):
+        def generate(**given):
+            asked.append(len(given["input_ids"]))
+            if len(given["input_ids"]) > most:
+                raise RuntimeError("could not create a primitive")
+            return real(**given)
+
+        return generate
+
+    model.generate = refusing(2)
+    assert dict(answers_of(model, rows, how, "fp32", 10_000, governor)) == whole
+    assert max(asked) == 8
+    model.generate = refusing(0)
+    with pytest.raises(MemoryError, match="one answer"):
+        list(answers_of(model, rows, how, "fp32", 10_000, governor))
+
+
+def test_the_cache_of_a_token_is_a_key_and_a_value_in_each_block(tiny_chat, tiny_pairs):
+    task = a_task(tiny_chat, tiny_pairs)
+    model = task.load(tiny_chat, 0).eval()
+    with torch.no_grad():
+        made = model(input_ids=torch.ones(1, 5, dtype=torch.long), use_cache=True).past_key_values
+    held = sum(layer.keys.nbytes + layer.values.nbytes for layer in made.layers)
+    assert cache_bytes(task.config, "fp32") == held / 5
+
+
+def test_generating_leaves_the_model_training_as_it_was(tiny_chat, tiny_pairs):
+    task = a_task(tiny_chat, tiny_pairs)
+    model = task.load(tiny_chat, 0).train()
+    how = Answering(task.tokenizer, task.pad_id, task.asking.stops, 2)
+    list(answers_of(model, take(task.held, np.arange(2)), how, "fp32", 10_000, Governor(None, ProcessMeter())))
+    assert model.training
+
+
+class Letters:
+    """A tokenizer whose tokens are bytes, of which a letter may have several."""
+
+    def decode(self, ids, skip_special_tokens):
+        assert skip_special_tokens
+        return bytes(ids).decode("utf-8", errors="replace")
+
+
+def test_pieces_are_whole_letters_said_once_however_often_an_answer_begins():
+
+    heard = []
+    pieces = Pieces(Letters(), heard.append)
+    words = " où est né l’été ? "
+    for until in (5, 11, len(words.encode())):
+        pieces.begin()
+        pieces.put(torch.tensor([[1, 2, 3]]))  # what was asked
+        for byte in words.encode()[:until]:
+            pieces.put(torch.tensor([byte]))
+        pieces.end()
+        assert "".join(heard) == words.encode()[:until].decode(errors="ignore").strip()
+    assert all(piece and "\ufffd" not in piece for piece in heard)

@@ -1,0 +1,295 @@
+"""Any file → what is asked and what is answered; every row is read, or counted with its line and why."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxtune.data.examples import Message, Pairs
+from proxtune.errors import PersonError
+from proxtune.samples import translations_path
+from proxtune.tasks.generation.reader import read_pairs, read_pairs_split
+from support.written import Write
+
+TASKS = ("summarize", "translate", "instruct")
+FEW = settings(max_examples=60, deadline=None)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("written")
+
+
+def lined(*rows: object) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def user(*contents: str) -> list[tuple[Message, ...]]:
+    return [(Message("user", content),) for content in contents]
+
+
+def fails(path: Path, task: str, **options: Any) -> str:
+    with pytest.raises(PersonError) as caught:
+        read_pairs(str(path), task, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_the_bundled_translations() -> None:
+    pairs = read_pairs(str(translations_path("train")), "translate")
+    assert (len(pairs), pairs.columns) == (288, ("source", "target"))
+    assert len(read_pairs(str(translations_path("test")), "translate").answers) == 50
+    assert "BSD-3" in (translations_path().parent / "README.md").read_text(encoding="utf-8")
+    assert "Django Software Foundation" in (translations_path().parent / "LICENSE").read_text(encoding="utf-8")
+    with pytest.raises(PersonError, match="no django_en_fr sample"):
+        translations_path("../train")
+
+
+@pytest.mark.parametrize(
+    ("task", "header", "columns"),
+    [
+        ("summarize", "text,summary", ("text", "summary")),
+        ("summarize", "id,article,highlights", ("article", "highlights")),
+        ("summarize", "id,Dialogue,Summary,topic", ("Dialogue", "Summary")),
+        ("summarize", "title,document", ("document", "title")),
+        ("summarize", "title,abstract", ("abstract", "title")),
+        ("translate", "source,target", ("source", "target")),
+        ("translate", "src,tgt,id", ("src", "tgt")),
+        ("translate", "en,fr", ("en", "fr")),
+        ("translate", "id,de,pt-BR", ("de", "pt-BR")),
+        ("translate", "en,id", ("en", "id")),
+        ("translate", "text,translation", ("text", "translation")),
+        ("instruct", "prompt,completion", ("prompt", "completion")),
+        ("instruct", "question,answer", ("question", "answer")),
+        ("instruct", "input,output", ("input", "output")),
+        ("instruct", "query,response", ("query", "response")),
+        ("instruct", "instruction,input,output", ("instruction", "input", "output")),
+        ("instruct", "instruction,context,response,category", ("instruction", "context", "response")),
+        ("instruct", "system,question,response", ("question", "system", "response")),
+    ],
+)
+def test_usual_names(write: Write, task: str, header: str, columns: tuple[str, ...]) -> None:
+    path = write("a.csv", f"{header}\n{','.join(['v'] * (header.count(',') + 1))}\n")
+    pairs = read_pairs(str(path), task)
+    assert pairs.columns == columns
+    assert "(guessed; --text-column/--label-column to change)" in pairs.notes[-1]
+
+
+def test_named_columns_are_taken_and_not_called_guesses(write: Write) -> None:
+    path = write("a.csv", "text,summary,other,short\nt,s,o,k\n")
+    pairs = read_pairs(str(path), "summarize", text_column="other", label_column="short")
+    assert (pairs.asked, pairs.answers, pairs.notes) == (user("o"), ["k"], [])
+    assert read_pairs(str(path), "summarize", text_column="other").notes == [
+        "summary from column 'summary' (guessed; --label-column to change)"
+    ]
+    assert "no column 'x' for --text-column; there are 'text', 'summary'" in fails(path, "summarize", text_column="x")
+    assert "cannot both be column 'text'" in fails(path, "summarize", text_column="text", label_column="text")
+
+
+def test_absent_columns_whatever_is_to_be_done_with_bad_rows(write: Write) -> None:
+    path = write("a.csv", "text,author\nx,y\n")
+    for bad_rows in ("fail", "skip"):
+        assert "no summary column among 'text', 'author'" in fails(path, "summarize", bad_rows=bad_rows)
+    assert "no prompt column among 'author', 'kind'" in fails(write("b.csv", "author,kind\nx,y\n"), "instruct")
+    row = "A film that is much too long,Too long by an hour or more\n" * 2
+    assert "looks like a row, not a header; add a header line such as `text,summary`" in fails(
+        write("c.csv", row), "summarize"
+    )
+
+
+def test_languages_in_objects(write: Write) -> None:
+    rows = [{"translation": {"en": "cat", "fr": "chat"}}, {"translation": {"fr": "chien", "en": "dog"}}]
+    path = write("a.jsonl", lined(*rows))
+    pairs = read_pairs(str(path), "translate")
+    assert (pairs.asked, pairs.answers, pairs.columns) == (user("cat", "dog"), ["chat", "chien"], ("en", "fr"))
+    back = read_pairs(str(path), "translate", text_column="fr")
+    assert (back.answers, back.columns) == (["cat", "dog"], ("fr", "en"))
+    path = write("b.jsonl", lined(*rows, {"translation": {"en": "cow"}}, {"translation": "?"}))
+    message = fails(path, "translate")
+    assert "2 of 4 rows" in message
+    assert "line 3 (no target in column 'fr'), line 4 (no source in column 'en')" in message
+
+
+def test_alpaca_with_and_without_an_input(write: Write) -> None:
+    rows = [
+        {"instruction": "Add.", "input": "1 and 2", "output": 3},
+        {"instruction": "Greet.", "input": "", "output": "Hello", "system": "Be brief."},
+    ]
+    pairs = read_pairs(str(write("a.jsonl", lined(*rows))), "instruct")
+    assert pairs.asked == [
+        (Message("user", "Add.\n\n1 and 2"),),
+        (Message("system", "Be brief."), Message("user", "Greet.")),
+    ]
+    assert pairs.answers == ["3", "Hello"]
+
+
+def test_conversations_are_a_row_for_each_answer(write: Write) -> None:
+    turns = [{"from": who, "value": f"{who} {n}"} for n in (1, 2) for who in ("human", "gpt")]
+    path = write("a.jsonl", lined({"id": 1, "conversations": turns}, {"id": 2, "conversations": turns[:2]}))
+    pairs = read_pairs(str(path), "instruct")
+    assert (pairs.answers, pairs.lines) == (["gpt 1", "gpt 2", "gpt 1"], [1, 1, 2])
+    assert [len(asked) for asked in pairs.asked] == [1, 3, 1]
+    assert pairs.notes == ["conversations from column 'conversations' (guessed; --text-column to change)"]
+    assert read_pairs(str(path), "instruct", text_column="conversations").notes == []
+
+
+def test_parquet_keeps_turns_and_translations(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    turns = [[{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]]
+    parquet.write_table(pa.table({"messages": turns, "vector": [[1.0]]}), tmp_path / "test.parquet")
+    parquet.write_table(pa.table({"translation": [{"de": "Katze", "en": "cat"}]}), tmp_path / "train.parquet")
+    assert read_pairs(str(tmp_path), "translate").answers == ["cat"]
+    split = read_pairs_split(str(tmp_path), "test", "instruct")
+    assert split is not None
+    assert (split.asked, split.answers) == (user("u"), ["a"])
+    assert read_pairs_split(str(tmp_path), "validation", "instruct") is None
+
+
+BAD = [
+    {"text": "one", "summary": "1"},
+    {"text": "two", "summary": " "},
+    {"text": "", "summary": "3"},
+    {"text": "four"},
+    {"text": ["five"], "summary": "5"},
+    {"text": "six", "summary": {"a": 6}},
+    {"text": None, "summary": "7"},
+    {"text": "eight", "summary": 8},
+]
+
+
+def test_bad_rows_are_counted_and_refused(write: Write) -> None:
+    message = fails(write("a.jsonl", lined(*BAD)), "summarize")
+    assert message.split(": ", 1)[1] == (
+        "6 of 8 rows will not do: line 2 (no summary in column 'summary'), line 3 (no text in column 'text'), line 4 (no "
+        "summary in column 'summary'), line 5 (the text in column 'text' is a list), line 6 (the summary in column 'summary' is "
+        "an object), ...; mend them, or leave them out with --bad-rows skip"
+    )
+
+
+def test_bad_rows_are_counted_and_left_out(write: Write) -> None:
+    pairs = read_pairs(str(write("a.jsonl", lined(*BAD))), "summarize", bad_rows="skip")
+    assert (pairs.asked, pairs.answers, pairs.lines) == (user("one", "eight"), ["1", "8"], [1, 8])
+    assert pairs.notes[-1].startswith("left out 6 of 8 rows: line 2 (no summary in column 'summary'), line 3 (")
+    assert pairs.notes[-1].endswith(", ...")
+
+
+def test_nothing_left(write: Write) -> None:
+    path = write("a.jsonl", lined(*BAD[1:3]))
+    for bad_rows in ("fail", "skip"):
+        assert "none of 2 rows will do: line 1 (no summary" in fails(path, "summarize", bad_rows=bad_rows)
+    assert "--bad-rows drop: say fail or skip" in fails(path, "summarize", bad_rows="drop")
+
+
+def test_a_wrong_order_of_roles_is_a_bad_row(write: Write) -> None:
+    good = [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]
+    path = write(
+        "a.jsonl", lined({"messages": good}, {"messages": good[::-1]}, {"messages": good[:1]}, {"messages": 1})
+    )
+    message = fails(path, "instruct")
+    assert "line 2 (turn 1 is assistant at the beginning, where user is due)" in message
+    assert "line 3 (ends with user, not with assistant), line 4 (a number, not a list of turns);" in message
+
+
+def test_questions_without_answers(write: Write) -> None:
+    rows = [{"prompt": "a", "completion": "b"}, {"prompt": "c"}]
+    path = write("a.jsonl", lined(*rows))
+    pairs = read_pairs(str(path), "instruct", need_answers=False)
+    assert (pairs.asked, pairs.answers) == (user("a", "c"), [])
+    assert "no answer in column 'completion'" in fails(path, "instruct", need_answers=False, label_column="completion")
+    assert read_pairs(str(write("b.jsonl", lined(rows[0]))), "instruct", need_answers=False).answers == ["b"]
+    alone = read_pairs(str(write("c.csv", "text\nx\n")), "summarize", need_answers=False)
+    assert (alone.asked, alone.columns) == (user("x"), ("text",))
+    waiting = write("d.jsonl", lined({"messages": [{"role": "user", "content": "u"}]}))
+    assert read_pairs(str(waiting), "instruct", need_answers=False).asked == user("u")
+
+
+def test_half_a_character_is_marked(write: Write) -> None:
+    path = write("a.jsonl", '{"source": "x \\ud800", "target": "\\udfffy"}\n{"source": "é", "target": "e"}\n')
+    pairs = read_pairs(str(path), "translate")
+    assert (pairs.asked[0][0].content, pairs.answers[0]) == ("x \ufffd", "\ufffdy")
+    assert pairs.notes[-1] == "1 rows held half a character (a lone surrogate), now marked by \ufffd"
+
+
+words = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1).filter(str.strip)
+
+
+@FEW
+@given(st.lists(st.tuples(words, words), min_size=1, max_size=6))
+def test_texts_read_back_as_written(folder: Path, rows: list[tuple[str, str]]) -> None:
+    path = folder / "round.jsonl"
+    path.write_text(lined(*({"source": source, "target": target} for source, target in rows)), encoding="utf-8")
+    pairs = read_pairs(str(path), "translate")
+    assert [(asked[0].content, answer) for asked, answer in zip(pairs.asked, pairs.answers, strict=True)] == rows
+
+
+scalars = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.sampled_from(["", " ", "a", "[", "[]", "\ud800"])
+)
+turn = st.fixed_dictionaries(
+    {},
+    optional={
+        **{
+            key: st.one_of(scalars, st.sampled_from(["user", "assistant", "system", "human"]))
+            for key in ("role", "from")
+        },
+        **{key: st.one_of(scalars, st.just("said")) for key in ("content", "value")},
+    },
+)
+right_turns = st.integers(1, 3).map(lambda n: [{"role": role, "content": "c"} for role in ("user", "assistant")] * n)
+values = st.one_of(
+    scalars,
+    st.lists(st.one_of(scalars, turn), max_size=4),
+    right_turns,
+    st.dictionaries(st.sampled_from(["en", "fr", "translation"]), scalars, max_size=3),
+)
+names = [
+    "text",
+    "summary",
+    "source",
+    "target",
+    "translation",
+    "messages",
+    "instruction",
+    "input",
+    "output",
+    "system",
+    "en",
+    "fr",
+]
+any_row = st.dictionaries(st.sampled_from(names), values, max_size=5)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(any_row, min_size=1, max_size=5), st.sampled_from(TASKS), st.booleans())
+def test_every_row_is_read_or_counted(folder: Path, rows: list[dict[str, Any]], task: str, need: bool) -> None:
+    path = folder / "any.jsonl"
+    path.write_text(lined(*rows), encoding="utf-8")
+
+    def read(bad_rows: str) -> Pairs | str:
+        try:
+            return read_pairs(str(path), task, bad_rows=bad_rows, need_answers=need)
+        except PersonError as error:
+            return str(error)
+
+    left = read("skip")
+    if isinstance(left, str):
+        assert "\n" not in left
+        assert left == read("fail")
+        return
+    assert len(left) == len(left.lines) >= 1
+    assert left.lines == sorted(left.lines)
+    assert len(left.answers) == len(left) or (not need and left.answers == [])
+    for asked in left.asked:
+        assert asked[-1].role == "user"
+        assert all(said.content.strip() and said.content.encode() for said in asked)
+    bad = len(rows) - len(set(left.lines))
+    told = [note for note in left.notes if note.startswith(f"left out {bad} of {len(rows)} rows: line ")]
+    assert len(told) == (bad > 0)
+    strict = read("fail")
+    assert strict == left if not bad else f"{bad} of {len(rows)} rows will not do: line " in str(strict)

@@ -1,0 +1,77 @@
+"""The milestone: free before it, held after it; what is best is sought anew, and a run that goes on ends the same."""
+
+import pytest
+import torch
+
+from proxtune.checkpoint.state import Progress
+from proxtune.compression.architecture import Structure
+from proxtune.compression.size_constraint import Constraint
+from proxtune.config.plan import Plan
+from proxtune.errors import Interrupted
+from proxtune.models.introspection import head_of
+from proxtune.training.size_phase import free_steps, rate_share
+from proxtune.training.trainer import train
+from support.kept import a_keeper, a_model, digest, go, stopping_after, training_of
+
+PLAN = Plan("full", "fp32", 8, 8, 32, False, "adamw", 1e-3, 2.0, 10, 0)
+STRUCTURE = Structure(58_000, 4, 32, 1000, 3)
+
+
+def held_training(folder, source, rows, **changes):
+    """As `kept.go`, held to a size; the model that comes back is projected."""
+    folder.mkdir(exist_ok=True)
+    model = a_model(source, PLAN)
+    keeper = a_keeper(folder, model, PLAN)
+    constraint = Constraint(model, head_of(model)[0], STRUCTURE, folder)
+    records = []
+    try:
+        for record in train(PLAN, training_of(model, rows, PLAN, keeper, folder, constraint=constraint, **changes)):
+            records.append(record)
+            keeper.commit()
+    except Interrupted:
+        return records, model, constraint
+    finally:
+        keeper.close()
+    constraint.project()
+    return records, model, constraint
+
+
+def test_it_is_free_until_half_of_the_steps_and_judged_held_from_then_on(tmp_path, tiny_model, rows):
+    records, model, constraint = held_training(tmp_path / "run", tiny_model, rows)
+    held = [record for record in records if record["kind"] == "held"]
+    assert [record["step"] for record in held] == [5]
+    assert held[0]["bytes"] <= STRUCTURE.size_bytes
+    after = [record for record in records if record["kind"] == "validation" and record["step"] >= 5]
+    assert after[0]["step"] == 5
+    assert after[0]["best"]  # whatever was reached without the constraint
+    for name, weight in model.named_parameters():
+        assert torch.equal(constraint._held[name].nearest(weight), weight), name
+    assert constraint.teacher.shape == (len(rows), 2)
+
+
+@pytest.mark.parametrize("stop", [3, 5, 8])
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, tiny_model, rows, stop):
+    _, whole, _ = held_training(tmp_path / "whole", tiny_model, rows)
+    held_training(tmp_path / "cut", tiny_model, rows, interrupted=stopping_after(stop))
+    records, again, _ = held_training(tmp_path / "cut", tiny_model, rows)
+    assert records[0]["kind"] == "continued"
+    assert digest(again) == digest(whole)
+
+
+def test_without_a_size_nothing_is_held(tmp_path, tiny_model, rows):
+    records, _ = go(tmp_path / "run", tiny_model, rows, PLAN)
+    assert not any(record["kind"] == "held" for record in records)
+
+
+def test_the_rate_falls_to_the_milestone_and_begins_lower_after_it(tmp_path, tiny_model, rows):
+    model = a_model(tiny_model, PLAN)
+    constraint = Constraint(model, head_of(model)[0], STRUCTURE, tmp_path)
+    training = training_of(model, rows, PLAN, None, constraint=constraint)
+    at = Progress(PLAN, 100)
+    assert free_steps(at) == 50
+    free = [rate_share(Progress(PLAN, 100, step=step), training, 0.06) for step in range(50)]
+    held = [rate_share(Progress(PLAN, 100, step=step, held_from=50), training, 0.06) for step in range(50, 100)]
+    assert max(free) == 1.0
+    assert max(held) == 0.5
+    assert free[-1] < 0.05
+    assert held[-1] < 0.05
