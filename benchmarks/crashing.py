@@ -107,13 +107,13 @@ def _status_of(work: Callable[[], None], pipe: int) -> int:
     """What the command line would end with; what it would say goes into the pipe."""
     import traceback
 
-    from proxtune.errors import Interrupted, PersonError
+    from proxtune.errors import Interrupted, UserError
 
     said, status = "", 0
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             work()
-    except PersonError as error:
+    except UserError as error:
         said, status = str(error), 2
     except Interrupted as error:
         said, status = str(error), 128 + error.by
@@ -150,9 +150,9 @@ def digest_of(out: Path) -> str | None:
 
 def phases_of(out: Path) -> dict[str, float]:
     """The phases that a run has come to, with their seconds so far; "begin" before the first."""
-    from proxtune.storage.event_log import said
+    from proxtune.storage.event_log import read_events
 
-    told = said(out)
+    told = read_events(out)
     begun = [("begin", 0.0)] + [(each["phase"], each["seconds"]) for each in told if each.get("kind") == "phase"]
     ends = [seconds for _, seconds in begun[1:]] + [max((each.get("seconds", 0.0) for each in told), default=0.0)]
     found: dict[str, float] = {}

@@ -21,9 +21,9 @@ from typing import Any
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from harness import table, write_record
-from proxtune.checkpoint.checkpointer import Keeper
-from proxtune.checkpoint.history import Known, first_event
-from proxtune.checkpoint.snapshot import keep_weights
+from proxtune.checkpoint.checkpointer import Checkpointer
+from proxtune.checkpoint.history import History, first_event
+from proxtune.checkpoint.snapshot import save_weights
 from proxtune.config.plan import Plan, plan_as_dict
 from proxtune.data.dataset import Encoded
 from proxtune.memory.devices.cpu import ProcessMeter
@@ -48,19 +48,19 @@ METHOD_PLANS = {
 }
 
 
-class Forgetful(Keeper):
+class Forgetful(Checkpointer):
     """Keeps nothing."""
 
-    def note(self, event: dict[str, Any]) -> None:
-        self._known.take_in(event)
+    def record_event(self, event: dict[str, Any]) -> None:
+        self._history.add_event(event)
 
-    def note_step(self, record: Any) -> None:
+    def record_step(self, record: Any) -> None:
         pass
 
     def commit(self) -> bool:
         return True
 
-    def save_if_due(self, steps: Any, at: Any) -> list[dict[str, Any]]:
+    def save_if_due(self, step_maker: Any, state: Any) -> list[dict[str, Any]]:
         return []
 
 
@@ -78,15 +78,15 @@ def main() -> None:
         for method, plan in METHOD_PLANS.items():
             shares, seconds, told, spent = [], [], [], []
             for pair in range(asked.pairs):
-                order = (Keeper, Forgetful) if pair % 2 else (Forgetful, Keeper)
+                order = (Checkpointer, Forgetful) if pair % 2 else (Forgetful, Checkpointer)
                 took = {}
                 for kind in order:
                     folder = place / f"{method}-{pair}-{kind.__name__}"
                     took[kind], snapshots, keeping = _seconds(folder, source, data, plan, asked.steps, kind)
-                    if kind is Keeper:
+                    if kind is Checkpointer:
                         told.append(snapshots)
                         spent.append(keeping / took[kind])
-                shares.append(took[Keeper] / took[Forgetful] - 1)
+                shares.append(took[Checkpointer] / took[Forgetful] - 1)
                 seconds.append(took[Forgetful])
             headline[method] = {
                 "paired": round(100 * statistics.median(shares), 2), "counted": round(100 * statistics.median(spent), 2),
@@ -109,7 +109,7 @@ def _rows(source: Path) -> Encoded:
 
 
 def _seconds(
-    folder: Path, source: Path, data: Encoded, plan: Plan, steps: int, kind: type[Keeper]
+    folder: Path, source: Path, data: Encoded, plan: Plan, steps: int, kind: type[Checkpointer]
 ) -> tuple[float, int, float]:
     """From the first step to the last, how many snapshots there were, and the seconds of all that keeps."""
     import dataclasses
@@ -118,12 +118,12 @@ def _seconds(
     folder.mkdir()
     config = classifier_config(source, ["negative", "positive"], load_tokenizer(source), 64)
     model = METHODS[plan.method].prepare(load_classifier(source, config, 0), plan)
-    journal = Journal.begin(folder / "journal.bin", first_event(plan_as_dict(plan), {}, {}))
-    keeper = kind(folder, model, journal, Known(plan, {}, {}))
+    journal = Journal.create(folder / "journal.bin", first_event(plan_as_dict(plan), {}, {}))
+    checkpointer = kind(folder, model, journal, History(plan, {}, {}))
     made, spent = [0], [0.0]
 
     def counted(name: str) -> Any:
-        real = getattr(keeper, name)
+        real = getattr(checkpointer, name)
 
         def one(*given: Any) -> Any:
             began = time.monotonic()
@@ -134,20 +134,20 @@ def _seconds(
 
         return one
 
-    for name in ("save", "note", "note_step", "commit"):
-        setattr(keeper, name, counted(name))
-    held = Encoded(data.ids[: data.starts[64]], data.starts[:65], data.labels[:64], 0)
+    for name in ("save", "record_event", "record_step", "commit"):
+        setattr(checkpointer, name, counted(name))
+    validation = Encoded(data.ids[: data.starts[64]], data.starts[:65], data.labels[:64], 0)
     training = Training(
-        model, data, held, config.pad_token_id, 0, Clock(time.monotonic(), None), 0.0, 3, steps,
-        Governor(None, ProcessMeter()), Phases(ProcessMeter(), 0), lambda: keep_weights(model, folder), lambda: None,
-        lambda: False, keeper,
+        model, data, validation, config.pad_token_id, 0, Clock(time.monotonic(), None), 0.0, 3, steps,
+        Governor(None, ProcessMeter()), Phases(ProcessMeter(), 0), lambda: save_weights(model, folder), lambda: None,
+        lambda: False, checkpointer,
     )  # fmt: skip
     moments = []
     for record in train(plan, training):
-        keeper.commit()
+        checkpointer.commit()
         if record["kind"] == "step":
             moments.append(time.monotonic())
-    keeper.close()
+    checkpointer.close()
     return moments[-1] - moments[0], made[0], spent[0]
 
 

@@ -23,8 +23,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from harness import table, write_record
 from proxtune.memory import process
-from proxtune.memory.allocator import give_back, set_allocator
-from proxtune.models.prefix_cache import beginning_with, entering
+from proxtune.memory.allocator import trim, set_allocator
+from proxtune.models.prefix_cache import starting_from_hidden, hidden_at_block
 from proxtune.models.source import find_model
 from proxtune.optim.nno import NNO
 from proxtune.samples import movies_path
@@ -91,7 +91,7 @@ def _forward(model: Any) -> Any:
     blocks = model.model.layers
 
     def forward(batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        begun = beginning_with(batch["hidden"], blocks, _first(model)) if "hidden" in batch else nullcontext()
+        begun = starting_from_hidden(batch["hidden"], blocks, _first(model)) if "hidden" in batch else nullcontext()
         with begun:
             seen = model.model(input_ids=batch["ids"], use_cache=False).last_hidden_state
         seen = seen[torch.arange(len(seen)), batch["last"]].float()  # (rows, width)
@@ -109,7 +109,7 @@ def _nno_step(nno: NNO, batch: dict[str, torch.Tensor]) -> None:
     model = nno.model
     with torch.inference_mode():
         blocks = model.model.layers
-        hidden = entering(blocks, _first(model), lambda: model.model(input_ids=batch["ids"], use_cache=False))
+        hidden = hidden_at_block(blocks, _first(model), lambda: model.model(input_ids=batch["ids"], use_cache=False))
     nno.step(batch | {"hidden": hidden}, _forward(model), _loss)
 
 
@@ -163,7 +163,7 @@ def _peaks(model: Any, batch: dict[str, torch.Tensor]) -> dict[str, int]:
     nno = NNO(model, neighbours=NEIGHBOURS, spread=1e-3, rate=1e-6)
     _nno_step(nno, batch)
     for key in ("plain", "step"):
-        give_back()
+        trim()
         process.reset_peak()
         if key == "plain":
             with torch.inference_mode():

@@ -39,7 +39,7 @@ from harness import table, write_record
 from proxtune.config.plan import Plan
 from proxtune.config.recipe import Knobs, Recipe
 from proxtune.data.batching import epoch_batches
-from proxtune.data.dataset import Encoded, take
+from proxtune.data.dataset import Encoded, select_rows
 from proxtune.memory.allocator import set_allocator
 from proxtune.memory.devices.cpu import ProcessMeter
 from proxtune.memory.governor import Governor
@@ -50,17 +50,17 @@ from proxtune.models.introspection import head_of
 from proxtune.models.loading import load_classifier
 from proxtune.models.source import find_model
 from proxtune.optim.nno import NNO, Objective
-from proxtune.pipeline.head_features import some_rows
-from proxtune.runtime.inference import passes, said_of
+from proxtune.pipeline.head_features import sample_rows
+from proxtune.runtime.inference import forward_passes, outputs_of
 from proxtune.samples import movies_path
 from proxtune.tasks.base import Task
 from proxtune.tasks.classification.encoding import encode
-from proxtune.tasks.classification.label_prompt import begin_with_words, word_rows
+from proxtune.tasks.classification.label_prompt import init_head_from_words, label_word_rows
 from proxtune.tasks.classification.objective import score
 from proxtune.tasks.classification.reader import read_examples
 from proxtune.tasks.loading import read_split_of, read_task
 from proxtune.training.gradient_step import gradient_of
-from proxtune.training.neighbour_step import Batch, cross_entropy, look
+from proxtune.training.neighbour_step import Batch, cross_entropy, nno_step
 from proxtune.training.optimizer import make_optimizer, update
 from proxtune.training.schedule import schedule
 
@@ -126,7 +126,7 @@ def _task() -> tuple[Task, Encoded]:
     folder = find_model("smollm2").folder
     task = read_task(recipe, read_split_of(recipe), folder)
     test = encode(read_examples(str(movies_path("test"))), task.labels, task.tokenizer, task.max_length)
-    return task, take(test, np.arange(min(JUDGED_ROWS, len(test))))
+    return task, select_rows(test, np.arange(min(JUDGED_ROWS, len(test))))
 
 
 def _plan(method: str, task: Task) -> Plan:
@@ -143,13 +143,13 @@ def _model(task: Task, plan: Plan, head: Tensor | None = None) -> Any:
     folder = find_model("smollm2").folder
     model = load_classifier(folder, task.config, 0, plan.weight_dtype)
     assert task.prompt is not None
-    rows = word_rows(model, folder, task.tokenizer, task.prompt) if head is None else head
-    begin_with_words(head_of(model)[1], rows)
+    rows = label_word_rows(model, folder, task.tokenizer, task.prompt) if head is None else head
+    init_head_from_words(head_of(model)[1], rows)
     return METHODS[plan.method].prepare(model, plan)
 
 
 def _judge(model: Any, test: Encoded, task: Task, cast: str, metric: str = "accuracy") -> tuple[float, float]:
-    logits = said_of(model, test, task.pad_id, cast, 32 * task.max_length, Governor(None, ProcessMeter()))
+    logits = outputs_of(model, test, task.pad_id, cast, 32 * task.max_length, Governor(None, ProcessMeter()))
     found = score(logits, test)
     return found[metric], found["loss"]
 
@@ -189,20 +189,20 @@ def _after_head(
 ) -> Iterator[Point]:
     """The points of heads fitted to more and more rows, then those of a way that begins from the last of them."""
     plan = _plan("nno", task)
-    model, rows = _model(task, plan).eval(), some_rows(task.train, HEAD_ROWS[-1], seed)
+    model, rows = _model(task, plan).eval(), sample_rows(task.train, HEAD_ROWS[-1], seed)
     yield 0, *_judge(model, test, task, "fp32")
 
     def seen(data: Encoded) -> np.ndarray:
         governor = Governor(None, ProcessMeter())
-        return features(model, passes(model, data, task.pad_id, "fp32", 32 * task.max_length, governor), data.lengths)
+        return features(model, forward_passes(model, data, task.pad_id, "fp32", 32 * task.max_length, governor), data.lengths)
 
-    train, held, words = seen(rows), seen(task.held), head_of(model)[1].weight.detach().float().numpy()
+    train, validation, words = seen(rows), seen(task.validation), head_of(model)[1].weight.detach().float().numpy()
     with TemporaryDirectory() as name:
         folder = Path(name)
         for count in HEAD_ROWS:
             np.savez(
-                folder / "features.npz", train=train[:count], labels=rows.labels[:count], held=held,
-                held_labels=task.held.labels, classes=len(task.labels), has_bias=False, words=words,
+                folder / "features.npz", train=train[:count], labels=rows.labels[:count], held=validation,
+                held_labels=task.validation.labels, classes=len(task.labels), has_bias=False, words=words,
             )  # fmt: skip
             fit_head(folder)
             install_head(model, folder / "head.npz")
@@ -251,7 +251,7 @@ def _looked(
         seen = 0
         for step, rows in enumerate(_batches(task, plan.batch, seed)):
             share = schedule(step, planned, METHODS["nno"].warm_up)
-            look(search, plan, task.train, rows, task.pad_id, step, share, objective)
+            nno_step(search, plan, task.train, rows, task.pad_id, step, share, objective)
             seen += (plan.neighbours + 2) * len(rows)
             yield seen
 
@@ -293,8 +293,8 @@ def _mezo(task: Task, test: Encoded, rate: float, seed: int, most: int, head: Te
             weight.data.copy_(master.add(direction, alpha=length))
 
     def loss(rows: np.ndarray) -> float:
-        few = take(task.train, rows)
-        logits = said_of(model, few, task.pad_id, "fp32", 1 << 30, Governor(None, ProcessMeter()))
+        few = select_rows(task.train, rows)
+        logits = outputs_of(model, few, task.pad_id, "fp32", 1 << 30, Governor(None, ProcessMeter()))
         return score(logits, few)["loss"]
 
     def steps() -> Iterator[int]:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from proxtune.compression.architecture import Shapes, Structure, choose_structure, file_bytes
 from proxtune.compression.depth import blocks_prefix, config_with_blocks, kept_names, spread
-from proxtune.compression.shrink import begin_smaller
+from proxtune.compression.shrink import shrink_model
 from proxtune.config.budget import Budget
 from proxtune.config.recipe import Knobs, Recipe
 from proxtune.models.loading import load_tokenizer
 from proxtune.models.source import find_model
-from proxtune.pipeline.supervisor import checked
+from proxtune.pipeline.supervisor import resolve_recipe
 from proxtune.samples import movies_path
 from proxtune.storage.run_folder import write_recipe
 from proxtune.tasks.loading import read_split_of
@@ -21,14 +21,14 @@ from proxtune.tasks.loading import read_split_of
 def begin_uniform(out: Path, size: str, seed: int, epochs: float) -> None:
     """A run in `out` that `proxtune resume` carries out: held to `size` with the same bits and groups for all weights."""
     out.mkdir(parents=True)
-    recipe = checked(
+    recipe = resolve_recipe(
         Recipe(
             data=str(movies_path("train")), out=str(out), method="full", seed=seed, budget=Budget(size=size),
             knobs=Knobs(dtype="bf16", epochs=epochs),
         )
     )  # fmt: skip
     assert recipe.budget.size is not None
-    begin_smaller(find_model(recipe.model), read_split_of(recipe), recipe.budget.size, out, uniform)
+    shrink_model(find_model(recipe.model), read_split_of(recipe), recipe.budget.size, out, uniform)
     write_recipe(recipe, out / "recipe.toml")  # last: a folder without it is begun anew
 
 

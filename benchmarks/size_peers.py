@@ -24,8 +24,8 @@ import torch
 
 from proxtune.compression.architecture import choose_structure
 from proxtune.compression.packed_format import write_packed
-from proxtune.compression.shrink import begin_smaller
-from proxtune.compression.size_constraint import Constraint
+from proxtune.compression.shrink import shrink_model
+from proxtune.compression.size_constraint import SizeConstraint
 from proxtune.config.budget import parse_bytes
 from proxtune.config.plan import plan_from_dict
 from proxtune.models.introspection import head_of
@@ -154,14 +154,14 @@ def _at_the_end(run: Path, size: str, choose: Any) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         source = ModelSource("trained", run / "model", "trained")
-        begun, structure = begin_smaller(source, split, parse_bytes(size, "size"), place, choose)
+        begun, structure = shrink_model(source, split, parse_bytes(size, "size"), place, choose)
         assert structure is not None, "the size binds"
         tokenizer = load_tokenizer(begun.folder)
         model = load_classifier(begun.folder, classifier_config(begun.folder, labels, tokenizer, _LONGEST), 0)
         data = encode(split.train, labels, tokenizer, _LONGEST)
-        worth = importance_of(plan, model, data, model.config.pad_token_id, recipe.seed, rows_at_a_time(plan, data))
-        constraint = Constraint(model, head_of(model)[0], structure, place)
-        allocation = constraint.settle(worth)
+        importance = importance_of(plan, model, data, model.config.pad_token_id, recipe.seed, rows_at_a_time(plan, data))
+        constraint = SizeConstraint(model, head_of(model)[0], structure, place)
+        allocation = constraint.allocate(importance)
         constraint.project()
         write_packed(place / "small", constraint.saved(), model.config, structure)
         tokenizer.save_pretrained(str(place / "small"))

@@ -34,8 +34,8 @@ from typing import Any
 import numpy as np
 
 from harness import table, write_record
-from proxtune.memory.allocator import give_back, set_allocator
-from proxtune.memory.kernel_cache import SOME, keep_kernels
+from proxtune.memory.allocator import trim, set_allocator
+from proxtune.memory.kernel_cache import SOME, limit_kernel_cache
 
 WAYS = ("proxtune", "trainer", "trainer, by length")
 BATCH, RANK, RATE = 16, 16, 2e-4
@@ -81,7 +81,7 @@ def main() -> None:
 def _measured(asked: Any) -> dict[str, float]:
     if asked.way == "proxtune":
         set_allocator("fast")
-        keep_kernels(SOME)
+        limit_kernel_cache(SOME)
     import torch
 
     from proxtune.memory.devices.base import device_and_meter
@@ -115,7 +115,7 @@ def _wait_for(device: Any) -> None:
 def _loaded(asked: Any) -> tuple[Any, Any]:
     """The task with its rows encoded, and the model under adapters."""
     from proxtune.config.recipe import Recipe
-    from proxtune.data.dataset import take
+    from proxtune.data.dataset import select_rows
     from proxtune.memory.lean_imports import import_lean
     from proxtune.models.source import find_model
     from proxtune.samples import translations_path
@@ -126,7 +126,7 @@ def _loaded(asked: Any) -> tuple[Any, Any]:
     recipe = Recipe(data=asked.data or str(translations_path("train")), out="", model=asked.model, task=asked.task)
     folder = find_model(asked.model).folder
     task = read_task(recipe, read_split_of(recipe), folder)
-    task = replace(task, train=take(task.train, np.arange(min(asked.rows, len(task.train)))))
+    task = replace(task, train=select_rows(task.train, np.arange(min(asked.rows, len(task.train)))))
     return task, _adapted(task.load(folder, 0, "bf16"), asked, task)
 
 
@@ -154,14 +154,14 @@ def _adapted(model: Any, asked: Any, task: Any) -> Any:
 
 def _ours(model: Any, task: Any, rows: np.ndarray, asked: Any) -> float:
     from proxtune.data.batching import epoch_batches
-    from proxtune.data.dataset import take
+    from proxtune.data.dataset import select_rows
     from proxtune.training.gradient_step import gradient_of
     from proxtune.training.optimizer import make_optimizer, update
 
-    data, plan, losses = take(task.train, rows), _plan(asked, task), []
+    data, plan, losses = select_rows(task.train, rows), _plan(asked, task), []
     optimizer = make_optimizer(model.train(), plan)
     for batch in epoch_batches(data.lengths, BATCH, 0, 0):
-        give_back()  # as each step of a run does
+        trim()  # as each step of a run does
         losses.append(gradient_of(model, data, batch, plan, task.pad_id))
         update(model, optimizer)
     return float(np.mean(losses))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from proxtune import Budget, PersonError, tune
+from proxtune import Budget, UserError, tune
 from proxtune.samples import translations_path
 
 MODEL = "smollm2"  # or a folder, or a hub id
@@ -37,5 +37,5 @@ if __name__ == "__main__":
         sys.exit(f"usage: {sys.argv[0]} FOLDER")
     try:
         main(sys.argv[1])
-    except PersonError as error:  # a budget that nothing fits, a folder that exists, …
+    except UserError as error:  # a budget that nothing fits, a folder that exists, …
         sys.exit(str(error))

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from proxtune.config.budget import Budget
-    from proxtune.errors import PersonError
+    from proxtune.errors import UserError
     from proxtune.estimator import TextClassifier
     from proxtune.optim.nno import NNO, replay
     from proxtune.optim.points import Points
     from proxtune.run import Run, tune
 
 __version__ = "0.1.0"
-__all__ = ["NNO", "Budget", "PersonError", "Points", "Run", "TextClassifier", "__version__", "replay", "tune"]
+__all__ = ["NNO", "Budget", "UserError", "Points", "Run", "TextClassifier", "__version__", "replay", "tune"]
 
 _HOME = {
     "Budget": "proxtune.config.budget",
     "NNO": "proxtune.optim.nno",
-    "PersonError": "proxtune.errors",
+    "UserError": "proxtune.errors",
     "Points": "proxtune.optim.points",
     "Run": "proxtune.pipeline.supervisor",
     "TextClassifier": "proxtune.estimator",

@@ -26,7 +26,7 @@ from proxtune.data.dataset import Encoded
 from proxtune.methods.base import Method
 from proxtune.models.loading import classifier_config, load_classifier, load_tokenizer, longest_allowed
 from proxtune.planning.cost_model import trainable_parameters
-from proxtune.planning.profile import Survey
+from proxtune.planning.profile import Profile
 
 _LABELS = ["bad", "fair", "good"]
 _ROWS, _LENGTH = 12, 16
@@ -76,7 +76,7 @@ def check_preparation(method: Method, plan: Plan, model_folder: Path) -> None:
     """`prepare` marks what the planner counts, all in fp32, changes no output and leaves no gradient."""
     plain, model = _load(model_folder), method.prepare(_load(model_folder), plan)
     learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    counted = trainable_parameters(plan, _survey(plain, model_folder))
+    counted = trainable_parameters(plan, _profile(plain, model_folder))
     off = abs(learning - counted)
     assert off <= _COUNT_TOLERANCE * counted, (
         f"{plan.name} trains {learning:,} parameters, the planner counts {counted:,}"
@@ -163,11 +163,11 @@ def _load(model_folder: Path) -> Any:
     return load_classifier(model_folder, config, seed=0)
 
 
-def _survey(model: Any, model_folder: Path) -> Survey:
+def _profile(model: Any, model_folder: Path) -> Profile:
     from proxtune.planning.profiler import model_facts
 
     facts: dict[str, Any] = model_facts(model)
-    return Survey(
+    return Profile(
         **facts, supervisor_bytes=0, libraries_bytes=0, import_peak_bytes=0, weights_bytes=4 * facts["parameters"],
         rows=_ROWS, validation_rows=_ROWS, epoch_tokens=_ROWS * _LENGTH, validation_tokens=_ROWS * _LENGTH,
         max_length=_LENGTH, code_bytes=0,

@@ -13,7 +13,7 @@ import typer
 
 from proxtune.config.budget import Budget
 from proxtune.config.recipe import DEFAULT_GENERATOR, DEFAULT_MODEL, Knobs, Recipe
-from proxtune.errors import Interrupted, PersonError
+from proxtune.errors import Interrupted, UserError
 
 app = typer.Typer(
     name="proxtune",
@@ -89,7 +89,7 @@ def plan(
     rank: Rank = None, last_layers: LastLayers = None, base_dtype: BaseDtype = None, as_json: Json = False,
 ) -> None:  # fmt: skip
     """What fits the budget, what it would cost, what was refused and why."""
-    from proxtune.console import Progress, show_plan
+    from proxtune.console import ProgressDisplay, show_plan
     from proxtune.pipeline.supervisor import plan as plan_run
 
     budget = Budget(memory, size, trainable, budget_time, compute)
@@ -113,8 +113,8 @@ def plan(
         instruction,
         knobs,
     )
-    with Progress(budget) as progress:
-        found = plan_run(recipe, progress.hear)
+    with ProgressDisplay(budget) as progress:
+        found = plan_run(recipe, progress.on_event)
     show_plan(found)
     _print_json(as_json, found)
 
@@ -170,11 +170,11 @@ def train(
 
 
 def _train(recipe: Recipe, as_json: bool) -> None:
-    from proxtune.console import Progress, show_result
+    from proxtune.console import ProgressDisplay, show_result
     from proxtune.pipeline.supervisor import train as train_run
 
-    with Progress(recipe.budget) as progress:
-        result = train_run(recipe, progress.hear, _STARTED)
+    with ProgressDisplay(recipe.budget) as progress:
+        result = train_run(recipe, progress.on_event, _STARTED)
     show_result(result, recipe.out)
     _print_json(as_json, result)
 
@@ -188,12 +188,12 @@ def resume(
     as_json: Json = False,
 ) -> None:
     """Go on with a run that was interrupted, killed or out of room; the time that it used counts."""
-    from proxtune.console import Progress, show_result
-    from proxtune.pipeline.supervisor import begun_recipe
+    from proxtune.console import ProgressDisplay, show_result
+    from proxtune.pipeline.supervisor import resumable_recipe
     from proxtune.pipeline.supervisor import resume as resume_run
 
-    with Progress(begun_recipe(folder).budget) as progress:
-        result = resume_run(folder, progress.hear, _STARTED, exact)
+    with ProgressDisplay(resumable_recipe(folder).budget) as progress:
+        result = resume_run(folder, progress.on_event, _STARTED, exact)
     show_result(result, str(folder))
     _print_json(as_json, result)
 
@@ -220,21 +220,21 @@ def predict(
     from proxtune.pipeline.queries import predictions
 
     if not text and file is None:
-        raise PersonError("nothing to predict: give texts, or --file F")
-    rows = predictions(folder, texts=text or (), file=file, listen=None if as_json else _Printed().hear)
+        raise UserError("nothing to predict: give texts, or --file F")
+    rows = predictions(folder, texts=text or (), file=file, listen=None if as_json else _PredictionPrinter().on_event)
     if as_json:
         _print_json(
             True, {"predictions": [{key: value for key, value in row.items() if key != "kind"} for row in rows]}
         )
 
 
-class _Printed:
+class _PredictionPrinter:
     """Predictions as they come: of a single answer its pieces, and of the whole then what they lack."""
 
     def __init__(self) -> None:
         self._pieces = ""
 
-    def hear(self, row: dict[str, Any]) -> None:
+    def on_event(self, row: dict[str, Any]) -> None:
         if row["kind"] == "piece":
             self._pieces += row["text"]
             sys.stdout.write(row["text"])
@@ -293,7 +293,7 @@ def main() -> None:
     as_json = "--json" in sys.argv
     try:
         app()
-    except PersonError as error:
+    except UserError as error:
         _end(
             as_json,
             2,

@@ -29,7 +29,7 @@ _PHASES = {
 }
 
 
-class Progress:
+class ProgressDisplay:
     """Hears a run's records and shows them; on a terminal with a bar, elsewhere a line at each milestone."""
 
     def __init__(self, budget: Budget) -> None:
@@ -40,7 +40,7 @@ class Progress:
         )  # fmt: skip
         self._task: Any = None
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressDisplay:
         if _console.is_terminal:
             self._bar.start()
         return self
@@ -51,7 +51,7 @@ class Progress:
         if _console.is_terminal:
             self._bar.stop()
 
-    def hear(self, record: Record) -> None:
+    def on_event(self, record: Record) -> None:
         """Show one record."""
         kind = record.get("kind")
         if kind == "phase":
@@ -76,7 +76,7 @@ class Progress:
             )
         elif kind == "validation":
             star = "  best so far" if record["best"] else ""
-            _console.print(f"[dim]{record['seconds']:6.1f} s[/]  step {record['step']}: {_judged(record)}{star}")
+            _console.print(f"[dim]{record['seconds']:6.1f} s[/]  step {record['step']}: {_scores_text(record)}{star}")
         elif kind == "held":
             _console.print(
                 f"{record['seconds']:6.1f} s  step {record['step']}: accuracy {record['free']['accuracy']:.3f} without the size; "
@@ -89,7 +89,7 @@ class Progress:
                 markup=False,
             )
         elif kind in ("warning", "continued", "rejected", "resumed"):
-            _console.print(f"          {_told(record)}", markup=False)
+            _console.print(f"          {_event_text(record)}", markup=False)
         elif kind == "schedule":
             _console.print(
                 f"{record['seconds']:6.1f} s  {'slower' if record['to'] < record['from'] else 'faster'} than planned: "
@@ -110,14 +110,14 @@ class Progress:
         self._bar.update(self._task, completed=record["step"], total=record["steps"], words=words)
 
 
-def _judged(record: Record) -> str:
+def _scores_text(record: Record) -> str:
     """What a judgement says, in words."""
     if "accuracy" in record:
         return f"accuracy {record['accuracy']:.3f}, loss {record['loss']:.3f}"
     return f"loss {record['loss']:.3f}, perplexity {record['perplexity']:.1f}"
 
 
-def _told(record: Record) -> str:
+def _event_text(record: Record) -> str:
     """What a record says, in words."""
     if record["kind"] == "resumed":
         how = f"interrupted by {record['after']}" if record["after"] else "cut off"

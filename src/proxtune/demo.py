@@ -8,7 +8,7 @@ from typing import Any
 
 from proxtune.config.budget import Budget
 from proxtune.config.recipe import Recipe
-from proxtune.console import Progress, show_evaluation, show_result
+from proxtune.console import ProgressDisplay, show_evaluation, show_result
 from proxtune.pipeline.queries import evaluate
 from proxtune.pipeline.supervisor import train
 from proxtune.samples import movies_path
@@ -26,8 +26,8 @@ def free_folder(wanted: str) -> str:
 def run_demo(out: str, budget: Budget, started: float) -> dict[str, Any]:
     """Train on the sample's train rows, evaluate on its test rows, say where the report is."""
     recipe = Recipe(data=str(movies_path("train")), out=out, task="classify", budget=budget)
-    with Progress(budget) as progress:
-        result = train(recipe, progress.hear, started)
+    with ProgressDisplay(budget) as progress:
+        result = train(recipe, progress.on_event, started)
     show_result(result, out)
     found = evaluate(out, str(movies_path("test")))
     show_evaluation(found, "the test rows")

@@ -1,11 +1,11 @@
 """What can go wrong in a way the person can mend, or has asked for."""
 
 
-class PersonError(Exception):
+class UserError(Exception):
     """Something the person can mend; the message is one line that says how. Exit code 2."""
 
 
-class DiskFailed(PersonError):
+class DiskFailed(UserError):
     """The disk did not keep what was written to it. Nothing is tried again: what is on disk before it is good."""
 
 

@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from proxtune.config.budget import Budget
 from proxtune.config.recipe import DEFAULT_MODEL
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 
 if TYPE_CHECKING:
     from proxtune.run import Run
@@ -133,7 +133,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
                 text_column="text",
                 label_column="label",
             )
-        except PersonError as error:
+        except UserError as error:
             raise ValueError(str(error)) from error
 
     def _own(self, folder: Path) -> None:

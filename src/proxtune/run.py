@@ -43,7 +43,7 @@ class Run:
         return evaluate(self.folder, str(data))
 
     def export(self, out: str | Path, kind: str = "safetensors") -> Path:
-        """The model, the adapter or a GGUF file at `out`, as `proxtune.export.formats.export`. Raises PersonError."""
+        """The model, the adapter or a GGUF file at `out`, as `proxtune.export.formats.export`. Raises UserError."""
         from proxtune.export.formats import export
 
         export(self.folder, out, kind)
@@ -70,7 +70,7 @@ def tune(
     """Fine-tune `model` on `data` inside `budget`; the run folder `out` must not exist yet.
 
     `knobs` fixes what the planner would choose (`micro_batch`, `dtype`, `epochs`, … see `proxtune.config.recipe.Knobs`); `listen`
-    receives each record as it happens. Raises PersonError (Infeasible among them) and Interrupted.
+    receives each record as it happens. Raises UserError (Infeasible among them) and Interrupted.
     """
     recipe = Recipe(
         data=str(data), out=str(out), task=task, model=model, method=method, seed=seed, budget=budget or Budget(),
@@ -82,5 +82,5 @@ def tune(
 
 
 def open_run(folder: str | Path) -> Run:
-    """A finished run from its folder. Raises PersonError when there is none."""
+    """A finished run from its folder. Raises UserError when there is none."""
     return Run(Path(folder), read_result(folder))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from proxtune.storage.journal import records as records_of
+from proxtune.storage.journal import read_records as records_of
 from support.commands import assert_refused, proxtune_in_a_process
 
 CONTRACT = {

@@ -29,7 +29,7 @@ def proxtune_here(monkeypatch, capsys):
 
     for name in ("set_allocator", "unload_cold_code"):  # they change the whole process for good
         monkeypatch.setattr(session, name, lambda *args: None)
-    monkeypatch.setattr(fit, "survey_of", lambda session: pytest.fail("not refused: the run went on to planning"))
+    monkeypatch.setattr(fit, "make_profile", lambda session: pytest.fail("not refused: the run went on to planning"))
     for module in (proxtune.pipeline.supervisor, proxtune.pipeline.queries):
         monkeypatch.setattr(module, "run_stage", run_stage)
 

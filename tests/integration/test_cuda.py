@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 from proxtune.memory import process
 from proxtune.memory.devices.base import device_and_meter
 from proxtune.memory.devices.cpu import ProcessMeter
@@ -31,7 +31,7 @@ def test_without_the_drivers_tool_there_are_no_others(monkeypatch):
 
 def test_a_device_that_is_not_there_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(PersonError, match="finds no CUDA device here"):
+    with pytest.raises(UserError, match="finds no CUDA device here"):
         device_and_meter("cuda")
     assert isinstance(device_and_meter("auto")[1], ProcessMeter)
 
@@ -51,7 +51,7 @@ def test_the_meter_counts_the_context_and_refuses_what_goes_beyond():
     more = torch.zeros(512 * MEGABYTE, dtype=torch.uint8, device=device)
     assert meter.peak() - before > 760 * MEGABYTE
     del block, more
-    meter.give_back()
+    meter.trim()
     meter.reset()
     assert meter.peak() - before < 60 * MEGABYTE
 

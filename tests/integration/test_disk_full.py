@@ -31,14 +31,14 @@ def disk(monkeypatch):
 def at_each_step(disk, full, seen):
     """Snapshots at every step, and a disk that is full for some of them."""
 
-    def prepare(model, keeper):
-        def save_if_due(steps, at):
-            disk[0] = at.step in full
-            told = keeper.save(steps, at)
-            seen.append([path.name for path in snapshots(keeper._folder)])
+    def prepare(model, checkpointer):
+        def save_if_due(step_maker, state):
+            disk[0] = state.step in full
+            told = checkpointer.save(step_maker, state)
+            seen.append([path.name for path in snapshots(checkpointer._folder)])
             return told
 
-        keeper.save_if_due = save_if_due
+        checkpointer.save_if_due = save_if_due
 
     return prepare
 
@@ -63,14 +63,14 @@ def test_the_journal_catches_up_and_can_be_gone_on_with(tmp_path, tiny_model, ro
     class Killed(BaseException):
         pass
 
-    def prepare(model, keeper):
-        def save_if_due(steps, at):
-            disk[0] = 2 <= at.step < 5
-            if at.step == 7:
+    def prepare(model, checkpointer):
+        def save_if_due(step_maker, state):
+            disk[0] = 2 <= state.step < 5
+            if state.step == 7:
                 raise Killed
             return []
 
-        keeper.save_if_due = save_if_due
+        checkpointer.save_if_due = save_if_due
 
     with pytest.raises(Killed):
         go(tmp_path / "run", tiny_model, rows, NNO, prepare=prepare)
@@ -86,8 +86,8 @@ def test_what_the_last_step_led_to_is_not_given_up_in_silence(tmp_path, tiny_mod
     slept = []
     monkeypatch.setattr(time, "sleep", slept.append)
 
-    def fill(model, keeper):
-        keeper.save_if_due = lambda steps, at: disk.__setitem__(0, at.step == 11) or []
+    def fill(model, checkpointer):
+        checkpointer.save_if_due = lambda steps, at: disk.__setitem__(0, at.step == 11) or []
 
     with pytest.raises(DiskFailed, match="proxtune resume"):
         go(tmp_path / "run", tiny_model, rows, FULL, prepare=fill, evaluations=1)
@@ -101,9 +101,9 @@ def test_a_disk_that_gives_back_something_else_ends_the_run(tmp_path, tiny_model
     def damaged(path):
         raise BadTensors(f"{path} is damaged")
 
-    def prepare(model, keeper):
+    def prepare(model, checkpointer):
         monkeypatch.setattr(snapshot, "verified", damaged)
-        keeper.save_if_due = keeper.save
+        checkpointer.save_if_due = checkpointer.save
 
     with pytest.raises(DiskFailed, match="something else"):
         go(tmp_path / "run", tiny_model, rows, FULL, prepare=prepare)

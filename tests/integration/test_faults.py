@@ -56,8 +56,8 @@ def faulty(monkeypatch):
         monkeypatch.setattr(os, call, real[call])
 
 
-def at_each_step(model, keeper):
-    keeper.save_if_due = lambda steps, at: keeper.save(steps, at) if at.step % 2 else []
+def at_each_step(model, checkpointer):
+    checkpointer.save_if_due = lambda steps, at: checkpointer.save(steps, at) if at.step % 2 else []
 
 
 @pytest.mark.parametrize("call", CALLS)

@@ -15,10 +15,10 @@ import proxtune.pipeline.supervisor
 from proxtune.checkpoint.snapshot import open_snapshot, snapshots
 from proxtune.config.plan import Plan
 from proxtune.config.recipe import Recipe
-from proxtune.errors import Interrupted, PersonError
+from proxtune.errors import Interrupted, UserError
 from proxtune.models.loading import load_tokenizer
 from proxtune.models.source import check_folder, find_model
-from proxtune.pipeline.supervisor import begun_recipe, resume
+from proxtune.pipeline.supervisor import resumable_recipe, resume
 from proxtune.storage.run_folder import write_recipe
 from proxtune.storage.safetensors_header import BadTensors
 from support.commands import assert_refused, proxtune_in_a_process
@@ -115,7 +115,7 @@ def test_a_model_folder_that_was_made_to_do_harm_is_refused(hostile, tmp_path, n
     spoil, words = SPOILT[name]
     spoil(hostile, tmp_path / "trap")
     before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
-    with pytest.raises(PersonError, match=words) as caught:
+    with pytest.raises(UserError, match=words) as caught:
         find_model(str(hostile))
     assert time.monotonic() - began < 5
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 200_000_000
@@ -137,7 +137,7 @@ def test_code_that_a_model_brings_is_not_run(hostile, tmp_path, tiny_reviews):
     from proxtune.models.loading import classifier_config
 
     for read in (load_tokenizer, lambda folder: classifier_config(folder, ["a", "b"], None, 8)):
-        with contextlib.suppress(PersonError):
+        with contextlib.suppress(UserError):
             read(hostile)
     assert not trap.exists()
 
@@ -171,8 +171,8 @@ def test_a_link_out_of_a_run_folder_is_not_followed(begun, tmp_path, name):
     else:
         outside.write_text("{}")
     place.symlink_to(outside)
-    with pytest.raises(PersonError, match="out of its folder"):
-        begun_recipe(begun)
+    with pytest.raises(UserError, match="out of its folder"):
+        resumable_recipe(begun)
 
 
 RECIPES = {
@@ -188,7 +188,7 @@ RECIPES = {
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_that_no_proxtune_wrote_is_refused(begun, name):
     (begun / "recipe.toml").write_text(RECIPES[name])
-    with pytest.raises(PersonError) as caught:
+    with pytest.raises(UserError) as caught:
         resume(begun)
     assert "\n" not in str(caught.value)
 
@@ -211,7 +211,7 @@ def test_a_snapshot_that_is_a_pickle_is_not_read(begun, tiny_model, tmp_path):
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
-    with pytest.raises(PersonError, match="not a run"):
+    with pytest.raises(UserError, match="not a run"):
         proxtune.pipeline.supervisor.resume(tmp_path)
-    with pytest.raises(PersonError, match="not a run"):
+    with pytest.raises(UserError, match="not a run"):
         proxtune.pipeline.supervisor.resume(tmp_path / "nothing")

@@ -15,7 +15,7 @@ import pytest
 
 from proxtune.checkpoint.snapshot import snapshots
 from proxtune.config.plan import Plan
-from proxtune.storage.journal import records
+from proxtune.storage.journal import read_records
 from support.kept import digest, go
 
 _SHUTDOWN, _NO_LOG_FLUSH = 0x8004587D, 2  # EXT4_IOC_SHUTDOWN: nothing that is not on disk gets there any more
@@ -40,10 +40,10 @@ with np.load(sys.argv[5]) as own:
     rows = Encoded(own["ids"], own["starts"], own["labels"], 0)
 folder.mkdir(exist_ok=True)
 model = kept.a_model(source, plan)
-keeper, unseen = kept.a_keeper(folder, model, plan), []
-for record in train(plan, kept.training_of(model, rows, plan, keeper, folder)):
+checkpointer, unseen = kept.a_keeper(folder, model, plan), []
+for record in train(plan, kept.training_of(model, rows, plan, checkpointer, folder)):
     unseen.append(record)
-    if keeper.commit():
+    if checkpointer.commit():
         for one in unseen:
             print(one["kind"], one.get("step", 0), flush=True)
         unseen.clear()
@@ -124,7 +124,7 @@ def test_what_was_shown_is_there_after_a_power_cut(disk, one_thread, tmp_path, t
         mounted_again(disk)
         cuts += 1
         steps = [int(step) for kind, step in shown[1:] if kind == "step"]
-        found = [data for _, data in records(disk / "run" / "journal.bin")]
+        found = [data for _, data in read_records(disk / "run" / "journal.bin")]
         judged = [int(step) for kind, step in shown if kind == "validation"]
         assert sum(b'"judged"' in data for data in found) >= len(set(judged))
         if plan.neighbours:

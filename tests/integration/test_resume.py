@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from proxtune.checkpoint.history import Known, first_event, known_from, packed_event
-from proxtune.checkpoint.snapshot import return_to_weights, snapshots
+from proxtune.checkpoint.history import History, first_event, read_history, encode_event
+from proxtune.checkpoint.snapshot import restore_weights, snapshots
 from proxtune.config.plan import Plan, plan_as_dict
-from proxtune.errors import Interrupted, PersonError
+from proxtune.errors import Interrupted, UserError
 from support.kept import a_keeper, a_model, digest, go, stopping_after
 
 FULL = Plan("full", "fp32", 8, 8, 32, False, "adamw", 1e-3, 3.0, 9, 0)
@@ -23,7 +23,7 @@ PLANS = {
 
 def best_of(folder, source, plan):
     model = a_model(source, plan)
-    return_to_weights(model, folder)
+    restore_weights(model, folder)
     return digest(model)
 
 
@@ -61,13 +61,13 @@ def test_killed_between_snapshots_it_does_again_what_was_lost(tmp_path, tiny_mod
         pass
 
     def dying(step, snapshot):
-        def prepare(model, keeper):
-            def save_if_due(steps, at):
-                if at.step == step:
+        def prepare(model, checkpointer):
+            def save_if_due(step_maker, state):
+                if state.step == step:
                     raise Killed
-                return keeper.save(steps, at) if at.step == snapshot else []
+                return checkpointer.save(step_maker, state) if state.step == snapshot else []
 
-            keeper.save_if_due = save_if_due
+            checkpointer.save_if_due = save_if_due
 
         return prepare
 
@@ -102,13 +102,13 @@ def test_a_judgement_that_stands_in_the_journal_is_not_made_again(tmp_path, tiny
 
     with pytest.raises(Interrupted):
         go(tmp_path / "run", tiny_model, rows, FULL, interrupted=stopping_after(5))
-    keeper = a_keeper(tmp_path / "run", a_model(tiny_model, FULL), FULL)
-    known = keeper.judgement(4)
+    checkpointer = a_keeper(tmp_path / "run", a_model(tiny_model, FULL), FULL)
+    known = checkpointer.past_validation(4)
     assert known is not None
     for path in snapshots(tmp_path / "run"):
         path.unlink()
-    asked, real = [], proxtune.training.validation.score_of
-    monkeypatch.setattr(proxtune.training.validation, "score_of", lambda *given: asked.append(1) or real(*given))
+    asked, real = [], proxtune.training.validation.validation_scores
+    monkeypatch.setattr(proxtune.training.validation, "validation_scores", lambda *given: asked.append(1) or real(*given))
     records, _ = go(tmp_path / "run", tiny_model, rows, FULL)
     judged = {r["step"]: r for r in records if r["kind"] == "validation"}
     assert sorted(judged) == [4, 9]
@@ -128,11 +128,11 @@ def test_the_point_where_the_person_stops_is_kept_apart(tmp_path, tiny_model, ro
 
 
 def test_the_best_point_is_known_by_accuracy_where_there_are_labels_and_by_loss_where_there_are_answers(tmp_path):
-    known = Known(FULL, {}, {})
-    known.take_in({"kind": "judged", "step": 3, "best": True, "accuracy": 0.75, "loss": 0.5})
-    assert known.best == (0.75, -0.5)
-    known.take_in({"kind": "judged", "step": 4, "best": True, "loss": 0.5, "perplexity": 1.65})
-    assert known.best == pytest.approx((0.6065, -0.5), abs=1e-4)
+    history = History(FULL, {}, {})
+    history.add_event({"kind": "judged", "step": 3, "best": True, "accuracy": 0.75, "loss": 0.5})
+    assert history.best == (0.75, -0.5)
+    history.add_event({"kind": "judged", "step": 4, "best": True, "loss": 0.5, "perplexity": 1.65})
+    assert history.best == pytest.approx((0.6065, -0.5), abs=1e-4)
     odd = {"kind": "judged", "step": 3, "best": True, "loss": -1e9}
-    with pytest.raises(PersonError, match="cannot read"):
-        known_from(tmp_path / "j", [first_event(plan_as_dict(FULL), {}, {}), packed_event(odd)])
+    with pytest.raises(UserError, match="cannot read"):
+        read_history(tmp_path / "j", [first_event(plan_as_dict(FULL), {}, {}), encode_event(odd)])

@@ -4,9 +4,9 @@ import hashlib
 import time
 from pathlib import Path
 
-from proxtune.checkpoint.checkpointer import Keeper
-from proxtune.checkpoint.history import Known, first_event, known_from
-from proxtune.checkpoint.snapshot import STOPPED, keep_weights
+from proxtune.checkpoint.checkpointer import Checkpointer
+from proxtune.checkpoint.history import History, first_event, read_history
+from proxtune.checkpoint.snapshot import STOPPED, save_weights
 from proxtune.config.plan import Plan, plan_as_dict
 from proxtune.data.dataset import Encoded
 from proxtune.memory.devices.cpu import ProcessMeter
@@ -23,36 +23,36 @@ from proxtune.training.trainer import train
 class Unkept:
     """Says of everything that it is new; `records` are the steps that were to go into the journal."""
 
-    goes_on = False
+    can_resume = False
 
     def __init__(self) -> None:
         self.records = []
 
-    def begin(self, steps, at):
-        return at, []
+    def resume(self, step_maker, state):
+        return state, []
 
-    def decided(self, at):
+    def past_schedule(self, state):
         return None
 
-    def judgement(self, step):
+    def past_validation(self, step):
         return None
 
-    def note(self, event):
+    def record_event(self, event):
         pass
 
-    def note_step(self, record):
+    def record_step(self, record):
         self.records.append(record)
 
     def commit(self):
         return True
 
-    def save_if_due(self, steps, at):
+    def save_if_due(self, step_maker, state):
         return []
 
-    def save(self, steps, at):
+    def save(self, step_maker, state):
         return []
 
-    def back(self, steps, at):
+    def roll_back(self, step_maker, state):
         return None
 
 
@@ -62,42 +62,42 @@ def a_model(folder: Path, plan: Plan):
     return METHODS[plan.method].prepare(load_classifier(folder, config, 0, plan.weight_dtype), plan)
 
 
-def a_keeper(folder: Path, model, plan: Plan) -> Keeper:
+def a_keeper(folder: Path, model, plan: Plan) -> Checkpointer:
     """A keeper in `folder`, of a new training or of the one that is there."""
     path = folder / "journal.bin"
     if path.exists():
         journal, found = Journal.open(path)
-        return Keeper(folder, model, journal, known_from(path, found))
-    journal = Journal.begin(path, first_event(plan_as_dict(plan), {}, {}))
-    return Keeper(folder, model, journal, Known(plan, {}, {}))
+        return Checkpointer(folder, model, journal, read_history(path, found))
+    journal = Journal.create(path, first_event(plan_as_dict(plan), {}, {}))
+    return Checkpointer(folder, model, journal, History(plan, {}, {}))
 
 
-def training_of(model, rows: Encoded, plan: Plan, keeper, folder: Path | None = None, **changes) -> Training:
+def training_of(model, rows: Encoded, plan: Plan, checkpointer, folder: Path | None = None, **changes) -> Training:
     """All that `train` reads, for a test."""
     governor = Governor(None, ProcessMeter())
     own = {
-        "model": model, "train": rows, "held": rows, "pad_id": model.config.pad_token_id, "seed": 0,
-        "clock": Clock(time.monotonic(), None), "ending_seconds": 0.0, "evaluations": 3, "most_steps": plan.steps,
-        "governor": governor, "phases": Phases(ProcessMeter(), 0), "interrupted": lambda: False, "keeper": keeper,
-        "keep_best": lambda: folder and keep_weights(model, folder),
-        "keep_stopped": lambda: folder and keep_weights(model, folder, STOPPED),
+        "model": model, "train": rows, "validation": rows, "pad_id": model.config.pad_token_id, "seed": 0,
+        "clock": Clock(time.monotonic(), None), "ending_seconds": 0.0, "evaluations": 3, "max_steps": plan.steps,
+        "governor": governor, "phases": Phases(ProcessMeter(), 0), "interrupted": lambda: False, "checkpointer": checkpointer,
+        "save_best": lambda: folder and save_weights(model, folder),
+        "save_stopped": lambda: folder and save_weights(model, folder, STOPPED),
     }  # fmt: skip
     return Training(**(own | changes))
 
 
-def go(folder: Path, source: Path, rows: Encoded, plan: Plan, prepare=lambda model, keeper: None, **changes):
+def go(folder: Path, source: Path, rows: Encoded, plan: Plan, prepare=lambda model, checkpointer: None, **changes):
     """Begin the training in `folder`, or go on with it, in a model of its own; returns its records and the model."""
     folder.mkdir(exist_ok=True)
     model = a_model(source, plan)
-    keeper = a_keeper(folder, model, plan)
-    prepare(model, keeper)
+    checkpointer = a_keeper(folder, model, plan)
+    prepare(model, checkpointer)
     records = []
     try:
-        for record in train(plan, training_of(model, rows, plan, keeper, folder, **changes)):
+        for record in train(plan, training_of(model, rows, plan, checkpointer, folder, **changes)):
             records.append(record)
-            keeper.commit()
+            checkpointer.commit()
     finally:
-        keeper.close()
+        checkpointer.close()
     return records, model
 
 

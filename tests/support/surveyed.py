@@ -1,10 +1,10 @@
 """A survey as it might be found, for tests of the planner and of what settles its plans."""
 
-from proxtune.planning.profile import Survey, Trace
+from proxtune.planning.profile import Profile, Trace
 
 MB = 1_000_000
 # A model of MiniLM's size and 4,000 rows, on a machine of 50 GFLOP a second.
-SURVEY = Survey(
+PROFILE = Profile(
     supervisor_bytes=50 * MB, libraries_bytes=280 * MB, import_peak_bytes=320 * MB, weights_bytes=91 * MB,
     parameters=22_700_000, embedding_parameters=11_900_000, block_parameters=10_600_000, linear_parameters=10_600_000,
     rank_parameters=42_240, head_parameters=770,

@@ -3,7 +3,7 @@
 import pytest
 
 from proxtune.config.budget import Budget
-from proxtune.console import Progress, show_evaluation
+from proxtune.console import ProgressDisplay, show_evaluation
 
 TEXTS = {
     "rows": 250, "truncated_rows": 7, "main": "rougeL",
@@ -54,6 +54,6 @@ def test_an_evaluation_of_labels_is_a_line_for_each(capsys):
     ],
 )  # fmt: skip
 def test_a_record_is_told(capsys, record, words):
-    with Progress(Budget()) as progress:
-        progress.hear(record)
+    with ProgressDisplay(Budget()) as progress:
+        progress.on_event(record)
     assert words in capsys.readouterr().err

@@ -19,7 +19,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from proxtune import Budget, PersonError, TextClassifier
+from proxtune import Budget, UserError, TextClassifier
 
 TEXTS = ["a warm lovely film", "dull and cold", "lovely acting", "a dull script", "warm and funny", "cold, lazy, dull"]
 LABELS = ["good", "bad", "good", "bad", "good", "bad"]
@@ -265,10 +265,10 @@ def test_wrong_input_to_predict_is_a_value_error(X) -> None:
 
 
 def test_what_the_person_can_mend_is_a_value_error(fake_run) -> None:
-    fake_run.refuse = PersonError("nothing fits; the nearest plan needs --memory 700MB")
+    fake_run.refuse = UserError("nothing fits; the nearest plan needs --memory 700MB")
     with pytest.raises(ValueError, match="the nearest plan needs --memory 700MB") as caught:
         TextClassifier(memory="1MB").fit(TEXTS, LABELS)
-    assert isinstance(caught.value.__cause__, PersonError)
+    assert isinstance(caught.value.__cause__, UserError)
     assert not fake_run.calls[0]["data"].parent.exists()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from proxtune.config.plan import Plan, plan_from_dict
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 from proxtune.optim.step_record import StepRecord, unpack
 from proxtune.tasks.base import rank_of
 
@@ -18,73 +18,73 @@ _STEP = b"s"  # before a step's own record; anything else is JSON
 
 
 @dataclass(slots=True)
-class Known:
+class History:
     """`pins` name what the steps depend on. `records` are those of `nno`, from the first.
 
-    `schedule` has by step the number of steps that the clock then allowed, `judged` by step what a judgement found.
+    `schedule` has by step the number of steps that the clock then allowed, `validations` by step what a judgement found.
     """
 
     plan: Plan
-    settled: Record
+    selection: Record
     pins: Record
     records: list[StepRecord] = field(default_factory=list)
     schedule: dict[int, int] = field(default_factory=dict)
-    judged: dict[int, Record] = field(default_factory=dict)
+    validations: dict[int, Record] = field(default_factory=dict)
     best: tuple[float, float] | None = None  # rank of the best weights that were put on disk
 
     @property
     def is_new(self) -> bool:
         """Whether nothing has happened yet."""
-        return not (self.records or self.schedule or self.judged)
+        return not (self.records or self.schedule or self.validations)
 
     @property
-    def until(self) -> int:
+    def last_known_step(self) -> int:
         """The last step of which anything is known: up to here the clock has spoken already."""
-        return max(self.schedule.keys() | self.judged.keys(), default=-1)
+        return max(self.schedule.keys() | self.validations.keys(), default=-1)
 
-    def steps(self, step: int) -> int:
+    def steps_as_of(self, step: int) -> int:
         """How many steps there were to be, as of `step`."""
         changes = [steps for when, steps in sorted(self.schedule.items()) if when <= step]
         return changes[-1] if changes else self.plan.steps
 
-    def forget_after(self, step: int) -> None:
+    def drop_after(self, step: int) -> None:
         """What came after `step` does not hold any more: the training went back."""
         del self.records[step:]
         self.schedule = {when: steps for when, steps in self.schedule.items() if when <= step}
-        self.judged = {when: found for when, found in self.judged.items() if when <= step}
+        self.validations = {when: found for when, found in self.validations.items() if when <= step}
 
-    def take_in(self, event: Record) -> None:
+    def add_event(self, event: Record) -> None:
         """One event more."""
         if event["kind"] == "schedule":
             self.schedule[event["step"]] = event["to"]
         elif event["kind"] == "judged":
-            self.judged[event["step"]] = event
+            self.validations[event["step"]] = event
             if event["best"]:
                 self.best = rank_of(event)
         elif event["kind"] == "returned":
-            self.forget_after(event["to"])
+            self.drop_after(event["to"])
         elif event["kind"] == "pins":
             self.pins = event["pins"]
 
 
-def first_event(plan: Record, settled: Record, pins: Record) -> bytes:
+def first_event(plan: Record, selection: Record, pins: Record) -> bytes:
     """A journal's first record."""
-    return packed_event({"kind": "begun", "plan": plan, "settled": settled, "pins": pins})
+    return encode_event({"kind": "begun", "plan": plan, "settled": selection, "pins": pins})
 
 
-def packed_event(event: Record) -> bytes:
+def encode_event(event: Record) -> bytes:
     """An event as a record of the journal."""
     return json.dumps(event).encode()
 
 
-def packed_step(record: StepRecord) -> bytes:
+def encode_step(record: StepRecord) -> bytes:
     """A step of `nno` as a record of the journal."""
     return _STEP + record.pack()
 
 
-def known_from(path: Path, records: Iterable[bytes]) -> Known:
-    """What the records of the journal `path` come to. Raises PersonError for some that no proxtune wrote."""
-    found: Known | None = None
+def read_history(path: Path, records: Iterable[bytes]) -> History:
+    """What the records of the journal `path` come to. Raises UserError for some that no proxtune wrote."""
+    found: History | None = None
     try:
         for data in records:
             if data.startswith(_STEP) and found is not None:
@@ -92,13 +92,13 @@ def known_from(path: Path, records: Iterable[bytes]) -> Known:
                 continue
             event = json.loads(data)
             if found is None:
-                found = Known(plan_from_dict(event["plan"]), event["settled"], event["pins"])
+                found = History(plan_from_dict(event["plan"]), event["settled"], event["pins"])
             else:
-                found.take_in(event)
+                found.add_event(event)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise PersonError(
+        raise UserError(
             f"{path} holds what this version cannot read ({error}); train again into another folder"
         ) from error
     if found is None:
-        raise PersonError(f"{path} is empty; train again into another folder")
+        raise UserError(f"{path} is empty; train again into another folder")
     return found

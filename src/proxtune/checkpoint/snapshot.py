@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from proxtune.checkpoint.state import Progress
-from proxtune.errors import DiskFailed, PersonError
+from proxtune.checkpoint.state import TrainingState
+from proxtune.errors import DiskFailed, UserError
 from proxtune.models.introspection import enable_checkpointing
 from proxtune.storage.safetensors_file import read_into, verified, write_tensors
 from proxtune.storage.safetensors_header import BadTensors, Entry, Header
@@ -31,16 +31,17 @@ def weights_of(model: Any) -> dict[str, Tensor]:
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
-def save_snapshot(folder: Path, model: Any, beside: Mapping[str, Tensor], at: Progress) -> None:
-    """Write the snapshot of `at`, read it again, and let go of those before it.
+def save_snapshot(folder: Path, model: Any, optimizer_state: Mapping[str, Tensor], state: TrainingState) -> None:
+    """Write the snapshot of `state`, read it again, and let go of those before it.
 
-    `beside` is what the optimizer has. Nothing is copied. Raises OSError and DiskFailed; the last snapshot is there then.
+    `optimizer_state` is what the optimizer has. Nothing is copied. Raises OSError and DiskFailed; the last snapshot is
+    there then.
     """
     (folder / _FOLDER).mkdir(exist_ok=True)
-    path = _path(folder, at.step)
+    path = _path(folder, state.step)
     tensors = {_WEIGHTS + name: p for name, p in weights_of(model).items()}
-    tensors |= {_BESIDE + name: tensor for name, tensor in beside.items()} | {_RANDOM: torch.get_rng_state()}
-    write_tensors(path, tensors, {"progress": json.dumps(at.as_dict())})
+    tensors |= {_BESIDE + name: tensor for name, tensor in optimizer_state.items()} | {_RANDOM: torch.get_rng_state()}
+    write_tensors(path, tensors, {"progress": json.dumps(state.as_dict())})
     _read_again(path)
     for former in snapshots(folder):
         if former != path:
@@ -53,7 +54,7 @@ def snapshots(folder: Path) -> list[Path]:
     return sorted((folder / _FOLDER).glob(f"{_BEGIN}*{_END}"), reverse=True)
 
 
-def forget_snapshots(folder: Path) -> None:
+def remove_snapshots(folder: Path) -> None:
     """Remove all snapshots, once nothing needs them; the best weights stay."""
     for path in snapshots(folder):
         with contextlib.suppress(OSError):
@@ -81,50 +82,50 @@ def open_snapshot(path: Path, model: Any) -> Header:
 
 
 def restore(
-    path: Path, header: Header, model: Any, plan: Any, make: Callable[[dict[str, Entry]], Mapping[str, Tensor]]
-) -> Progress:
-    """Put the snapshot into the model and into what `make` makes for the optimizer; returns the progress.
+    path: Path, header: Header, model: Any, plan: Any, allocate_state: Callable[[dict[str, Entry]], Mapping[str, Tensor]]
+) -> TrainingState:
+    """Put the snapshot into the model and into what `allocate_state` makes for the optimizer; returns the progress.
 
-    Raises BadTensors, PersonError.
+    Raises BadTensors, UserError.
     """
-    beside = {name.removeprefix(_BESIDE): e for name, e in header.entries.items() if name.startswith(_BESIDE)}
+    optimizer_state = {name.removeprefix(_BESIDE): e for name, e in header.entries.items() if name.startswith(_BESIDE)}
     random = torch.get_rng_state()
     targets: dict[str, Tensor] = {_WEIGHTS + name: p for name, p in weights_of(model).items()}
-    targets |= {_BESIDE + name: tensor for name, tensor in make(beside).items()} | {_RANDOM: random}
+    targets |= {_BESIDE + name: tensor for name, tensor in allocate_state(optimizer_state).items()} | {_RANDOM: random}
     try:
-        at = Progress.from_dict(plan, json.loads(header.metadata["progress"]))
+        state = TrainingState.from_dict(plan, json.loads(header.metadata["progress"]))
     except (ValueError, TypeError, KeyError) as error:
-        raise PersonError(f"{path} does not say how far it came: {error}") from error
+        raise UserError(f"{path} does not say how far it came: {error}") from error
     read_into(path, header, targets)
     torch.set_rng_state(random)
-    if at.plan.checkpointing and not plan.checkpointing:
+    if state.plan.checkpointing and not plan.checkpointing:
         enable_checkpointing(model)
-    return at
+    return state
 
 
-def keep_weights(model: Any, folder: Path, name: str = BEST) -> None:
+def save_weights(model: Any, folder: Path, name: str = BEST) -> None:
     """Write the weights that learn as the best so far; the former best stays until the new one is on disk. Raises OSError."""
     (folder / _FOLDER).mkdir(exist_ok=True)
-    write_tensors(_kept(folder, name), weights_of(model), {})
+    write_tensors(_weights_path(folder, name), weights_of(model), {})
 
 
 def has_weights(folder: Path, name: str = BEST) -> bool:
     """Whether such a point is on disk."""
-    return _kept(folder, name).is_file()
+    return _weights_path(folder, name).is_file()
 
 
-def return_to_weights(model: Any, folder: Path, name: str = BEST) -> None:
+def restore_weights(model: Any, folder: Path, name: str = BEST) -> None:
     """Put the kept weights back into the model, tensor by tensor, every byte of them checked. Raises BadTensors."""
-    path = _kept(folder, name)
+    path = _weights_path(folder, name)
     read_into(path, verified(path), weights_of(model))
 
 
-def forget_weights(folder: Path, name: str) -> None:
+def remove_weights(folder: Path, name: str) -> None:
     """Remove a point that is not needed any more."""
-    _kept(folder, name).unlink(missing_ok=True)
+    _weights_path(folder, name).unlink(missing_ok=True)
 
 
-def _kept(folder: Path, name: str) -> Path:
+def _weights_path(folder: Path, name: str) -> Path:
     return folder / _FOLDER / f"{name}{_END}"
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from proxtune.compression.weight_format import HALF_BITS
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 from proxtune.feasible.packing import words_for
 
 WHOLE_BITS = 32  # as it was trained
@@ -64,7 +64,7 @@ def choose_structure(shapes: Shapes, size_bytes: int, used: int, least: int) -> 
     """The structure that costs least of those that fit in `size_bytes`; None where the model fits as it is.
 
     `used` rows of the vocabulary are met in the texts, and `least` of them are what any text can be written with. Raises
-    PersonError with the least size that could work.
+    UserError with the least size that could work.
     """
     group = _group_of(shapes)
     whole = Structure(size_bytes, WHOLE_BITS, group, _rows(shapes), len(shapes.blocks))
@@ -74,7 +74,7 @@ def choose_structure(shapes: Shapes, size_bytes: int, used: int, least: int) -> 
         if file_bytes(shapes, structure) <= size_bytes:
             return finest(shapes, structure)
     smallest = file_bytes(shapes, Structure(size_bytes, _LEAST_BITS, group, least, 1))
-    raise PersonError(
+    raise UserError(
         f"--size {size_bytes:,} bytes: with this model the least that could work is --size {-(-smallest // 10_000) * 10}KB "
         f"(one block, {_LEAST_BITS} bits); give more, or a smaller --model"
     )

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from proxtune.compression.architecture import Structure
 from proxtune.compression.weight_format import HALF_BITS
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 from proxtune.feasible.grid import Coded, Grid
 from proxtune.feasible.packing import unpack, words_for
 from proxtune.storage.atomic import write_json
@@ -33,11 +33,11 @@ def write_packed(folder: Path, tensors: dict[str, Tensor], config: Any, structur
     whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
     save_file(whole, str(folder / "model.safetensors"), {"format": "pt"})
     config.save_pretrained(str(folder))
-    told = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    told["dtype"] = "float32"  # what tensors that are not packed become as well
+    config_values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config_values["dtype"] = "float32"  # what tensors that are not packed become as well
     if structure.bits < HALF_BITS:
-        told["quantization_config"] = unpacking(structure)
-    write_json(folder / "config.json", told)
+        config_values["quantization_config"] = unpacking(structure)
+    write_json(folder / "config.json", config_values)
 
 
 def unpacking(structure: Structure) -> dict[str, Any]:
@@ -106,15 +106,15 @@ class CodedLinear(torch.nn.Module):
 def load_packed(folder: Path, attention: str) -> Any:
     """The classifier in `folder`, unpacked here, tensor by tensor: its library's imports (130 MB) are not needed for that.
 
-    Token embeddings stay packed, and linear layers codes. Raises PersonError where codes and what is said of them do not go
+    Token embeddings stay packed, and linear layers codes. Raises UserError where codes and what is said of them do not go
     together, or a weight is missing.
     """
     from transformers import AutoConfig, AutoModelForSequenceClassification
     from transformers.initialization import no_init_weights
 
-    told = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    grid = _grid_of(folder, told.pop("quantization_config"))
-    config = AutoConfig.for_model(**told)
+    config_values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    grid = _grid_of(folder, config_values.pop("quantization_config"))
+    config = AutoConfig.for_model(**config_values)
     with no_init_weights():  # numbers that nobody reads would be memory
         model = AutoModelForSequenceClassification.from_config(config, attn_implementation=attention)
     with torch.no_grad():
@@ -135,7 +135,7 @@ def _fill(model: Any, folder: Path, grid: Grid) -> None:
                 continue
             place = places.pop(name.removesuffix("_packed"), None)
             if place is None:
-                raise PersonError(f"{folder} has a weight that its model has not: {name[:80]}; train again")
+                raise UserError(f"{folder} has a weight that its model has not: {name[:80]}; train again")
             if not name.endswith(_PACKED):
                 _put(place, weights.get_tensor(name), folder, name)
                 continue
@@ -151,31 +151,31 @@ def _fill(model: Any, folder: Path, grid: Grid) -> None:
             else:
                 _put(place, grid.values(grid.loaded(parts)), folder, name)
     if places:
-        raise PersonError(f"{folder} lacks the weights {', '.join(sorted(places))[:80]}; train again")
+        raise UserError(f"{folder} lacks the weights {', '.join(sorted(places))[:80]}; train again")
 
 
 def _put(place: Tensor, values: Tensor, folder: Path, name: str) -> None:
     if place.shape != values.shape:
-        raise PersonError(f"{folder}: {name[:80]} is not of the shape that its model has; train again")
+        raise UserError(f"{folder}: {name[:80]} is not of the shape that its model has; train again")
     place.copy_(values)
 
 
-def _grid_of(folder: Path, told: Any) -> Grid:
+def _grid_of(folder: Path, config_values: Any) -> Grid:
     try:
-        scheme = told["config_groups"]["group_0"]["weights"]
+        scheme = config_values["config_groups"]["group_0"]["weights"]
         bits, columns = int(scheme["num_bits"]), int(scheme.get("group_size") or 0)
-        if told["format"] != "pack-quantized" or not 2 <= bits <= 8 or not 0 <= columns < 1 << 20:
+        if config_values["format"] != "pack-quantized" or not 2 <= bits <= 8 or not 0 <= columns < 1 << 20:
             raise ValueError(f"{bits} bits by {columns}")
     except (KeyError, TypeError, ValueError) as error:
-        raise PersonError(f"{folder} has codes of an unknown kind ({error}); train again") from error
+        raise UserError(f"{folder} has codes of an unknown kind ({error}); train again") from error
     return Grid(bits, columns or "row")
 
 
 def _check(folder: Path, name: str, grid: Grid, parts: dict[str, Tensor]) -> None:
-    """Raises PersonError for codes that are not of the shape that is told."""
+    """Raises UserError for codes that are not of the shape that is told."""
     codes, scale, shape = (parts[end] for end in _PARTS)
     rows, columns = (int(length) for length in shape) if shape.numel() == 2 else (0, 0)
     groups = columns // grid.share if isinstance(grid.share, int) else 1
     fits = codes.shape == (rows, words_for(columns, grid.bits)) and scale.shape == (rows, groups)
     if not fits or codes.dtype != torch.int32 or not grid.fits((rows, columns)):
-        raise PersonError(f"{folder}: the codes of {name[:80]} are not of the shape that is told; train again")
+        raise UserError(f"{folder}: the codes of {name[:80]} are not of the shape that is told; train again")

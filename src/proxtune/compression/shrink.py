@@ -19,13 +19,13 @@ from proxtune.compression.architecture import Shapes, Structure, choose_structur
 from proxtune.compression.depth import blocks_prefix, config_with_blocks, kept_names, spread
 from proxtune.compression.vocabulary import NotTrimmed, Trimmed, config_with, trimmed
 from proxtune.data.examples import Examples, Split
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 from proxtune.models.introspection import blocks_of, head_of
 from proxtune.models.loading import classifier_config, load_tokenizer
 from proxtune.models.source import ModelSource
 from proxtune.storage.atomic import as_system_errors, write_json
 from proxtune.storage.safetensors_header import check_files
-from proxtune.tasks.classification.label_prompt import Prompt, prompt_for, speaks
+from proxtune.tasks.classification.label_prompt import Prompt, prompt_for, has_language_head
 from proxtune.tasks.classification.reader import sorted_labels
 
 Choose = Callable[[Shapes, int, int, int], Structure | None]  # as `choose_structure`
@@ -33,12 +33,12 @@ _FOLDER = "start"
 _STRUCTURE = "structure.json"
 
 
-def begin_smaller(
+def shrink_model(
     source: ModelSource, split: Split[Examples], size_bytes: int, folder: Path, choose: Choose = choose_structure
 ) -> tuple[ModelSource, Structure | None]:
     """The model to begin with so that what is saved can fit in `size_bytes`, and its structure; None where it fits as it is.
 
-    Raises PersonError with the least size that could work.
+    Raises UserError with the least size that could work.
     """
     place = folder / _FOLDER
     check_files(folder, [_FOLDER])
@@ -47,7 +47,7 @@ def begin_smaller(
     tokenizer, labels = load_tokenizer(source.folder), sorted_labels(split.train)
     config = classifier_config(source.folder, labels, tokenizer, 512)
     shapes = shapes_of(config)
-    counts = _counts(tokenizer, split, prompt_for(labels) if speaks(config) else None, shapes.vocabulary[0][0])
+    counts = _counts(tokenizer, split, prompt_for(labels) if has_language_head(config) else None, shapes.vocabulary[0][0])
     used, least = _rows_kept(tokenizer, counts)
     structure = choose(shapes, size_bytes, used, least)
     if structure is None:
@@ -73,13 +73,13 @@ def _read_structure(path: Path) -> Structure:
     try:
         found = Structure(**json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
-        raise PersonError(f"{path} cannot be read: {error}; train again into another folder") from error
+        raise UserError(f"{path} cannot be read: {error}; train again into another folder") from error
     if not all(isinstance(value, int) and value >= 0 for value in dataclasses.astuple(found)):
-        raise PersonError(f"{path} holds something else than numbers; train again into another folder")
+        raise UserError(f"{path} holds something else than numbers; train again into another folder")
     return found
 
 
-def forget_start(folder: Path) -> None:
+def remove_smaller_model(folder: Path) -> None:
     """Remove the smaller model that a run began with."""
     shutil.rmtree(folder / _FOLDER, ignore_errors=True)
 
@@ -115,8 +115,8 @@ def _rows_kept(tokenizer: Any, counts: np.ndarray) -> tuple[int, int]:
 def _counts(tokenizer: Any, split: Split[Examples], prompt: Prompt | None, rows: int) -> np.ndarray:
     """How often each token stands in the texts of a run, (rows,)."""
     counts = np.zeros(rows, dtype=np.int64)
-    asked = [] if prompt is None else [prompt.question, *prompt.words]
-    for texts in (split.train.texts, split.validation.texts, asked):
+    prompt_texts = [] if prompt is None else [prompt.question, *prompt.words]
+    for texts in (split.train.texts, split.validation.texts, prompt_texts):
         for begin in range(0, len(texts), 1024):
             for ids in tokenizer(texts[begin : begin + 1024], return_attention_mask=False)["input_ids"]:
                 np.add.at(counts, ids, 1)
@@ -126,7 +126,7 @@ def _counts(tokenizer: Any, split: Split[Examples], prompt: Prompt | None, rows:
 def _write(source: Path, place: Path, smaller: Trimmed | None, rows: int, blocks: list[int]) -> None:
     """The tensors and the config of `source`, of the vocabulary only the rows that stay, and only some of the blocks.
 
-    Raises PersonError for a model whose blocks cannot be told apart.
+    Raises UserError for a model whose blocks cannot be told apart.
     """
     from safetensors import safe_open
     from safetensors.torch import save_file
@@ -140,7 +140,7 @@ def _write(source: Path, place: Path, smaller: Trimmed | None, rows: int, blocks
         names = None if prefix is None else kept_names(files, prefix, blocks)
         config = config_with_blocks(config, blocks)
     if names is None:
-        raise PersonError("--size is too small for all blocks of this model, and they cannot be left out; give more")
+        raise UserError("--size is too small for all blocks of this model, and they cannot be left out; give more")
     tensors = {}
     for old, new in names.items():
         with safe_open(str(files[old]), framework="pt") as weights:

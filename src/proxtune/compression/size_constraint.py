@@ -26,11 +26,11 @@ from proxtune.compression.architecture import Structure
 from proxtune.compression.weight_format import (
     FITTED_AT_ONCE,
     HALF_BITS,
-    Held,
-    allot,
-    held_about,
-    named,
-    set_named,
+    WeightFormat,
+    allocate_formats,
+    rough_formats,
+    set_name,
+    set_from_name,
     try_fitting,
 )
 from proxtune.feasible.allocation import Allocation, Choice
@@ -40,7 +40,7 @@ from proxtune.storage.safetensors_header import BadTensors
 _FILE, _TEACHER = "held.safetensors", "teacher"
 
 
-class Constraint:
+class SizeConstraint:
     """How the weights of `model` are held to be saved in a given number of bytes. State: the allocation, once there is one.
 
     The classification layer, of that name, is not packed: it is small, and most depends on it.
@@ -50,35 +50,35 @@ class Constraint:
         self.model, self.structure, self._path = model, structure, folder / _FILE
         self.allocation: Allocation | None = None
         self.teacher: np.ndarray | None = None  # what the model said of all rows before it was held, (rows, classes)
-        self._held: dict[str, Held] = {}
-        self._whole = frozenset({f"{head}.weight"})
-        self._looked_up = model.get_input_embeddings().weight
+        self._formats: dict[str, WeightFormat] = {}
+        self._unpacked = frozenset({f"{head}.weight"})
+        self._token_embedding = model.get_input_embeddings().weight
 
     @property
-    def is_learned(self) -> bool:
+    def needs_training(self) -> bool:
         """Whether a model has to learn where it is held: codes cost something, 16 bits for each number do not."""
         return self.structure.bits < HALF_BITS
 
-    def settle(self, importance: dict[str, Tensor] | None = None, at_once: int = FITTED_AT_ONCE) -> Allocation:
+    def allocate(self, importance: dict[str, Tensor] | None = None, at_once: int = FITTED_AT_ONCE) -> Allocation:
         """Allot the bytes by what each weight is worth, fit the scales, and move what does not learn to its nearest point.
 
         `importance` is a weight's mean squared gradient for each row, (rows,); without it all count alike. Scales are fitted
         to `at_once` numbers at a time.
         """
-        weights, how = dict(self.model.named_parameters()), self.structure
-        self.allocation, self._held = allot(
-            weights, how.size_bytes, how.bits, how.group, self._whole, importance, at_once
+        weights, structure = dict(self.model.named_parameters()), self.structure
+        self.allocation, self._formats = allocate_formats(
+            weights, structure.size_bytes, structure.bits, structure.group, self._unpacked, importance, at_once
         )
         self._project(learning=False)
         return self.allocation
 
-    def try_out(self) -> None:
-        """Hold weights about as `settle` will, without a search: what a rehearsal needs to see."""
-        weights, how = dict(self.model.named_parameters()), self.structure
-        self._held = held_about(weights, how.bits, how.group, self._whole)
+    def allocate_roughly(self) -> None:
+        """Hold weights about as `allocate` will, without a search: what a rehearsal needs to see."""
+        weights, structure = dict(self.model.named_parameters()), self.structure
+        self._formats = rough_formats(weights, structure.bits, structure.group, self._unpacked)
 
     def try_fitting(self) -> None:
-        """Fit as many scales as `settle` does at a time, for a rehearsal to see; nothing comes of it."""
+        """Fit as many scales as `allocate` does at a time, for a rehearsal to see; nothing comes of it."""
         try_fitting(dict(self.model.named_parameters()), self.structure.bits, self.structure.group)
 
     @contextmanager
@@ -87,7 +87,7 @@ class Constraint:
 
         Nothing happens before the bytes are allotted.
         """
-        if not self._held:
+        if not self._formats:
             yield
             return
         latent: list[tuple[Tensor, Tensor | None, Tensor]] = []
@@ -96,10 +96,10 @@ class Constraint:
                 for name, weight in self.model.named_parameters():
                     if not weight.requires_grad:
                         continue
-                    rows = torch.from_numpy(tokens) if tokens is not None and weight is self._looked_up else None
+                    rows = torch.from_numpy(tokens) if tokens is not None and weight is self._token_embedding else None
                     kept = weight.detach().clone() if rows is None else weight.detach()[rows]
                     latent.append((weight, rows, kept))
-                    _put_nearest(weight, rows, kept, self._held[name])
+                    _put_nearest(weight, rows, kept, self._formats[name])
             yield
         finally:
             with torch.no_grad():
@@ -109,28 +109,28 @@ class Constraint:
     def project(self) -> None:
         """Move every weight to its nearest point for good; what was never held is held now."""
         if self.allocation is None:
-            self.settle()
+            self.allocate()
         self._project(learning=True)
 
     def saved(self) -> dict[str, Tensor]:
         """The tensors of the weight file, of a model that is projected."""
         tensors: dict[str, Tensor] = {}
         for name, weight in self.model.named_parameters():
-            tensors |= self._held[name].saved(name, weight.detach())
+            tensors |= self._formats[name].saved(name, weight.detach())
         return tensors
 
-    def keep(self) -> None:
+    def save(self) -> None:
         """Write down how weights are held, for a training that is gone on with. Raises OSError, DiskFailed."""
         assert self.allocation is not None, "bytes are allotted"
-        tensors = {name: held.scale for name, held in self._held.items() if held.scale is not None}
+        tensors = {name: weight_format.scale for name, weight_format in self._formats.items() if weight_format.scale is not None}
         tensors |= {} if self.teacher is None else {_TEACHER: torch.from_numpy(self.teacher)}
-        sets = {name: named(held.set) for name, held in self._held.items()}
+        sets = {name: set_name(weight_format.set) for name, weight_format in self._formats.items()}
         write_tensors(
             self._path, tensors, {"sets": json.dumps(sets), "allocation": json.dumps(asdict(self.allocation))}
         )
 
-    def take_up(self) -> None:
-        """Hold weights as `keep` wrote it down. Raises BadTensors, OSError."""
+    def load(self) -> None:
+        """Hold weights as `save` wrote it down. Raises BadTensors, OSError."""
         header = verified(self._path)
         tensors = {name: torch.empty(e.shape, dtype=DTYPES[e.dtype]) for name, e in header.entries.items()}
         read_into(self._path, header, tensors)
@@ -138,19 +138,19 @@ class Constraint:
         self.teacher = None if teacher is None else teacher.numpy()
         try:
             sets = json.loads(header.metadata["sets"])
-            told = json.loads(header.metadata["allocation"])
-            chosen = {name: Choice(**choice) for name, choice in told.pop("chosen").items()}
-            held = {name: Held(set_named(sets[name]), tensors.get(name)) for name, _ in self.model.named_parameters()}
-            self.allocation, self._held = Allocation(chosen=chosen, **told), held
+            allocation = json.loads(header.metadata["allocation"])
+            chosen = {name: Choice(**choice) for name, choice in allocation.pop("chosen").items()}
+            formats = {name: WeightFormat(set_from_name(sets[name]), tensors.get(name)) for name, _ in self.model.named_parameters()}
+            self.allocation, self._formats = Allocation(chosen=chosen, **allocation), formats
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise BadTensors(f"{self._path} does not say how the weights are held: {error}") from error
         self._project(learning=False)
 
-    def forget(self) -> None:
-        """Remove what `keep` wrote."""
+    def remove_file(self) -> None:
+        """Remove what `save` wrote."""
         self._path.unlink(missing_ok=True)
 
-    def told(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """What a result says of the size: the structure, and what each weight got."""
         assert self.allocation is not None, "bytes are allotted"
         found = self.allocation
@@ -163,17 +163,17 @@ class Constraint:
         with torch.no_grad():
             for name, weight in self.model.named_parameters():
                 if learning or not weight.requires_grad:
-                    _put_nearest(weight, None, weight.detach(), self._held[name])
+                    _put_nearest(weight, None, weight.detach(), self._formats[name])
 
 
-def _put_nearest(weight: Tensor, rows: Tensor | None, latent: Tensor, held: Held) -> None:
+def _put_nearest(weight: Tensor, rows: Tensor | None, latent: Tensor, weight_format: WeightFormat) -> None:
     """The points nearest to `latent`, into these rows of the weight; some at a time, so that no second copy is made."""
     every = torch.arange(len(weight)) if rows is None else rows
     each = max(1, FITTED_AT_ONCE * len(weight) // weight.numel())
     for begin in range(0, len(every), each):
         few = slice(begin, begin + each)
         place = few if rows is None else every[few]
-        weight[place] = held.nearest(latent[few], every[few])
+        weight[place] = weight_format.nearest(latent[few], every[few])
 
 
 def _put(weight: Tensor, rows: Tensor | None, values: Tensor) -> None:
@@ -183,7 +183,7 @@ def _put(weight: Tensor, rows: Tensor | None, values: Tensor) -> None:
         weight[rows] = values
 
 
-class NoConstraint:
+class NoSizeConstraint:
     """The same where no size is asked for: nothing is held, and there is no teacher."""
 
     teacher: np.ndarray | None = None
@@ -195,5 +195,5 @@ class NoConstraint:
     def project(self) -> None:
         """Nothing moves."""
 
-    def forget(self) -> None:
+    def remove_file(self) -> None:
         """Nothing was kept."""

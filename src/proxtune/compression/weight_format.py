@@ -25,7 +25,7 @@ Set = Grid | Float
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class WeightFormat:
     """One weight's set, with the scales that were fitted to it: (rows, groups of a row) where the set is a grid."""
 
     set: Set
@@ -61,74 +61,74 @@ def rounded(x: Tensor, scale: Tensor, grid: Grid) -> Tensor:
     return found.view(x.shape)
 
 
-def held_about(weights: Mapping[str, Tensor], bits: int, group: int, whole: frozenset[str]) -> dict[str, Held]:
+def rough_formats(weights: Mapping[str, Tensor], bits: int, group: int, unpacked: frozenset[str]) -> dict[str, WeightFormat]:
     """Sets and scales without a search: what a rehearsal needs, and nothing that learns."""
     found = {}
     for name, weight in weights.items():
-        set_ = _sets(weight, HALF_BITS if name in whole else bits, group)[0]
-        found[name] = Held(set_, _reaching(weight, set_) if isinstance(set_, Grid) else None)
+        set_ = _sets(weight, HALF_BITS if name in unpacked else bits, group)[0]
+        found[name] = WeightFormat(set_, _reaching(weight, set_) if isinstance(set_, Grid) else None)
     return found
 
 
 def try_fitting(weights: Mapping[str, Tensor], bits: int, group: int) -> None:
-    """Fit scales to as many numbers as `allot` takes at once, of the largest weight: for a rehearsal, which sees the memory."""
+    """Fit scales to as many numbers as `allocate_formats` takes at once, of the largest weight: for a rehearsal, which sees the memory."""
     largest = max(weights.values(), key=Tensor.numel)
     few = largest.detach()[: max(1, FITTED_AT_ONCE * len(largest) // largest.numel())]
     for set_ in _sets(largest, bits, group):
         _fitted(few, set_, torch.ones(len(few)), FITTED_AT_ONCE)
 
 
-def allot(
+def allocate_formats(
     weights: Mapping[str, Tensor],
     limit_bytes: int,
     bits: int,
     group: int,
-    whole: frozenset[str],
+    unpacked: frozenset[str],
     importance: Mapping[str, Tensor] | None = None,
     at_once: int = FITTED_AT_ONCE,
-) -> tuple[Allocation, dict[str, Held]]:
+) -> tuple[Allocation, dict[str, WeightFormat]]:
     """The bytes of a weight file among `weights`, so that Σ f (w − nearest(w))² is least, and how each is held.
 
     `importance` is f for each row of a weight, (rows,); all count alike without it. Codes have `bits` bits, and a scale for each
-    `group` columns, or for each row where that is 0; what is in `whole` has none. Scales are fitted to `at_once` numbers at a
+    `group` columns, or for each row where that is 0; what is in `unpacked` has none. Scales are fitted to `at_once` numbers at a
     time. The caller has seen to it that codes for all fit in `limit_bytes`.
     """
     usual = 1.0 if not importance else float(torch.cat(list(importance.values())).mean())  # of what does not learn
     choices: dict[str, list[Choice]] = {}
-    ways: dict[tuple[str, str], Held] = {}
+    formats: dict[tuple[str, str], WeightFormat] = {}
     for name, weight in weights.items():
         factor = (importance or {}).get(name, torch.full((len(weight),), usual))
         choices[name] = []
-        for set_ in _sets(weight, HALF_BITS if name in whole else bits, group):
-            held, cost = _fitted(weight.detach(), set_, factor, at_once)
-            choices[name].append(Choice(named(set_), set_.bytes(weight.shape) + _entries(name, set_), cost))
-            ways[name, named(set_)] = held
+        for set_ in _sets(weight, HALF_BITS if name in unpacked else bits, group):
+            weight_format, cost = _fitted(weight.detach(), set_, factor, at_once)
+            choices[name].append(Choice(set_name(set_), set_.bytes(weight.shape) + _entries(name, set_), cost))
+            formats[name, set_name(set_)] = weight_format
     found = allocate(choices, limit_bytes - _FILE_BYTES)
     assert isinstance(found, Allocation), "codes for all fit"
-    return found, {name: ways[name, choice.name] for name, choice in found.chosen.items()}
+    return found, {name: formats[name, choice.name] for name, choice in found.chosen.items()}
 
 
-def _fitted(weight: Tensor, set_: Set, importance: Tensor, at_once: int) -> tuple[Held, float]:
+def _fitted(weight: Tensor, set_: Set, importance: Tensor, at_once: int) -> tuple[WeightFormat, float]:
     """A weight's set with the scales nearest to it, and Σ f (w − nearest(w))²; some rows at a time."""
     scales, cost = [], 0.0
     for few in torch.arange(len(weight)).split(max(1, at_once * len(weight) // weight.numel())):
         x = weight[few].float()
-        held = Held(set_, set_.coded(x).scale if isinstance(set_, Grid) else None)
-        far = (held.nearest(x) - x).square_().view(len(few), -1).sum(1)
+        weight_format = WeightFormat(set_, set_.coded(x).scale if isinstance(set_, Grid) else None)
+        far = (weight_format.nearest(x) - x).square_().view(len(few), -1).sum(1)
         cost += float((far * importance[few]).sum())
-        scales += [] if held.scale is None else [held.scale]
-    return Held(set_, torch.cat(scales) if scales else None), cost
+        scales += [] if weight_format.scale is None else [weight_format.scale]
+    return WeightFormat(set_, torch.cat(scales) if scales else None), cost
 
 
-def named(set_: Set) -> str:
+def set_name(set_: Set) -> str:
     """A set in words for tables."""
     if isinstance(set_, Float):
         return set_.name
     return f"{set_.bits} bits by {set_.share}"
 
 
-def set_named(name: str) -> Set:
-    """The set that `named` gave the name."""
+def set_from_name(name: str) -> Set:
+    """The set that `set_name` gave the name."""
     if name in NAMES:
         return Float(name)
     bits, share = name.split(" bits by ")

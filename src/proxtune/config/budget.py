@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 
 _BYTES = {"": 1, "B": 1}
 for _power, _letter in enumerate("KMGT", start=1):
@@ -23,38 +23,38 @@ _QUANTITY = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([A-Za
 def _quantity(text: str | float, units: Mapping[str, float], name: str, example: str) -> float:
     match = _QUANTITY.match(str(text))
     if match is None:
-        raise PersonError(f"--{name} {text!r} is not an amount; write it like {example}")
+        raise UserError(f"--{name} {text!r} is not an amount; write it like {example}")
     unit = match[2].upper()
     if unit not in units:
         known = ", ".join(u for u in units if u)
-        raise PersonError(
+        raise UserError(
             f"--{name} {text!r} has an unknown unit {match[2]!r}; write it like {example} (units: {known})"
         )
     value = float(match[1]) * units[unit]
     if value <= 0:
-        raise PersonError(f"--{name} {text!r} must be more than zero; write it like {example}")
+        raise UserError(f"--{name} {text!r} must be more than zero; write it like {example}")
     if value == float("inf"):
-        raise PersonError(f"--{name} {text!r} is too large; write it like {example}")
+        raise UserError(f"--{name} {text!r} is too large; write it like {example}")
     return value
 
 
 def parse_bytes(text: str | int, name: str = "memory") -> int:
-    """'700MB' → 700_000_000; GB = 10⁹ and GiB = 2³⁰. Raises PersonError."""
+    """'700MB' → 700_000_000; GB = 10⁹ and GiB = 2³⁰. Raises UserError."""
     return max(1, round(_quantity(text, _BYTES, name, "700MB or 1.5GiB")))
 
 
 def parse_seconds(text: str | float, name: str = "time") -> float:
-    """'8min' → 480.0. Raises PersonError."""
+    """'8min' → 480.0. Raises UserError."""
     return _quantity(text, _SECONDS, name, "90s, 10min or 2h")
 
 
 def parse_count(text: str | int, name: str = "trainable") -> int:
-    """'1M' → 1_000_000. Raises PersonError."""
+    """'1M' → 1_000_000. Raises UserError."""
     return max(1, round(_quantity(text, _COUNTS, name, "500k or 1M")))
 
 
 def parse_flop(text: str | float, name: str = "compute") -> float:
-    """'2PFLOP' → 2e15. Raises PersonError."""
+    """'2PFLOP' → 2e15. Raises UserError."""
     return _quantity(text, _FLOP, name, "2PFLOP")
 
 
@@ -93,7 +93,7 @@ class Budget:
 
     Parts may be given as text ("1GB", "10min") or as plain numbers: `memory` and `size` in bytes,
     `trainable` in parameters, `time` in seconds, `compute` in floating-point operations.
-    Raises PersonError for an amount that is not one.
+    Raises UserError for an amount that is not one.
     """
 
     memory: int | None = None

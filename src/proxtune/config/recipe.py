@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 
 from proxtune.config.budget import Budget
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 
 DEFAULT_MODEL = "minilm"
 DEFAULT_BATCH = 32
@@ -73,36 +73,36 @@ class Recipe:
 
 
 def check(recipe: Recipe) -> None:
-    """Raises PersonError for a name or a number that no run can do anything with."""
+    """Raises UserError for a name or a number that no run can do anything with."""
     if recipe.task is not None and recipe.task not in TASKS:
-        raise PersonError(f"task {recipe.task!r} is not here; there are {', '.join(TASKS)}")
+        raise UserError(f"task {recipe.task!r} is not here; there are {', '.join(TASKS)}")
     if recipe.bad_rows not in BAD_ROWS:
-        raise PersonError(f"--bad-rows {recipe.bad_rows!r} is not known; choose fail or skip")
+        raise UserError(f"--bad-rows {recipe.bad_rows!r} is not known; choose fail or skip")
     if recipe.method not in METHOD_NAMES:
-        raise PersonError(f"unknown method {recipe.method!r}; choose one of {', '.join(METHOD_NAMES)}")
+        raise UserError(f"unknown method {recipe.method!r}; choose one of {', '.join(METHOD_NAMES)}")
     if recipe.generates and recipe.method in ("probe", "nno"):
-        raise PersonError(f"--method {recipe.method} does not generate text yet; choose auto, lora, layers or full")
+        raise UserError(f"--method {recipe.method} does not generate text yet; choose auto, lora, layers or full")
     if recipe.device not in ("auto", "cpu", "cuda"):
-        raise PersonError(f"unknown device {recipe.device!r}; choose auto, cpu or cuda")
+        raise UserError(f"unknown device {recipe.device!r}; choose auto, cpu or cuda")
     knobs = recipe.knobs
     for name in ("micro_batch", "batch", "max_length", "rank", "last_layers", "epochs", "learning_rate"):
         value = getattr(knobs, name)
         if value is not None and value <= 0:
-            raise PersonError(f"--{name.replace('_', '-')} {value} must be more than zero")
+            raise UserError(f"--{name.replace('_', '-')} {value} must be more than zero")
     if knobs.dtype not in (None, "fp32", "bf16"):
-        raise PersonError(f"unknown dtype {knobs.dtype!r}; choose fp32 or bf16")
+        raise UserError(f"unknown dtype {knobs.dtype!r}; choose fp32 or bf16")
     if knobs.base_dtype not in (None, "int8", "int4"):
-        raise PersonError(f"unknown base dtype {knobs.base_dtype!r}; choose int8 or int4")
+        raise UserError(f"unknown base dtype {knobs.base_dtype!r}; choose int8 or int4")
     if knobs.base_dtype is not None and recipe.task not in (None, *GENERATIVE):
-        raise PersonError("--base-dtype is for tasks that generate text; leave it out")
+        raise UserError("--base-dtype is for tasks that generate text; leave it out")
     if knobs.base_dtype is not None and recipe.method not in ("auto", "lora"):
-        raise PersonError(
+        raise UserError(
             f"--base-dtype is for weights under lora's adapters; leave it out with --method {recipe.method}"
         )
     if knobs.optimizer not in (None, "adamw", "adafactor"):
-        raise PersonError(f"unknown optimizer {knobs.optimizer!r}; choose adamw or adafactor")
+        raise UserError(f"unknown optimizer {knobs.optimizer!r}; choose adamw or adafactor")
     rows_count_once = recipe.method != "nno"
     if rows_count_once and knobs.batch is not None and (knobs.micro_batch or 0) > knobs.batch:
-        raise PersonError(
+        raise UserError(
             f"--micro-batch {knobs.micro_batch} is more than --batch {knobs.batch}; a micro-batch is a part of a batch"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from proxtune.data.table import Table
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 
 BAD_ROWS = ("fail", "skip")
 _SHOWN = 5  # lines in a message
@@ -13,14 +13,14 @@ class BadRow(Exception):
     """A row that is no use; the message says why in a few words."""
 
 
-def check_choice(bad_rows: str) -> None:
-    """Raises PersonError where `bad_rows` is no choice that there is."""
+def check_bad_rows(bad_rows: str) -> None:
+    """Raises UserError where `bad_rows` is no choice that there is."""
     if bad_rows not in BAD_ROWS:
-        raise PersonError(f"--bad-rows {bad_rows}: say {' or '.join(BAD_ROWS)}")
+        raise UserError(f"--bad-rows {bad_rows}: say {' or '.join(BAD_ROWS)}")
 
 
-def settle(table: Table, source: str, bad: list[tuple[int, str]], bad_rows: str) -> list[str]:
-    """The notes on the `bad` rows, (line, reason) each, that are left out; raises PersonError where they are not to be."""
+def reject_or_skip(table: Table, source: str, bad: list[tuple[int, str]], bad_rows: str) -> list[str]:
+    """The notes on the `bad` rows, (line, reason) each, that are left out; raises UserError where they are not to be."""
     if not bad:
         return []
     counted = f"{len(bad):,} of {len(table.lines):,} rows"
@@ -28,9 +28,9 @@ def settle(table: Table, source: str, bad: list[tuple[int, str]], bad_rows: str)
         ", ..." if len(bad) > _SHOWN else ""
     )
     if len(bad) == len(table.lines):
-        raise PersonError(f"{source}: none of {len(bad):,} rows will do: {shown}; mend them, or name other columns")
+        raise UserError(f"{source}: none of {len(bad):,} rows will do: {shown}; mend them, or name other columns")
     if bad_rows == "fail":
-        raise PersonError(
+        raise UserError(
             f"{source}: {counted} will not do: {shown}; mend them, or leave them out with --bad-rows skip"
         )
     return [f"left out {counted}: {shown}"]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _POOL = 16  # batches sorted by length together: little padding, order still random between pools
 _PAD_TO = 8  # lengths are rounded up to this, so that kernels see few different shapes
-JUDGED_AT_A_TIME = 32  # rows; the usual batch, so that evaluation meets the shapes that training met
+EVALUATION_BATCH = 32  # rows; the usual batch, so that evaluation meets the shapes that training met
 
 
 def padded(length: int) -> int:
@@ -55,8 +55,8 @@ def rows_in(lengths: np.ndarray, batch: int, seed: int, steps: int) -> int:
 def sorted_batches(lengths: np.ndarray, micro_tokens: int) -> Iterator[np.ndarray]:
     """All rows once from short to long, in pieces of at most 32 rows and `micro_tokens` padded tokens; for evaluation."""
     order = np.argsort(lengths, kind="stable")
-    for begin in range(0, len(order), JUDGED_AT_A_TIME):
-        yield from cut(order[begin : begin + JUDGED_AT_A_TIME], lengths, micro_tokens)
+    for begin in range(0, len(order), EVALUATION_BATCH):
+        yield from cut(order[begin : begin + EVALUATION_BATCH], lengths, micro_tokens)
 
 
 def cut(rows: np.ndarray, lengths: np.ndarray, micro_tokens: int) -> list[np.ndarray]:

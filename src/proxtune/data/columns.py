@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from proxtune.data.table import Table
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 
 # Best first, lower case, words joined by "_".
 TEXT_NAMES = (
@@ -30,7 +30,7 @@ class Columns:
     note: str | None
 
 
-def listed(table: Table) -> str:
+def column_list(table: Table) -> str:
     """The names of the columns, to show; long ones are cut and many are counted."""
     names = [
         repr(name if len(name) <= _HEADER_CHARACTERS else name[: _HEADER_CHARACTERS - 3] + "...")
@@ -39,21 +39,21 @@ def listed(table: Table) -> str:
     return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
 
 
-def named(table: Table, source: str, name: str, option: str) -> str:
-    """The column that the person named. Raises PersonError, with the names there are, where it is absent."""
+def named_column(table: Table, source: str, name: str, option: str) -> str:
+    """The column that the person named. Raises UserError, with the names there are, where it is absent."""
     if name not in table.columns:
-        raise PersonError(f"{source}: no column {name!r} for {option}; there are {listed(table)}")
+        raise UserError(f"{source}: no column {name!r} for {option}; there are {column_list(table)}")
     return name
 
 
-def plain(name: str) -> str:
+def normalized(name: str) -> str:
     """A column's name as the lists here write it."""
     return name.strip().lower().replace(" ", "_").replace("-", "_")
 
 
-def by_name(table: Table, known: tuple[str, ...], taken: str | None = None) -> str | None:
+def find_column(table: Table, known: tuple[str, ...], taken: str | None = None) -> str | None:
     """The column with the first of the `known` names that there is, `taken` left aside."""
-    columns = {plain(name): name for name in table.columns if name != taken}
+    columns = {normalized(name): name for name in table.columns if name != taken}
     return next((columns[name] for name in known if name in columns), None)
 
 
@@ -116,24 +116,24 @@ def _note(text: str, label: str | None, text_guessed: bool, label_guessed: bool)
 def choose_columns(
     table: Table, source: str, text_column: str | None = None, label_column: str | None = None, need_labels: bool = True
 ) -> Columns:
-    """The columns by the names given, else by usual names, else by what they hold. Raises PersonError."""
-    label = None if label_column is None else named(table, source, label_column, "--label-column")
-    text = None if text_column is None else named(table, source, text_column, "--text-column")
+    """The columns by the names given, else by usual names, else by what they hold. Raises UserError."""
+    label = None if label_column is None else named_column(table, source, label_column, "--label-column")
+    text = None if text_column is None else named_column(table, source, text_column, "--text-column")
     if text is not None and text == label:
-        raise PersonError(f"{source}: the text and the label cannot both be column {text!r}; name two different ones")
+        raise UserError(f"{source}: the text and the label cannot both be column {text!r}; name two different ones")
     text_guessed, label_guessed = text is None, label is None
-    label = by_name(table, LABEL_NAMES, text) if label_guessed else label
-    text = by_name(table, TEXT_NAMES, label) if text_guessed else text
+    label = find_column(table, LABEL_NAMES, text) if label_guessed else label
+    text = find_column(table, TEXT_NAMES, label) if text_guessed else text
     if text is None and label is None and table.has_header and looks_like_row(table):
         advice = "add a header line such as `text,label`, or name the columns with --text-column and --label-column"
-        raise PersonError(f"{source}: the first line ({listed(table)}) looks like a row, not a header; {advice}")
+        raise UserError(f"{source}: the first line ({column_list(table)}) looks like a row, not a header; {advice}")
     if text is None:
         text = _longest_text(table, label)
     if text is None:
-        raise PersonError(f"{source}: no text column among {listed(table)}; name it with --text-column")
+        raise UserError(f"{source}: no text column among {column_list(table)}; name it with --text-column")
     if label is None and need_labels:
         label = _fewest_values(table, text)
         if label is None:
             advice = "name it with --label-column, or add a column `label`"
-            raise PersonError(f"{source}: no label column among {listed(table)}; {advice}")
+            raise UserError(f"{source}: no label column among {column_list(table)}; {advice}")
     return Columns(text, label, _note(text, label, text_guessed, label_guessed))

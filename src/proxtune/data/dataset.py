@@ -49,7 +49,7 @@ class Encoded:
         return np.diff(self.starts) - self.begins
 
 
-def alike(data: Encoded, rows: int, length: int) -> Encoded:
+def rows_like(data: Encoded, rows: int, length: int) -> Encoded:
     """So many rows of `length` tokens in the form of `data`; a decoder's end in an answer of one token."""
     every = np.arange(rows + 1, dtype=np.int64)
     found = Encoded(np.ones(rows * length, dtype=np.int32), every * length, np.zeros(rows, dtype=np.int64), 0)
@@ -62,12 +62,12 @@ def alike(data: Encoded, rows: int, length: int) -> Encoded:
     return replace(found, begins=np.zeros(rows, dtype=np.int64), answers=answers)
 
 
-def take(data: Encoded, rows: np.ndarray) -> Encoded:
+def select_rows(data: Encoded, rows: np.ndarray) -> Encoded:
     """Some of the rows, by number."""
     pieces = [data.ids[data.starts[row] : data.starts[row + 1]] for row in rows]
     starts = np.zeros(len(rows) + 1, dtype=np.int64)
     np.cumsum([len(piece) for piece in pieces], out=starts[1:])
     return Encoded(
         np.concatenate(pieces), starts, data.labels[rows] if len(data.labels) else data.labels, 0,
-        None if data.begins is None else data.begins[rows], None if data.answers is None else take(data.answers, rows),
+        None if data.begins is None else data.begins[rows], None if data.answers is None else select_rows(data.answers, rows),
     )  # fmt: skip

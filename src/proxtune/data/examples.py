@@ -35,13 +35,13 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """Rows in file order: what is `asked` (the turns so far, the last of them the user's) and what should be answered.
+    """Rows in file order: what is `prompts` (the turns so far, the last of them the user's) and what should be answered.
 
     A text to summarise or translate is one turn of the user, as it stands in the file. `answers` is empty when the rows have
     none. `lines` as in `Examples`; a conversation with several answers is a row for each of them, of the same line.
     """
 
-    asked: list[tuple[Message, ...]]
+    prompts: list[tuple[Message, ...]]
     answers: list[str]
     source: str
     lines: list[int]
@@ -49,7 +49,7 @@ class Pairs:
     notes: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
-        return len(self.asked)
+        return len(self.prompts)
 
 
 Rows = TypeVar("Rows", Examples, Pairs)

@@ -7,13 +7,13 @@ from dataclasses import replace
 from random import Random
 
 from proxtune.data.examples import Examples, Pairs, Split
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 
 VALIDATION_PARTS = 10  # one row in ten
 VALIDATION_ROWS = 2_000  # more would cost time and hardly sharpen the judgement: at 2,000 a proportion is within ±2 %
 
 
-def take(examples: Examples, indices: Sequence[int]) -> Examples:
+def select_examples(examples: Examples, indices: Sequence[int]) -> Examples:
     """The rows at `indices`, in that order."""
     return replace(
         examples,
@@ -31,18 +31,18 @@ def _rows_by_class(labels: list[str]) -> dict[str, list[int]]:
 
 
 def check_labels(examples: Examples) -> None:
-    """Raises PersonError where there is nothing to tell apart, or where the labels are no classes."""
+    """Raises UserError where there is nothing to tell apart, or where the labels are no classes."""
     if not examples.labels:
-        raise PersonError(f"{examples.source}: no label column; name it with --label-column")
+        raise UserError(f"{examples.source}: no label column; name it with --label-column")
     classes = set(examples.labels)
     column = examples.label_column
     if len(classes) == 1:
         only = next(iter(classes))
-        raise PersonError(f"{examples.source}: one class only, {only!r} in {column!r}; add rows of another class")
+        raise UserError(f"{examples.source}: one class only, {only!r} in {column!r}; add rows of another class")
     if len(classes) > 2 and 2 * len(classes) > len(examples):
         problem = f"column {column!r} has {len(classes):,} different labels in {len(examples):,} rows"
         advice = "which looks like a regression or free-text column; name a column of classes with --label-column"
-        raise PersonError(f"{examples.source}: {problem}, {advice}")
+        raise UserError(f"{examples.source}: {problem}, {advice}")
 
 
 def _shares(rows: dict[str, list[int]]) -> dict[str, int]:
@@ -65,21 +65,21 @@ def _shares(rows: dict[str, list[int]]) -> dict[str, int]:
 def _given(train: Examples, validation: Examples) -> Split[Examples]:
     check_labels(train)
     if not len(validation):
-        raise PersonError(f"{validation.source}: no rows to judge by; give a validation file with rows")
+        raise UserError(f"{validation.source}: no rows to judge by; give a validation file with rows")
     if not validation.labels:
-        raise PersonError(f"{validation.source}: no labels to judge by; name the column with --label-column")
+        raise UserError(f"{validation.source}: no labels to judge by; name the column with --label-column")
     known = set(train.labels)
     for label, line in zip(validation.labels, validation.lines, strict=True):
         if label not in known:
             why = f"label {label!r} (line {line}) is nowhere in {train.source}"
-            raise PersonError(f"{validation.source}: {why}; use the same labels in both")
+            raise UserError(f"{validation.source}: {why}; use the same labels in both")
     return Split(train, validation, f"validation: all of {validation.source}, {len(validation):,} rows")
 
 
 def split_examples(examples: Examples, validation: Examples | None = None, seed: int = 0) -> Split[Examples]:
     """One row in ten of each class, at least one and at most 2,000 in all, to judge by; or `validation` as given.
 
-    Both parts keep file order. Raises PersonError for labels that cannot be learnt.
+    Both parts keep file order. Raises UserError for labels that cannot be learnt.
     """
     if validation is not None:
         return _given(examples, validation)
@@ -87,28 +87,28 @@ def split_examples(examples: Examples, validation: Examples | None = None, seed:
     rows = _rows_by_class(examples.labels)
     shares = _shares(rows)
     random = Random(seed)
-    held = sorted(place for label, places in rows.items() for place in random.sample(places, shares[label]))
-    if not held:
+    validation_rows = sorted(place for label, places in rows.items() for place in random.sample(places, shares[label]))
+    if not validation_rows:
         advice = "add rows, or give a validation file"
-        raise PersonError(f"{examples.source}: one row in each class leaves none to judge by; {advice}")
-    apart = set(held)
+        raise UserError(f"{examples.source}: one row in each class leaves none to judge by; {advice}")
+    apart = set(validation_rows)
     kept = [place for place in range(len(examples)) if place not in apart]
-    note = f"validation: {len(held):,} of {len(examples):,} rows, drawn by class with seed {seed}"
+    note = f"validation: {len(validation_rows):,} of {len(examples):,} rows, drawn by class with seed {seed}"
     unjudged = [label for label, count in shares.items() if not count]
     if unjudged:
         shown = ", ".join(map(repr, unjudged[:5])) + (", ..." if len(unjudged) > 5 else "")
         note += f"; learnt but not judged, for having too few rows: {shown}"
-    return Split(take(examples, kept), take(examples, held), note)
+    return Split(select_examples(examples, kept), select_examples(examples, validation_rows), note)
 
 
 VALIDATION_PAIRS = 200  # a row of text says much, and each takes time: the loss is within a few percent
 
 
-def take_pairs(pairs: Pairs, indices: Sequence[int]) -> Pairs:
+def select_pairs(pairs: Pairs, indices: Sequence[int]) -> Pairs:
     """The rows at `indices`, in that order."""
     return replace(
         pairs,
-        asked=[pairs.asked[i] for i in indices],
+        prompts=[pairs.prompts[i] for i in indices],
         answers=[pairs.answers[i] for i in indices] if pairs.answers else [],
         lines=[pairs.lines[i] for i in indices],
     )
@@ -118,34 +118,34 @@ def split_pairs(pairs: Pairs, validation: Pairs | None = None, seed: int = 0) ->
     """One row in ten, at least one and at most 200, to judge by; or `validation` as given.
 
     Rows of one line, which are one conversation, stay together, so that a few more are held out where every conversation is
-    longer than that. Both parts keep file order. Raises PersonError for rows that cannot be learnt from or judged by.
+    longer than that. Both parts keep file order. Raises UserError for rows that cannot be learnt from or judged by.
     """
     for part in (pairs, validation):
         if part is not None and not part.answers:
-            raise PersonError(f"{part.source}: no answers; name their column with --label-column")
+            raise UserError(f"{part.source}: no answers; name their column with --label-column")
     if validation is not None:
         return Split(pairs, validation, f"validation: all of {validation.source}, {len(validation):,} rows")
     counts: dict[int, int] = {}
     for line in pairs.lines:
         counts[line] = counts.get(line, 0) + 1
     if len(counts) < 2:
-        raise PersonError(f"{pairs.source}: one row leaves none to judge by; add rows, or give a validation file")
-    held_lines = _draw(counts, min(VALIDATION_PAIRS, max(1, len(pairs) // VALIDATION_PARTS)), seed)
-    held = [place for place, line in enumerate(pairs.lines) if line in held_lines]
-    kept = [place for place, line in enumerate(pairs.lines) if line not in held_lines]
-    note = f"validation: {len(held):,} of {len(pairs):,} rows, drawn with seed {seed}"
-    return Split(take_pairs(pairs, kept), take_pairs(pairs, held), note)
+        raise UserError(f"{pairs.source}: one row leaves none to judge by; add rows, or give a validation file")
+    validation_lines = _draw(counts, min(VALIDATION_PAIRS, max(1, len(pairs) // VALIDATION_PARTS)), seed)
+    validation_rows = [place for place, line in enumerate(pairs.lines) if line in validation_lines]
+    kept = [place for place, line in enumerate(pairs.lines) if line not in validation_lines]
+    note = f"validation: {len(validation_rows):,} of {len(pairs):,} rows, drawn with seed {seed}"
+    return Split(select_pairs(pairs, kept), select_pairs(pairs, validation_rows), note)
 
 
 def _draw(counts: dict[int, int], wanted: int, seed: int) -> set[int]:
     """Lines of `wanted` rows in all or a little less; if every line has more, one of the shortest."""
     order = Random(seed).sample(list(counts), len(counts))
-    held: set[int] = set()
+    drawn: set[int] = set()
     rows = 0
     for line in order:
         if rows + counts[line] <= wanted:
-            held.add(line)
+            drawn.add(line)
             rows += counts[line]
         if rows == wanted:
             break
-    return held or {min(order, key=counts.__getitem__)}
+    return drawn or {min(order, key=counts.__getitem__)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 
-def word(cell: object) -> str | None:
+def cell_text(cell: object) -> str | None:
     """The cell as a word, None where it is missing; raises TypeError where it is no single value."""
     if isinstance(cell, str):
         return cell
@@ -27,12 +27,12 @@ def kind_of(cell: object) -> str:
     return kinds.get(kind, "a number" if isinstance(cell, int | float) else f"a {kind}")
 
 
-def whole(text: str) -> str:
+def to_valid_unicode(text: str) -> str:
     """The text with \ufffd for each half of a surrogate pair, which JSON can hold and no tokenizer or file takes."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def is_whole(text: str) -> bool:
+def is_valid_unicode(text: str) -> bool:
     """Whether every character of the text can be written."""
     if text.isascii():
         return True

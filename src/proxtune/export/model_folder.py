@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from proxtune.compression.packed_format import write_packed
-from proxtune.compression.size_constraint import Constraint, NoConstraint
+from proxtune.compression.size_constraint import SizeConstraint, NoSizeConstraint
 from proxtune.memory.lean_imports import without_sharding
 from proxtune.models.source import weight_bytes
-from proxtune.storage.atomic import as_system_errors, put_folder
+from proxtune.storage.atomic import as_system_errors, replace_folder
 
 
-def save_model(model: Any, tokenizer: Any, folder: Path, constraint: Constraint | NoConstraint | None = None) -> int:
+def save_model(model: Any, tokenizer: Any, folder: Path, constraint: SizeConstraint | NoSizeConstraint | None = None) -> int:
     """Write `model/` whole or not at all, in the place of a former one; returns the bytes of its weight files.
 
     Raises OSError, also where it is a library that cannot write.
@@ -21,7 +21,7 @@ def save_model(model: Any, tokenizer: Any, folder: Path, constraint: Constraint 
     target, temporary = folder / "model", folder / ".model.part"
     shutil.rmtree(temporary, ignore_errors=True)
     try:
-        if isinstance(constraint, Constraint):
+        if isinstance(constraint, SizeConstraint):
             write_packed(temporary, constraint.saved(), model.config, constraint.structure)
             assert weight_bytes(temporary) <= constraint.structure.size_bytes, "bytes were allotted so that it fits"
         else:
@@ -29,7 +29,7 @@ def save_model(model: Any, tokenizer: Any, folder: Path, constraint: Constraint 
                 model.save_pretrained(str(temporary), safe_serialization=True)
         with as_system_errors():
             tokenizer.save_pretrained(str(temporary))
-        put_folder(temporary, target)
+        replace_folder(temporary, target)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise

@@ -40,7 +40,7 @@ def set_allocator(kind: str) -> bool:
     return True
 
 
-def give_back() -> None:
+def trim() -> None:
     """Return free heap to the system, at the end of a phase or after a refusal."""
     libc = c_library()
     if libc is not None:

@@ -23,7 +23,7 @@ T = TypeVar("T")
 _NAME = "proxtune-computes"
 
 
-class ComputingThread:
+class ComputeThread:
     """Runs one computation at a time. State: the thread, which is the caller's own until the first `replace`.
 
     Gradient, autocast and inference mode belong to a thread: a computation enters those it needs by itself.
@@ -53,10 +53,10 @@ class ComputingThread:
         """
         if self._own is not None:
             self._own.shutdown(wait=not _is_computing())
-        self._own = _begun()
+        self._own = _started_executor()
 
 
-def _begun() -> ThreadPoolExecutor | None:
+def _started_executor() -> ThreadPoolExecutor | None:
     for pause_seconds in (0.0, 0.001, 0.01, 0.1):  # the thread before may not have left its stack yet
         time.sleep(pause_seconds)
         own = ThreadPoolExecutor(1, _NAME)

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from proxtune.memory.compute_thread import ComputingThread
+from proxtune.memory.compute_thread import ComputeThread
 from proxtune.memory.devices.base import Meter
 
 T = TypeVar("T")
@@ -49,7 +49,7 @@ class Governor:
     meter: Meter
     reserved_bytes: int = 0
     step_downs: list[dict[str, object]] = field(default_factory=list)
-    thread: ComputingThread = field(default_factory=ComputingThread)
+    thread: ComputeThread = field(default_factory=ComputeThread)
 
     @property
     def room_bytes(self) -> int | None:
@@ -140,7 +140,7 @@ def in_halves(
                 continue
             if len(rows) == 1:
                 raise MemoryError(too_much) from error
-            governor.meter.give_back()
+            governor.meter.trim()
             pending += [rows[len(rows) // 2 :], rows[: len(rows) // 2]]
             continue
         yield rows, found

@@ -39,11 +39,11 @@ def import_lean() -> None:
     import torch.distributed
 
     if _COMPILER not in sys.modules:
-        _put_compiler_aside(torch)
+        _stub_compiler(torch)
     if _SHAPES not in sys.modules:
-        _put_symbolic_shapes_aside()
+        _stub_symbolic_shapes()
     _draw_nothing_on_meta(torch)
-    with _told_absent(_ABSENT), _without(torch.distributed):
+    with _hidden_packages(_ABSENT), _without(torch.distributed):
         import transformers
         from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 
@@ -56,7 +56,7 @@ def import_peft() -> Any:
     """peft, told like transformers that nothing is distributed here."""
     import torch.distributed
 
-    with _told_absent(_ABSENT - {"accelerate"}), _without(torch.distributed), warnings.catch_warnings():
+    with _hidden_packages(_ABSENT - {"accelerate"}), _without(torch.distributed), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import peft
     return peft
@@ -87,10 +87,10 @@ class _StandIn(types.ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return getattr(_bring_back(self.__name__), name)
+        return getattr(_restore_real_module(self.__name__), name)
 
 
-def _bring_back(name: str) -> types.ModuleType:
+def _restore_real_module(name: str) -> types.ModuleType:
     if isinstance(sys.modules.get(name), _StandIn):
         del sys.modules[name]
         package, _, last = name.rpartition(".")
@@ -99,7 +99,7 @@ def _bring_back(name: str) -> types.ModuleType:
     return importlib.import_module(name)
 
 
-def _put_compiler_aside(torch: Any) -> None:
+def _stub_compiler(torch: Any) -> None:
     """The compiler's decorators, which say "do not compile": nothing is compiled here."""
     compiler = _StandIn(
         _COMPILER,
@@ -116,20 +116,20 @@ def _put_compiler_aside(torch: Any) -> None:
     sys.modules[_COMPILER] = torch._dynamo = compiler
 
 
-def _put_symbolic_shapes_aside() -> None:
+def _stub_symbolic_shapes() -> None:
     """Questions about shapes, which are plain numbers here: tensors without data (transformers builds models so) ask them."""
 
     def plain(answer: Callable[..., Any], name: str) -> Callable[..., Any]:
         def ask(*values: Any) -> Any:
             if all(isinstance(value, (bool, int, tuple, list)) for value in values):
                 return answer(*values)
-            return getattr(_bring_back(_SHAPES), name)(*values)
+            return getattr(_restore_real_module(_SHAPES), name)(*values)
 
         return ask
 
-    said = ("expect_true", "guard_or_false", "guard_or_true", "guard_size_oblivious", "statically_known_true")
+    predicates = ("expect_true", "guard_or_false", "guard_or_true", "guard_size_oblivious", "statically_known_true")
     answers: dict[str, Callable[..., Any]] = {
-        **dict.fromkeys(said, bool),
+        **dict.fromkeys(predicates, bool),
         "sym_eq": lambda one, other: one == other,
         "sym_or": lambda *values: any(values),
         "sym_and": lambda *values: all(values),
@@ -149,7 +149,7 @@ def _draw_nothing_on_meta(torch: Any) -> None:
 
 
 @contextmanager
-def _told_absent(packages: frozenset[str]) -> Iterator[None]:
+def _hidden_packages(packages: frozenset[str]) -> Iterator[None]:
     find_spec = importlib.util.find_spec
     importlib.util.find_spec = lambda name, package=None: (
         None if name.split(".")[0] in packages else find_spec(name, package)

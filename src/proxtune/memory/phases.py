@@ -26,4 +26,4 @@ class Phases:
             peak = self.meter.peak() + self.others_bytes
             self.memory_bytes[self._current] = max(peak, self.memory_bytes.get(self._current, 0))
             self._current = None
-            self.meter.give_back()
+            self.meter.trim()

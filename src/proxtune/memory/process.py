@@ -99,11 +99,11 @@ def device_bytes_of_others(uuid: str) -> int:
     """Bytes that other processes hold of the GPU with this uuid, by the driver's own tool; 0 where it is not there."""
     asked = ["nvidia-smi", "--query-compute-apps=gpu_uuid,pid,used_gpu_memory", "--format=csv,noheader,nounits"]
     try:
-        told = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=True).stdout
+        output = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return 0
     found = 0
-    for line in told.splitlines():
+    for line in output.splitlines():
         of, pid, mebibytes, *_ = [*(word.strip() for word in line.split(",")), "", ""]
         if of.removeprefix("GPU-") == uuid.removeprefix("GPU-") and pid != str(os.getpid()) and mebibytes.isdigit():
             found += int(mebibytes) << 20

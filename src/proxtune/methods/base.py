@@ -21,11 +21,11 @@ class Prior:
 
     ceiling: float
     gap: float
-    pace: float
+    decay_epochs: float
 
     def expected(self, epochs: float) -> float:
         """Expected share after `epochs` passes over the data."""
-        return self.ceiling - self.gap * math.exp(-epochs / self.pace)
+        return self.ceiling - self.gap * math.exp(-epochs / self.decay_epochs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +36,12 @@ class Method:
     `prepare(model, plan)` marks what is trainable and returns the model to train (it may wrap it).
     `finish(model, plan)` gives back the plain transformers model.
     `prior(plan, blocks)` says what to expect of a variant.
-    `learning_rate` is for a model 384 wide; wider ones take proportionally less. `haste(plan, blocks)` times as much where
+    `learning_rate` is for a model 384 wide; wider ones take proportionally less. `lr_scale(plan, blocks)` times as much where
     texts are classified.
     `learns_by` what: "features" (one pass, then a fit elsewhere), "neighbours" or "gradients" (both in steps).
     `epochs` are the most passes over the data that pay, and fewer than `least_steps` are not worth a beginning.
     `batch` is the usual effective batch, and `warm_up` the share of the steps in which the learning rate rises.
-    `can_be_held` says whether the weights can be held to a size while it learns.
+    `supports_size_limit` says whether the weights can be held to a size while it learns.
     """
 
     name: str
@@ -51,12 +51,12 @@ class Method:
     prepare: Callable[[Any, Plan], Any]
     finish: Callable[[Any, Plan], Any]
     prior: Callable[[Plan, int], Prior]
-    haste: Callable[[Plan, int], float] = lambda plan, blocks: 1.0
+    lr_scale: Callable[[Plan, int], float] = lambda plan, blocks: 1.0
     epochs: float = 4.0
     least_steps: int = 20
     batch: int = DEFAULT_BATCH
     warm_up: float = 0.06
-    can_be_held: bool = True
+    supports_size_limit: bool = True
 
     @property
     def uses_gradients(self) -> bool:

@@ -20,5 +20,5 @@ METHOD = Method(
     variants=lambda blocks, knobs: [{}],
     prepare=_prepare,
     finish=unchanged,
-    prior=lambda plan, blocks: Prior(ceiling=1.0, gap=0.10, pace=0.9),
+    prior=lambda plan, blocks: Prior(ceiling=1.0, gap=0.10, decay_epochs=0.9),
 )

@@ -35,10 +35,10 @@ def _prepare(model: Any, plan: Plan) -> Any:
 
 def _prior(plan: Plan, blocks: int) -> Prior:
     share = plan.last_layers / blocks
-    return Prior(ceiling=0.96 + 0.038 * share, gap=0.10, pace=0.8)
+    return Prior(ceiling=0.96 + 0.038 * share, gap=0.10, decay_epochs=0.8)
 
 
-def _haste(plan: Plan, blocks: int) -> float:
+def _lr_scale(plan: Plan, blocks: int) -> float:
     """The fewer learn, the further each must go: of MiniLM's 6, one learned best at 5 to 10 times the rate of all, two at 5."""
     return min(10.0, (blocks / plan.last_layers) ** 1.3)
 
@@ -51,5 +51,5 @@ METHOD = Method(
     prepare=_prepare,
     finish=unchanged,
     prior=_prior,
-    haste=_haste,
+    lr_scale=_lr_scale,
 )

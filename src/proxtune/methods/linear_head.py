@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from proxtune.storage.atomic import write_whole
+from proxtune.storage.atomic import write_atomic
 
 FEATURES, HEAD = "features.npz", "head.npz"
 
@@ -22,16 +22,16 @@ def fit_head(folder: Path) -> None:
 
     with np.load(folder / FEATURES, allow_pickle=False) as arrays:
         train, labels = arrays["train"], arrays["labels"]
-        held, held_labels, classes = arrays["held"], arrays["held_labels"], int(arrays["classes"])
+        validation, validation_labels, classes = arrays["held"], arrays["held_labels"], int(arrays["classes"])
         has_bias, words = bool(arrays["has_bias"]), arrays.get("words")
-    known = -1.0 if words is None else float((np.argmax(held @ words.T, axis=1) == held_labels).mean())
+    known = -1.0 if words is None else float((np.argmax(validation @ words.T, axis=1) == validation_labels).mean())
     deviation = train.std(0) + 1e-6
     mean = train.mean(0) if has_bias else np.zeros_like(deviation)  # without a bias there is nowhere to put the shift
-    train, held = (train - mean) / deviation, (held - mean) / deviation
+    train, validation = (train - mean) / deviation, (validation - mean) / deviation
     best: tuple[float, Any] = (-1.0, None)
     for strength in (0.003, 0.03, 0.3):
         model = LogisticRegression(C=strength, max_iter=500, fit_intercept=has_bias).fit(train, labels)
-        best = max(best, (float(model.score(held, held_labels)), model), key=lambda pair: pair[0])
+        best = max(best, (float(model.score(validation, validation_labels)), model), key=lambda pair: pair[0])
     found = best[1]
     coefficients, intercepts = found.coef_, found.intercept_
     if len(found.classes_) == 2:  # one row of log-odds: half to each side
@@ -54,4 +54,4 @@ def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
         with place.open("wb") as file:  # given a name, numpy would add another ending
             np.savez(file, allow_pickle=False, **arrays)
 
-    write_whole(path, fill)
+    write_atomic(path, fill)

@@ -23,7 +23,7 @@ def _variants(blocks: int, knobs: Knobs) -> list[dict[str, Any]]:
 
 
 def _prepare(model: Any, plan: Plan) -> Any:
-    from proxtune.models.quantized_linear import freeze_in_codes
+    from proxtune.models.quantized_linear import quantize_frozen_layers
 
     peft = import_peft()
     kinds = {"ForSequenceClassification": "SEQ_CLS", "ForConditionalGeneration": "SEQ_2_SEQ_LM"}
@@ -39,7 +39,7 @@ def _prepare(model: Any, plan: Plan) -> Any:
         warnings.simplefilter("ignore")  # peft warns of the head's copy, which is meant
         adapted = peft.get_peft_model(model, adapters)
     if plan.base_dtype in CODE_BITS:
-        freeze_in_codes(adapted, CODE_BITS[plan.base_dtype])
+        quantize_frozen_layers(adapted, CODE_BITS[plan.base_dtype])
     if plan.weight_dtype != "fp32":
         for module in adapted.modules():  # peft would widen what enters an adapter, and autocast narrow it again
             if hasattr(module, "cast_input_dtype_enabled"):
@@ -48,15 +48,15 @@ def _prepare(model: Any, plan: Plan) -> Any:
 
 
 def _finish(model: Any, plan: Plan) -> Any:
-    from proxtune.models.quantized_linear import thaw
+    from proxtune.models.quantized_linear import dequantize_frozen_layers
 
-    thaw(model)
+    dequantize_frozen_layers(model)
     return model.merge_and_unload()  # sums in float32, which weights held in bfloat16 take rounded once
 
 
 def adapter_bytes(model: Any) -> int:
     """What the adapters take, and no longer take when they are merged; 0 without any."""
-    return sum(held.nbytes for name, held in model.named_parameters() if ".lora_" in name)
+    return sum(parameter.nbytes for name, parameter in model.named_parameters() if ".lora_" in name)
 
 
 METHOD = Method(
@@ -66,6 +66,6 @@ METHOD = Method(
     variants=_variants,
     prepare=_prepare,
     finish=_finish,
-    can_be_held=False,
-    prior=lambda plan, blocks: Prior(ceiling=0.985 if plan.rank >= 8 else 0.975, gap=0.11, pace=1.1),
+    supports_size_limit=False,
+    prior=lambda plan, blocks: Prior(ceiling=0.985 if plan.rank >= 8 else 0.975, gap=0.11, decay_epochs=1.1),
 )

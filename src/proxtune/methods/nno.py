@@ -43,7 +43,7 @@ METHOD = Method(
     variants=_variants,
     prepare=_prepare,
     finish=unchanged,
-    prior=lambda plan, blocks: Prior(ceiling=0.85, gap=0.10, pace=0.3),
+    prior=lambda plan, blocks: Prior(ceiling=0.85, gap=0.10, decay_epochs=0.3),
     epochs=1.0,
     least_steps=5,  # of some hundred sequences each, from a model that knows something already
     batch=16,

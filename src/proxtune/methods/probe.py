@@ -68,5 +68,5 @@ METHOD = Method(
     variants=lambda blocks, knobs: [{}],
     prepare=_prepare,
     finish=unchanged,
-    prior=lambda plan, blocks: Prior(ceiling=0.86, gap=0.0, pace=1.0),
+    prior=lambda plan, blocks: Prior(ceiling=0.86, gap=0.0, decay_epochs=1.0),
 )

@@ -17,13 +17,13 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 
 
 def dequantized(*parts: Path) -> Path:
     """The folder with the model in a file, or in the parts of one, made at the first call.
 
-    Raises PersonError when it cannot be made.
+    Raises UserError when it cannot be made.
     """
     file_name = parts[0].name.partition(".gguf")[0] + ".gguf"
     size = sum(part.stat().st_size for part in parts)
@@ -31,7 +31,7 @@ def dequantized(*parts: Path) -> Path:
     if (folder / "config.json").is_file():
         return folder
     if find_spec("gguf") is None:
-        raise PersonError(f"{file_name} is a GGUF file, which needs the package gguf: pip install 'proxtune[gguf]'")
+        raise UserError(f"{file_name} is a GGUF file, which needs the package gguf: pip install 'proxtune[gguf]'")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as name:
         file = parts[0] if len(parts) == 1 else _joined(parts, Path(name) / file_name)
@@ -39,7 +39,7 @@ def dequantized(*parts: Path) -> Path:
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode != 0:
             words = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise PersonError(f"{file_name} cannot be dequantized: {words}")
+            raise UserError(f"{file_name} cannot be dequantized: {words}")
         try:
             (Path(name) / "model").rename(folder)
         except OSError:

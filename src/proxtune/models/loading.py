@@ -5,19 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 from proxtune.models.source import json_of
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """The model's own tokenizer. Raises PersonError for one that cannot be read, or that wants code of its own to be run."""
+    """The model's own tokenizer. Raises UserError for one that cannot be read, or that wants code of its own to be run."""
     from transformers import AutoTokenizer
 
     try:
         return AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
     except Exception as error:
         words = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise PersonError(f"the tokenizer in {folder} cannot be read: {words}") from error
+        raise UserError(f"the tokenizer in {folder} cannot be read: {words}") from error
 
 
 def classifier_config(folder: Path, labels: list[str], tokenizer: Any, max_length: int) -> Any:
@@ -26,13 +26,13 @@ def classifier_config(folder: Path, labels: list[str], tokenizer: Any, max_lengt
     Dropout is off so that a batch gives the same gradient however it is cut into micro-batches; it also
     costs a fifth of the step. Eager attention is the faster kernel for short
     rows on a CPU and the one whose memory is linear enough to predict; long rows take the fused one.
-    Raises PersonError for an architecture that transformers does not know as a classifier.
+    Raises UserError for an architecture that transformers does not know as a classifier.
     """
     from transformers import AutoModelForSequenceClassification
 
     config = _config_in(folder)
     if type(config) not in AutoModelForSequenceClassification._model_mapping:
-        raise PersonError(f"transformers has no classifier for model type {config.model_type!r}; choose another model")
+        raise UserError(f"transformers has no classifier for model type {config.model_type!r}; choose another model")
     config.num_labels = len(labels)
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: index for index, label in enumerate(labels)}
@@ -44,11 +44,11 @@ def classifier_config(folder: Path, labels: list[str], tokenizer: Any, max_lengt
 def generator_config(folder: Path, tokenizer: Any, max_length: int) -> Any:
     """The config of a model that generates text, without dropout as in `classifier_config`.
 
-    Raises PersonError for a model that generates none.
+    Raises UserError for a model that generates none.
     """
     config = _config_in(folder)
     if _generator(config) is None:
-        raise PersonError(
+        raise UserError(
             f"the model in {folder} ({config.model_type}) generates no text; choose a GPT- or T5-class model, like smollm2"
         )
     _for_training(config, tokenizer, max_length)
@@ -61,7 +61,7 @@ def _config_in(folder: Path) -> Any:
     try:
         return AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
     except Exception as error:
-        raise PersonError(
+        raise UserError(
             f"transformers cannot read the model in {folder}: {str(error).splitlines()[0][:200]}"
         ) from error
 
@@ -78,7 +78,7 @@ def _for_training(config: Any, tokenizer: Any, max_length: int) -> None:
     config._attn_implementation = "eager" if max_length <= 256 else "sdpa"
 
 
-def attend_on(config: Any, kind: str) -> None:
+def choose_attention(config: Any, kind: str) -> None:
     """Choose the attention that suits a device: a GPU's fused kernels are the better ones for rows of any length."""
     if kind != "cpu":
         config._attn_implementation = "sdpa"
@@ -115,7 +115,7 @@ def load_generator(folder: Path, config: Any, dtype: str = "fp32") -> Any:
     )
 
 
-def ends_of_text(folder: Path) -> list[int]:
+def eos_token_ids(folder: Path) -> list[int]:
     """The token ids that end what a model generates, as its generation config knows them."""
     path = folder / "generation_config.json"
     found = json_of(path, f"the model in {folder}").get("eos_token_id") if path.is_file() else None

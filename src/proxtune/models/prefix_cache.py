@@ -16,7 +16,7 @@ class _Entered(Exception):
         self.hidden = hidden
 
 
-def entering(blocks: Any, first: int, run: Callable[[], Any]) -> Tensor | None:
+def hidden_at_block(blocks: Any, first: int, run: Callable[[], Any]) -> Tensor | None:
     """What `run`, a forward pass of the model, brings to `blocks[first]`: (rows, length, width). Nothing behind it is computed.
 
     None where the blocks hand on more than that (T5's position bias), which a model that begins here would lack.
@@ -41,7 +41,7 @@ def entering(blocks: Any, first: int, run: Callable[[], Any]) -> Tensor | None:
 
 
 @contextmanager
-def beginning_with(hidden: Tensor | None, blocks: Any, first: int) -> Iterator[None]:
+def starting_from_hidden(hidden: Tensor | None, blocks: Any, first: int) -> Iterator[None]:
     """While this lasts, `blocks[first]` is given `hidden` (rows, length, width) and the blocks before it compute nothing.
 
     With None the model stays whole.

@@ -86,7 +86,7 @@ class _Product(torch.autograd.Function):
         return flat.view(*slope.shape[:-1], -1), None
 
 
-def freeze_in_codes(adapted: Any, bits: int) -> None:
+def quantize_frozen_layers(adapted: Any, bits: int) -> None:
     """Put codes in the place of the dense layers under the adapters of a peft model.
 
     What stays dense is copied, so that the weight file that it was mapped from is let go of.
@@ -100,14 +100,14 @@ def freeze_in_codes(adapted: Any, bits: int) -> None:
                 parameter.data = parameter.data.clone()
 
 
-def thaw(adapted: Any) -> None:
+def dequantize_frozen_layers(adapted: Any) -> None:
     """Dense layers in the place of the codes, one after another, for the adapters to be merged into."""
     for module in list(adapted.modules()):
         if isinstance(getattr(module, "base_layer", None), FrozenCodes):
             module.base_layer = module.base_layer.dense()
 
 
-def thawed_bytes(model: Any) -> int:
+def dequantized_extra_bytes(model: Any) -> int:
     """How many bytes more the codes of a model take once they are dense."""
     return sum(
         layer.in_features * layer.out_features * layer.dtype.itemsize - layer.codes.nbytes - layer.scale.nbytes

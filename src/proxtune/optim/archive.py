@@ -19,7 +19,7 @@ from torch import Tensor
 from proxtune.optim.neighbours import Directions, combined
 from proxtune.optim.sites import Site, weights_of
 from proxtune.optim.step_record import StepRecord
-from proxtune.optim.step_sizes import telling
+from proxtune.optim.step_sizes import effective_points
 
 WHOLE = 1 << 20  # a direction has whole numbers of 1/WHOLE: how a solver rounds is not seen in the weights
 _NEAREST = 4  # points for each dimension
@@ -48,7 +48,7 @@ class Archive:
     def trust(self, neighbours: int) -> float:
         """The part of a full step to take, up to 1. Never less than half of one by the step's own neighbours."""
         dimensions = len(self._slope)
-        least = _LEAST * telling(neighbours, dimensions) / telling(self.nearest, dimensions)
+        least = _LEAST * effective_points(neighbours, dimensions) / effective_points(self.nearest, dimensions)
         return max(least, min(1.0, self._agreed / (self._weight or 1.0) / _AGREED))
 
     def remember(self, sites: list[Site], ways: Directions, record: StepRecord) -> None:

@@ -89,7 +89,7 @@ class View:
 
 
 @contextmanager
-def seen_from(sites: list[Site], view: View) -> Iterator[None]:
+def evaluated_at(sites: list[Site], view: View) -> Iterator[None]:
     """While this lasts, each part of a batch is evaluated at its own point. The first axis of every activation is the batch."""
     handles = []
     try:

@@ -19,13 +19,13 @@ from typing import Any
 
 import torch
 
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 from proxtune.optim.archive import Archive, dimensions_of
-from proxtune.optim.neighbours import Directions, Point, View, directions, seen_from
+from proxtune.optim.neighbours import Directions, Point, View, directions, evaluated_at
 from proxtune.optim.sites import sites_of
-from proxtune.optim.step_record import MOVING, StepRecord, as_kept
+from proxtune.optim.step_record import MOVING, StepRecord, as_float32
 from proxtune.optim.step_sizes import Sizes, first_spread, harmful
-from proxtune.optim.update import carry_out, moves_of
+from proxtune.optim.update import apply_record, moves_of
 
 Forward = Callable[[Any], Any]
 Objective = Callable[[Any, Any], Any]
@@ -81,7 +81,7 @@ class NNO:
         self.seed, self.at_a_time = seed, at_a_time
         points = self.archive.nearest if self.archive else self.neighbours
         first = spread or first_spread(self.sites)
-        self.sizes = Sizes.begin(first, rate, points, dimensions, tune_spread=spread is None)
+        self.sizes = Sizes.initial(first, rate, points, dimensions, tune_spread=spread is None)
         self.steps = 0
         self.model = model
         self._last: StepRecord | None = None  # the step that led here, if it moved
@@ -96,22 +96,22 @@ class NNO:
         `forward(batch)` yields outputs with rows first, for a batch in which the rows come once for each point. `objective(
         outputs, batch)` is what to make small for one point's outputs: a loss, or a metric with a minus sign. `number` goes
         into the record, to know the rows by. `share` is that of η: where the number of steps is known, let it fall from one to
-        zero over them. A step with a loss that is not finite leaves θ alone; PersonError after ten in a row.
+        zero over them. A step with a loss that is not finite leaves θ alone; UserError after ten in a row.
         """
         _refuse_dropout(self.model)
         trust = self.archive.trust(self.neighbours) if self.archive and self.sizes.tune_ratio else 1.0
-        spread, rate = as_kept([self.sizes.spread, share * trust * self.sizes.rate])
+        spread, rate = as_float32([self.sizes.spread, share * trust * self.sizes.rate])
         ways = directions(self.sites, self.seed, self.steps, self.neighbours)
-        values = as_kept(self._look(ways, spread, batch, forward, objective))
+        values = as_float32(self._look(ways, spread, batch, forward, objective))
         losses, centre = values[: self.neighbours], values[self.neighbours]
         before = values[-1] if self._behind else None
         rule = self._rule(losses, centre, before)
         record = StepRecord(self.steps, self.seed, number, spread, rate, rule, centre, tuple(losses))
-        carry_out(self.sites, record, self._last, self.archive, ways)
+        apply_record(self.sites, record, self._last, self.archive, ways)
         self._follow(record)
         self._behind = [_point_before(record, ways)] if self._last else []
         if self._rejected_in_a_row >= _MOST_REJECTED:
-            raise PersonError(
+            raise UserError(
                 f"{_MOST_REJECTED} steps in a row had losses that are not finite; look at the objective and the data, or "
                 "begin with a smaller spread"
             )
@@ -129,7 +129,7 @@ class NNO:
             raise ValueError("with few weights the points that were seen count too: do all steps again")
         for record in records:
             if record.step >= applied:
-                carry_out(self.sites, record, self._last, self.archive)
+                apply_record(self.sites, record, self._last, self.archive)
             self._follow(record)
         if self._last is not None:
             ways = directions(self.sites, self.seed, self._last.step, len(self._last.losses))
@@ -147,7 +147,7 @@ class NNO:
         view = View(ways, spread, 0, self.neighbours, (None, *self._behind))
         found: list[float] = []
         for part in view.cut(self.at_a_time or view.parts):
-            with torch.inference_mode(), seen_from(self.sites, part):
+            with torch.inference_mode(), evaluated_at(self.sites, part):
                 outputs = forward(_repeated(batch, part.parts))
                 found += [float(objective(own, batch)) for own in _parts(outputs, part.parts)]
         return found
@@ -166,7 +166,7 @@ def replay(model: Any, records: Iterable[StepRecord]) -> None:
     for record in records:
         if record.rule == "nearest" and archive is None:
             archive = Archive(dimensions_of(sites))
-        carry_out(sites, record, last, archive)
+        apply_record(sites, record, last, archive)
         last = record if record.rule in MOVING else None
 
 

@@ -59,6 +59,6 @@ def unpack(data: bytes) -> Iterator[StepRecord]:
         place = end + _CHECK.size
 
 
-def as_kept(numbers: Iterable[float]) -> list[float]:
+def as_float32(numbers: Iterable[float]) -> list[float]:
     """The numbers as a record keeps them, rounded to float32 (infinite beyond it): a replay computes with the very same."""
     return [ctypes.c_float(number).value for number in numbers]

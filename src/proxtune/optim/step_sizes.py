@@ -36,9 +36,9 @@ class Sizes:
     widest: float
 
     @classmethod
-    def begin(cls, spread: float, rate: float | None, neighbours: int, dimensions: int, tune_spread: bool) -> Sizes:
+    def initial(cls, spread: float, rate: float | None, neighbours: int, dimensions: int, tune_spread: bool) -> Sizes:
         """The sizes of the first step; one that is given stays as it is."""
-        ratio = _REACH * telling(neighbours, dimensions) if rate is None else rate / spread
+        ratio = _REACH * effective_points(neighbours, dimensions) if rate is None else rate / spread
         return cls(spread, ratio, tune_spread, rate is None, ratio, _WIDEST * spread)
 
     @property
@@ -74,7 +74,7 @@ class Sizes:
         return math.exp(_LEARN_SPREAD * max(-1.0, min(1.0, _LIFT - lift)))
 
 
-def telling(points: int, dimensions: int) -> float:
+def effective_points(points: int, dimensions: int) -> float:
     """How many points' worth a step goes by. More of them than dimensions tell no more: then its own curvature counts."""
     return points * dimensions / (points + dimensions)
 

@@ -47,7 +47,7 @@ def moves_of(record: StepRecord) -> tuple[list[int], float]:
     return coefficients(list(record.losses)), record.rate / (UNIT * len(record.losses))
 
 
-def carry_out(
+def apply_record(
     sites: list[Site],
     record: StepRecord,
     last: StepRecord | None,

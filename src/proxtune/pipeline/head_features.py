@@ -11,45 +11,45 @@ from typing import Any
 import numpy as np
 
 from proxtune.config.plan import Plan, plan_from_dict
-from proxtune.data.dataset import Encoded, take
+from proxtune.data.dataset import Encoded, select_rows
 from proxtune.methods.linear_head import FEATURES, HEAD, save_arrays
 from proxtune.methods.probe import features, install_head
 from proxtune.methods.registry import METHODS
 from proxtune.models.introspection import head_of
-from proxtune.runtime.inference import first_look, passes
+from proxtune.runtime.inference import warm_up_forward, forward_passes
 from proxtune.runtime.model_setup import prepared
 from proxtune.runtime.session import Record, Session
 from proxtune.storage.atomic import write_json
-from proxtune.storage.result import FEATURES_SETTLED
+from proxtune.storage.result import FEATURES_RESULT
 
 
-def begins_with_features(plan: Plan) -> bool:
+def needs_features(plan: Plan) -> bool:
     """Whether a fitted head is what the plan comes to, or begins from."""
     return METHODS[plan.method].learns_by != "gradients"
 
 
 def has_features(session: Session) -> bool:
     """Whether the first half is done."""
-    return (session.folder / FEATURES_SETTLED).is_file()
+    return (session.folder / FEATURES_RESULT).is_file()
 
 
 def save_features(session: Session, plan: Plan, model: Any, promised: Record) -> Record:
     """First half: features to disk, for the process that fits the head."""
     task, phases, folder = session.task, session.phases, session.folder
     phases.enter("train")
-    first_look(model, task.train, task.pad_id, plan.autocast, session.governor)
+    warm_up_forward(model, task.train, task.pad_id, plan.autocast, session.governor)
     session.governor.hold()
     tokens = plan.micro_batch * plan.max_length
 
     def features_of(data: Encoded) -> np.ndarray:
-        return features(model, passes(model, data, task.pad_id, plan.autocast, tokens, session.governor), data.lengths)
+        return features(model, forward_passes(model, data, task.pad_id, plan.autocast, tokens, session.governor), data.lengths)
 
-    train = some_rows(task.train, plan.head_rows, session.recipe.seed) if plan.neighbours else task.train
+    train = sample_rows(task.train, plan.head_rows, session.recipe.seed) if plan.neighbours else task.train
     arrays = {
         "train": features_of(train),
         "labels": train.labels,
-        "held": features_of(task.held),
-        "held_labels": task.held.labels,
+        "held": features_of(task.validation),
+        "held_labels": task.validation.labels,
         "classes": np.asarray(len(task.labels)),
         "has_bias": np.asarray(head_of(model)[1].bias is not None),
     }
@@ -58,32 +58,32 @@ def save_features(session: Session, plan: Plan, model: Any, promised: Record) ->
     session.governor.release()
     save_arrays(folder / FEATURES, arrays)
     phases.leave()
-    settled = {**promised, "memory_bytes": phases.memory_bytes}
-    write_json(folder / FEATURES_SETTLED, settled)
-    return {"status": "features", **settled}
+    selection = {**promised, "memory_bytes": phases.memory_bytes}
+    write_json(folder / FEATURES_RESULT, selection)
+    return {"status": "features", **selection}
 
 
-def some_rows(data: Encoded, count: int, seed: int) -> Encoded:
+def sample_rows(data: Encoded, count: int, seed: int) -> Encoded:
     """So many rows, drawn at random; all of them in their own order where there are no more."""
-    return data if count >= len(data) else take(data, np.random.default_rng(seed).permutation(len(data))[:count])
+    return data if count >= len(data) else select_rows(data, np.random.default_rng(seed).permutation(len(data))[:count])
 
 
 def model_with_head(session: Session) -> tuple[Plan, Record, Any]:
     """Second half: the plan, what was settled, and the model with the fitted head, as the plan prepares it."""
     folder, phases = session.folder, session.phases
-    settled = json.loads((folder / FEATURES_SETTLED).read_text(encoding="utf-8"))
-    plan = plan_from_dict(settled["plan"])
+    selection = json.loads((folder / FEATURES_RESULT).read_text(encoding="utf-8"))
+    plan = plan_from_dict(selection["plan"])
     phases.enter("load")
     model = prepared(plan, session)
     install_head(model, folder / HEAD)
     phases.leave()
-    for phase, peak in settled.pop("memory_bytes").items():
+    for phase, peak in selection.pop("memory_bytes").items():
         phases.memory_bytes[phase] = max(peak, phases.memory_bytes.get(phase, 0))
-    session.governor.step_downs[:0] = settled["step_downs"]
-    return plan, settled | {"step_downs": session.governor.step_downs}, model
+    session.governor.step_downs[:0] = selection["step_downs"]
+    return plan, selection | {"step_downs": session.governor.step_downs}, model
 
 
-def forget_features(session: Session) -> None:
+def remove_features(session: Session) -> None:
     """Remove what the halves gave each other."""
-    for name in (FEATURES_SETTLED, FEATURES, HEAD):
+    for name in (FEATURES_RESULT, FEATURES, HEAD):
         (session.folder / name).unlink(missing_ok=True)

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from proxtune.errors import DiskFailed, Interrupted, PersonError
+from proxtune.errors import DiskFailed, Interrupted, UserError
 from proxtune.memory import process
-from proxtune.memory.allocator import give_back
+from proxtune.memory.allocator import trim
 from proxtune.memory.library_pages import unload_cold_code
 
 Record = dict[str, Any]
@@ -33,9 +33,9 @@ class StageFailed(Exception):
 def run_stage(name: str, job: Record, listen: Callable[[Record], None] | None = None) -> Record:
     """Run a stage in a process of its own and return what it ends with; other records go to `listen` as they come.
 
-    Raises PersonError and Interrupted as the stage did, StageFailed for anything else.
+    Raises UserError and Interrupted as the stage did, StageFailed for anything else.
     """
-    give_back()
+    trim()
     unload_cold_code()
     others = process.resident_bytes() + _SUPERVISOR_GROWTH_BYTES
     command = [sys.executable, "-m", "proxtune.pipeline.stages", name]
@@ -54,12 +54,12 @@ def run_stage(name: str, job: Record, listen: Callable[[Record], None] | None = 
         assert stage.stdin is not None
         assert stage.stdout is not None
         assert stage.stderr is not None
-        reader = threading.Thread(target=_keep_last_words, args=(stage.stderr, words), daemon=True)
+        reader = threading.Thread(target=_keep_last_lines, args=(stage.stderr, words), daemon=True)
         reader.start()
         with contextlib.suppress(BrokenPipeError), stage.stdin as pipe:
             pipe.write(json.dumps(job | {"others_bytes": others}))
         end: Record | None = None
-        with _passing_interrupts_to(stage) as interrupts:
+        with _forward_interrupts(stage) as interrupts:
             for line in stage.stdout:
                 record = _record(line)
                 if record is None:
@@ -87,7 +87,7 @@ def _outcome(name: str, status: int, end: Record | None, words: str, interrupts:
     if end["outcome"] == "disk":
         raise DiskFailed(end["message"])
     if end["outcome"] == "person":
-        raise PersonError(end["message"])
+        raise UserError(end["message"])
     if end["outcome"] == "interrupted":
         raise Interrupted(end["message"], by)
     if end["outcome"] == "fault":
@@ -106,14 +106,14 @@ def _record(line: str) -> Record | None:
     return record if isinstance(record, dict) else None
 
 
-def _keep_last_words(stream: Any, words: list[str]) -> None:
+def _keep_last_lines(stream: Any, words: list[str]) -> None:
     for line in stream:
         words.append(line)
         del words[:-60]
 
 
 @contextmanager
-def _passing_interrupts_to(stage: subprocess.Popen[str]) -> Iterator[list[int]]:
+def _forward_interrupts(stage: subprocess.Popen[str]) -> Iterator[list[int]]:
     """Ctrl-C and SIGTERM reach the stage, which ends in good order; this process waits for it. Yields those that came."""
     came: list[int] = []
     if threading.current_thread() is not threading.main_thread():

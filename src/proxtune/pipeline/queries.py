@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 from proxtune.pipeline.process import run_stage
 from proxtune.storage.atomic import write_json
 from proxtune.storage.event_log import Listen, Record
@@ -24,13 +24,13 @@ def predictions(
     rows: list[Record] = []
     job = {"folder": str(place), "texts": list(texts), "file": None if file is None else absolute(file)}
 
-    def hear(record: Record) -> None:
+    def on_event(record: Record) -> None:
         if record.get("kind") == "prediction":
             rows.append(record)
         if listen is not None and record.get("kind") in ("prediction", "piece"):
             listen(record)
 
-    run_stage("apply", job, hear)
+    run_stage("apply", job, on_event)
     return rows
 
 
@@ -40,11 +40,11 @@ def evaluate(folder: str | Path, data: str) -> Record:
     job = {"folder": str(place), "file": absolute(data), "evaluate": True}
     found = run_stage("apply", job)
     if read_recipe(place / "recipe.toml").generates:
-        found = _with_answers_compared(found, job)
+        found = _with_answer_scores(found, job)
     else:
         try:
             found["baselines"] = run_stage("baselines", {"folder": str(place), "file": absolute(data)})["baselines"]
-        except PersonError as error:  # the rows that the run learned from may be gone by now
+        except UserError as error:  # the rows that the run learned from may be gone by now
             found["baselines"], found["note"] = {}, f"no baselines: {error}"
     result = read_result(place)
     result.setdefault("evaluations", {})[Path(data).name] = found
@@ -53,7 +53,7 @@ def evaluate(folder: str | Path, data: str) -> Record:
     return found
 
 
-def _with_answers_compared(found: Record, job: Record) -> Record:
+def _with_answer_scores(found: Record, job: Record) -> Record:
     """An evaluation with the untouched model's and the baselines' scores on the same rows."""
     before = run_stage("apply", job | {"untouched": True})
     both = {

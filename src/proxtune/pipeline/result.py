@@ -13,43 +13,43 @@ from proxtune.tasks.generation.metrics import NAMES, in_points
 Record = dict[str, Any]
 
 
-def result_of(recipe: Recipe, learned: Record, compared: Record, seconds: float) -> Record:
+def result_of(recipe: Recipe, fit_result: Record, compared: Record, seconds: float) -> Record:
     """What `result.json` holds."""
-    memory = dict(learned["memory_bytes"])
+    memory = dict(fit_result["memory_bytes"])
     baselines = compared["baselines"]
-    main, metrics = compared.get("main", "accuracy"), compared.get("metrics") or learned["metrics"]
+    main, metrics = compared.get("main", "accuracy"), compared.get("metrics") or fit_result["metrics"]
     found = metrics[main]
     best_baseline = max(score[main] for score in baselines.values() if main in score)
     beats = found > best_baseline
     return {
-        "status": learned["status"],
+        "status": fit_result["status"],
         "task": recipe.task,
         "model": recipe.model,
-        "model_source": learned["model_source"],
-        "method": learned["plan"]["method"],
-        "plan": learned["plan"],
+        "model_source": fit_result["model_source"],
+        "method": fit_result["plan"]["method"],
+        "plan": fit_result["plan"],
         "budget": recipe.budget.as_dict(),
-        "predicted": learned["predicted"],
+        "predicted": fit_result["predicted"],
         "measured": {
             "memory_bytes": memory,
             "seconds": round(seconds, 2),
-            "flops": learned["flops"],
+            "flops": fit_result["flops"],
             "baselines_bytes": compared["peak_bytes"],
         },
-        "artifact_bytes": learned["artifact_bytes"],
+        "artifact_bytes": fit_result["artifact_bytes"],
         "metrics": metrics,
         "main_metric": main,
         "baselines": baselines,
         "beats_baselines": beats,
         "verdict": verdict(found, best_baseline) if main == "accuracy" else text_verdict(main, found, baselines),
-        "steps": learned["steps"],
-        "examples_seen": learned["examples_seen"],
-        "step_downs": learned["step_downs"],
+        "steps": fit_result["steps"],
+        "examples_seen": fit_result["examples_seen"],
+        "step_downs": fit_result["step_downs"],
         "seed": recipe.seed,
         "versions": versions(),
-        "size": learned.get("size"),
-        "data": learned["data"],
-        **{key: learned[key] for key in ("confusion", "mistakes") if key in learned},
+        "size": fit_result.get("size"),
+        "data": fit_result["data"],
+        **{key: fit_result[key] for key in ("confusion", "mistakes") if key in fit_result},
         **{key: compared[key] for key in ("judged_answers", "samples", "worst") if key in compared},
         "evaluations": {},
     }

@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from proxtune.checkpoint.checkpointer import Keeper
-from proxtune.checkpoint.history import Known, first_event, known_from, packed_event
-from proxtune.checkpoint.snapshot import STOPPED, forget_weights, snapshots
+from proxtune.checkpoint.checkpointer import Checkpointer
+from proxtune.checkpoint.history import History, first_event, read_history, encode_event
+from proxtune.checkpoint.snapshot import STOPPED, remove_weights, snapshots
 from proxtune.config.plan import Plan, plan_as_dict
 from proxtune.data.dataset import Encoded
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 from proxtune.methods.linear_head import HEAD
 from proxtune.pipeline.result import versions
 from proxtune.runtime.session import Record, Session
-from proxtune.storage.journal import Journal, records
+from proxtune.storage.journal import Journal, read_records
 from proxtune.storage.safetensors_header import check_files
 
 JOURNAL = "journal.bin"
@@ -33,40 +33,40 @@ _WORDS = {
 _BASE = {"weights", "head", "rows", "seed", "order"}
 
 
-def begun_before(session: Session) -> tuple[Plan, Record] | None:
-    """The plan of the training that the folder has a journal of, and what was settled with it. Raises PersonError."""
+def resumable_plan(session: Session) -> tuple[Plan, Record] | None:
+    """The plan of the training that the folder has a journal of, and what was settled with it. Raises UserError."""
     path = session.folder / JOURNAL
     check_files(session.folder, [JOURNAL, "snapshots"])
     if not path.is_file():
         return None
-    known = known_from(path, [data for _, data in records(path)][:1])
-    session.governor.step_downs[:0] = known.settled["step_downs"]
-    return known.plan, known.settled | {"step_downs": session.governor.step_downs}
+    history = read_history(path, [data for _, data in read_records(path)][:1])
+    session.governor.step_downs[:0] = history.selection["step_downs"]
+    return history.plan, history.selection | {"step_downs": session.governor.step_downs}
 
 
-def keeper_of(session: Session, plan: Plan, settled: Record, model: Any, exact: bool) -> Keeper:
+def open_checkpointer(session: Session, plan: Plan, selection: Record, model: Any, exact: bool) -> Checkpointer:
     """What keeps the training of `plan`: a new journal, or the one that is there with all that it says.
 
-    Raises PersonError where something is otherwise than it was and the training is to be gone on with `exact`ly.
+    Raises UserError where something is otherwise than it was and the training is to be gone on with `exact`ly.
     """
     path, pins = session.folder / JOURNAL, pins_of(session)
     if not path.exists():
-        journal = Journal.begin(path, first_event(plan_as_dict(plan), settled, pins))
-        return Keeper(session.folder, model, journal, Known(plan, settled, pins))
+        journal = Journal.create(path, first_event(plan_as_dict(plan), selection, pins))
+        return Checkpointer(session.folder, model, journal, History(plan, selection, pins))
     journal, found = Journal.open(path)
-    known = known_from(path, found)
-    forget_weights(session.folder, STOPPED)
-    changed = [name for name in pins if known.pins.get(name) != pins[name]]
+    history = read_history(path, found)
+    remove_weights(session.folder, STOPPED)
+    changed = [name for name in pins if history.pins.get(name) != pins[name]]
     if not changed:
-        return Keeper(session.folder, model, journal, known)
-    notes = tuple(_difference(name, known.pins.get(name), pins[name]) for name in changed)
+        return Checkpointer(session.folder, model, journal, history)
+    notes = tuple(_difference(name, history.pins.get(name), pins[name]) for name in changed)
     if exact:
-        raise PersonError(f"it cannot be gone on with exactly: {'; '.join(notes)}; mend that, or leave out --exact")
+        raise UserError(f"it cannot be gone on with exactly: {'; '.join(notes)}; mend that, or leave out --exact")
     if plan.neighbours == 0 or _BASE.intersection(changed):
-        _let_go(session.folder, journal, known)
-    journal.append(packed_event({"kind": "pins", "pins": pins}))
-    known.take_in({"kind": "pins", "pins": pins})
-    return Keeper(session.folder, model, journal, known, notes)
+        _discard_since_snapshot(session.folder, journal, history)
+    journal.append(encode_event({"kind": "pins", "pins": pins}))
+    history.add_event({"kind": "pins", "pins": pins})
+    return Checkpointer(session.folder, model, journal, history, notes)
 
 
 def pins_of(session: Session) -> Record:
@@ -77,7 +77,7 @@ def pins_of(session: Session) -> Record:
     return {
         "weights": _digest_of_files(sorted(session.source.folder.glob("*.safetensors"))),
         "head": _digest_of_files([path for path in (session.folder / HEAD,) if path.is_file()]),
-        "rows": _digest_of_rows(task.train, task.held),
+        "rows": _digest_of_rows(task.train, task.validation),
         "seed": session.recipe.seed,
         "order": ORDER,
         "device": session.device.type,
@@ -87,13 +87,13 @@ def pins_of(session: Session) -> Record:
     }  # fmt: skip
 
 
-def _let_go(folder: Path, journal: Journal, known: Known) -> None:
+def _discard_since_snapshot(folder: Path, journal: Journal, history: History) -> None:
     """What came after the last snapshot was done with something else than there is now: it is done anew."""
     latest = snapshots(folder)
     step = int(latest[0].stem.rpartition("-")[2]) if latest else 0
     event = {"kind": "returned", "to": step}
-    journal.append(packed_event(event))
-    known.take_in(event)
+    journal.append(encode_event(event))
+    history.add_event(event)
 
 
 def _difference(name: str, before: Any, now: Any) -> str:

@@ -17,10 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from proxtune.errors import DiskFailed, Interrupted, PersonError
+from proxtune.errors import DiskFailed, Interrupted, UserError
 from proxtune.memory import process
-from proxtune.memory.kernel_cache import USUAL, keep_kernels
-from proxtune.storage.atomic import disk_words
+from proxtune.memory.kernel_cache import USUAL, limit_kernel_cache
+from proxtune.storage.atomic import disk_error_message
 
 Record = dict[str, Any]
 _STATUS = {"done": 0, "person": 2, "disk": 2, "interrupted": 130}  # by outcome; a fault is 1
@@ -30,7 +30,7 @@ def main(name: str) -> int:
     """The child's side: run the stage that `name` names on the job that comes by standard input."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: do not outlive the supervisor
-    keep_kernels(USUAL)
+    limit_kernel_cache(USUAL)
     job = json.loads(sys.stdin.read())
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print must not mix with the records
@@ -41,10 +41,10 @@ def main(name: str) -> int:
 
     try:
         end: Record = {"outcome": "done", "result": _STAGES[name](job, emit)}
-    except PersonError as error:
+    except UserError as error:
         end = {"outcome": "disk" if isinstance(error, DiskFailed) else "person", "message": str(error)}
     except OSError as error:
-        end = _of_the_disk(error) or {"outcome": "fault", "message": traceback.format_exc()}
+        end = _disk_outcome(error) or {"outcome": "fault", "message": traceback.format_exc()}
     except (Interrupted, KeyboardInterrupt) as error:
         end = {"outcome": "interrupted", "message": str(error)}
     except BaseException:
@@ -54,13 +54,13 @@ def main(name: str) -> int:
     return _STATUS.get(end["outcome"], 1)
 
 
-def _of_the_disk(error: OSError) -> Record | None:
+def _disk_outcome(error: OSError) -> Record | None:
     """The end of a stage whose disk is full or failing; None for an error that is our own."""
-    words = disk_words(error)
+    words = disk_error_message(error)
     return {"outcome": "disk", "message": words} if words else None
 
 
-def _learn(job: Record, emit: Callable[[Record], None]) -> Record:
+def _fit(job: Record, emit: Callable[[Record], None]) -> Record:
     from proxtune.runtime.clock import Clock
     from proxtune.runtime.session import open_session
     from proxtune.storage.run_folder import read_recipe
@@ -70,11 +70,11 @@ def _learn(job: Record, emit: Callable[[Record], None]) -> Record:
     clock = Clock(job["started"], recipe.budget.time)
     gc.disable()  # imports make a million objects and no garbage; looking through them again and again is a second
     session = open_session(recipe, folder, clock, job["others_bytes"], emit)  # before torch: a mistake is told at once
-    from proxtune.pipeline.fit import learn
+    from proxtune.pipeline.fit import fit
 
     gc.freeze()
     gc.enable()
-    return learn(session, plan_only=job.get("plan_only", False), exact=job.get("exact", False))
+    return fit(session, plan_only=job.get("plan_only", False), exact=job.get("exact", False))
 
 
 def _head(job: Record, emit: Callable[[Record], None]) -> Record:
@@ -88,44 +88,44 @@ def _baselines(job: Record, emit: Callable[[Record], None]) -> Record:
     from proxtune.storage.run_folder import read_recipe
     from proxtune.tasks.classification.baselines import baseline_scores_on, run_baselines
     from proxtune.tasks.classification.reader import sorted_labels
-    from proxtune.tasks.loading import read_asked, read_split_of
+    from proxtune.tasks.loading import read_evaluation_rows, read_split_of
 
     recipe = read_recipe(Path(job["folder"]) / "recipe.toml")
     if recipe.generates:
-        return _answers_compared(job, recipe) | {"peak_bytes": process.peak_bytes() + job["others_bytes"]}
+        return _compare_answers(job, recipe) | {"peak_bytes": process.peak_bytes() + job["others_bytes"]}
     split = read_split_of(recipe)
     labels = sorted_labels(split.train)
     if job.get("file") is None:
         scores = run_baselines(split, labels, recipe.seed)
     else:
-        scores = baseline_scores_on(split.train, read_asked(recipe, job["file"]), labels)
+        scores = baseline_scores_on(split.train, read_evaluation_rows(recipe, job["file"]), labels)
     return {"baselines": scores, "peak_bytes": process.peak_bytes() + job["others_bytes"]}
 
 
-def _answers_compared(job: Record, recipe: Any) -> Record:
+def _compare_answers(job: Record, recipe: Any) -> Record:
     """What was answered in training, or to the rows of `job["file"]`, with scores and with the baselines beside it.
 
     The rows that were learned from are needed for one baseline alone, and may be gone by the time of another file.
     """
-    from proxtune.data.split import take_pairs
-    from proxtune.storage.result import learned_so_far
-    from proxtune.tasks.base import judged_rows
-    from proxtune.tasks.generation.samples import compared, kept_before
-    from proxtune.tasks.loading import read_asked, read_split_of
+    from proxtune.data.split import select_pairs
+    from proxtune.storage.result import read_fit_result
+    from proxtune.tasks.base import evenly_spaced_rows
+    from proxtune.tasks.generation.samples import compare_answers, load_base_answers
+    from proxtune.tasks.loading import read_evaluation_rows, read_split_of
 
     if job.get("file") is not None:
         learned, note = None, {}
         if recipe.task == "instruct":
             try:
                 learned = read_split_of(recipe).train
-            except PersonError as error:
+            except UserError as error:
                 note = {"note": f"not every baseline: {error}"}
-        return compared(recipe.task, learned, read_asked(recipe, job["file"]), job["after"], job["before"]) | note
+        return compare_answers(recipe.task, learned, read_evaluation_rows(recipe, job["file"]), job["after"], job["before"]) | note
     folder, split = Path(job["folder"]), read_split_of(recipe)
-    learned_to_say = learned_so_far(folder)
-    rows = judged_rows(len(split.validation), len(learned_to_say["answers"]))
-    judged = take_pairs(split.validation, rows.tolist())
-    return compared(recipe.task, split.train, judged, learned_to_say, kept_before(folder))
+    fit_result = read_fit_result(folder)
+    rows = evenly_spaced_rows(len(split.validation), len(fit_result["answers"]))
+    validation = select_pairs(split.validation, rows.tolist())
+    return compare_answers(recipe.task, split.train, validation, fit_result, load_base_answers(folder))
 
 
 def _report(job: Record, emit: Callable[[Record], None]) -> Record:
@@ -138,18 +138,18 @@ def _report(job: Record, emit: Callable[[Record], None]) -> Record:
     return {"report": str(write_report(folder)), "peak_bytes": process.peak_bytes() + job["others_bytes"]}
 
 
-def _apply(job: Record, emit: Callable[[Record], None]) -> Record:
-    from proxtune.pipeline.predict import apply
+def _predict(job: Record, emit: Callable[[Record], None]) -> Record:
+    from proxtune.pipeline.predict import predict
 
-    return apply(job, emit)
+    return predict(job, emit)
 
 
 _STAGES: dict[str, Callable[[Record, Callable[[Record], None]], Record]] = {
-    "learn": _learn,
+    "learn": _fit,
     "head": _head,
     "baselines": _baselines,
     "report": _report,
-    "apply": _apply,
+    "apply": _predict,
 }
 
 if __name__ == "__main__":

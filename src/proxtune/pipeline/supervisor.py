@@ -15,31 +15,31 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from proxtune.config.recipe import DEFAULT_GENERATOR, DEFAULT_MODEL, GENERATIVE, Recipe, check
-from proxtune.errors import DiskFailed, Interrupted, PersonError
+from proxtune.errors import DiskFailed, Interrupted, UserError
 from proxtune.memory.process import outer_limit_bytes
 from proxtune.models.aliases import ALIASES
 from proxtune.pipeline.process import StageFailed, run_stage
 from proxtune.pipeline.result import result_of
-from proxtune.storage.atomic import disk_words, sweep, write_json
-from proxtune.storage.event_log import Listen, Metrics, Record, said, seconds_used
+from proxtune.storage.atomic import disk_error_message, remove_partial_files, write_json
+from proxtune.storage.event_log import Listen, EventLog, Record, read_events, seconds_used
 from proxtune.storage.lock import locked
 from proxtune.storage.result import (
-    FEATURES_SETTLED,
+    FEATURES_RESULT,
     how_it_ended,
     interruptions,
     is_finished,
-    learned_before,
+    finished_fit,
     read_result,
     step_downs_of,
 )
 from proxtune.storage.run_folder import absolute, claim_folder, missing_parents, read_recipe, write_recipe
 from proxtune.storage.safetensors_header import check_files
 
-_LEARN_TRIES = 3
+_FIT_TRIES = 3
 _SHORT_OF_MEMORY = ("SIGKILL", "SIGSEGV", "SIGBUS")  # the system's answer, and that of compilers which do not ask
 
 
-class Infeasible(PersonError):
+class Infeasible(UserError):
     """No plan fits the budget; `record` has the nearest plan and the shortfall."""
 
     def __init__(self, record: Record) -> None:
@@ -50,16 +50,16 @@ class Infeasible(PersonError):
 def train(recipe: Recipe, listen: Listen | None = None, started: float | None = None) -> Record:
     """Carry a recipe out; returns what `result.json` holds."""
     started = time.monotonic() if started is None else started
-    recipe = checked(recipe, listen)
+    recipe = resolve_recipe(recipe, listen)
     made = missing_parents(recipe.out)
     folder = claim_folder(recipe.out)
     try:
-        with _failures_of_the_disk(), locked(folder) as lock:
+        with _disk_errors_as_disk_failed(), locked(folder) as lock:
             write_recipe(recipe, folder / "recipe.toml")
-            with Metrics(folder, listen) as metrics:
-                return _carry_out(recipe, folder, started, metrics, {"lock": lock})
+            with EventLog(folder, listen) as event_log:
+                return _run_stages(recipe, folder, started, event_log, {"lock": lock})
     except BaseException as error:
-        if not _can_be_gone_on_with(folder, error):
+        if not _can_be_resumed(folder, error):
             shutil.rmtree(folder, ignore_errors=True)
             for parent in made:
                 with contextlib.suppress(OSError):
@@ -73,29 +73,29 @@ def resume(
     """Go on with a run that was interrupted, from wherever it was; returns what `result.json` holds.
 
     The time that it has used counts. A run that is finished stays as it is. With `exact` nothing that training depends on may
-    be otherwise than it was. Raises PersonError and Interrupted.
+    be otherwise than it was. Raises UserError and Interrupted.
     """
-    recipe = begun_recipe(folder)
+    recipe = resumable_recipe(folder)
     place = Path(folder).resolve()
-    with _failures_of_the_disk(), locked(place) as lock:
+    with _disk_errors_as_disk_failed(), locked(place) as lock:
         if is_finished(place):
             if listen is not None:
                 listen({"kind": "warning", "words": f"{folder} is finished: there is nothing to do"})
             return read_result(place)
-        sweep(place)
-        recipe = dataclasses.replace(checked(recipe), out=str(place))
-        before = said(place)
+        remove_partial_files(place)
+        recipe = dataclasses.replace(resolve_recipe(recipe), out=str(place))
+        before = read_events(place)
         used = seconds_used(before)
         began = (time.monotonic() if started is None else started) - used
-        with Metrics(place, listen) as metrics:
-            metrics.say({"kind": "resumed", "seconds": used, **how_it_ended(before)})
-            return _carry_out(recipe, place, began, metrics, {"lock": lock, "exact": exact})
+        with EventLog(place, listen) as event_log:
+            event_log.emit({"kind": "resumed", "seconds": used, **how_it_ended(before)})
+            return _run_stages(recipe, place, began, event_log, {"lock": lock, "exact": exact})
 
 
-def begun_recipe(folder: str | Path) -> Recipe:
-    """The recipe of a run that was begun. Raises PersonError."""
+def resumable_recipe(folder: str | Path) -> Recipe:
+    """The recipe of a run that was begun. Raises UserError."""
     if not (Path(folder) / "recipe.toml").is_file():
-        raise PersonError(f"{folder} is not a run (no recipe.toml); give the folder that `proxtune train --out` made")
+        raise UserError(f"{folder} is not a run (no recipe.toml); give the folder that `proxtune train --out` made")
     names = (
         "recipe.toml",
         "journal.bin",
@@ -110,53 +110,53 @@ def begun_recipe(folder: str | Path) -> Recipe:
     return read_recipe(Path(folder) / "recipe.toml")
 
 
-def _can_be_gone_on_with(folder: Path, error: BaseException) -> bool:
+def _can_be_resumed(folder: Path, error: BaseException) -> bool:
     """Whether `resume` would find something: what was learned, or a run that was stopped from outside."""
     stopped = isinstance(error, Interrupted | KeyboardInterrupt | DiskFailed) or getattr(error, "killed_by", None)
-    began = not isinstance(error, PersonError) and (folder / "journal.bin").exists()
+    began = not isinstance(error, UserError) and (folder / "journal.bin").exists()
     learned = (folder / "model").is_dir() or any(folder.glob("snapshots/*.safetensors"))
     return (folder / "recipe.toml").is_file() and bool(stopped or began or learned)
 
 
 @contextmanager
-def _failures_of_the_disk() -> Iterator[None]:
+def _disk_errors_as_disk_failed() -> Iterator[None]:
     """A disk that is full or fails is no fault of ours: the person is told."""
     try:
         yield
     except OSError as error:
-        words = disk_words(error)
+        words = disk_error_message(error)
         if words is None:
             raise
         raise DiskFailed(words) from error
 
 
-def _carry_out(recipe: Recipe, folder: Path, started: float, metrics: Metrics, job: Record) -> Record:
+def _run_stages(recipe: Recipe, folder: Path, started: float, event_log: EventLog, job: Record) -> Record:
     """The stages of a run that are not done yet, one after another; `result.json` stands before the report drawn from it.
 
     Raises Interrupted, with a model and a report there if anything was learned.
     """
     try:
-        learned = learned_before(folder) or _learn(recipe, folder, started, metrics, job)
-        metrics.say({"kind": "phase", "phase": "baselines", "seconds": time.monotonic() - started})
+        fit_result = finished_fit(folder) or _run_fit_stage(recipe, folder, started, event_log, job)
+        event_log.emit({"kind": "phase", "phase": "baselines", "seconds": time.monotonic() - started})
         compared = run_stage("baselines", {"folder": str(folder), **job})
-        told = said(folder)
-        learned["step_downs"] = step_downs_of(told, learned["step_downs"])
-        result = result_of(recipe, learned, compared, time.monotonic() - started) | {
-            "interruptions": interruptions(told)
+        events = read_events(folder)
+        fit_result["step_downs"] = step_downs_of(events, fit_result["step_downs"])
+        result = result_of(recipe, fit_result, compared, time.monotonic() - started) | {
+            "interruptions": interruptions(events)
         }
         (folder / "report.html").unlink(missing_ok=True)  # that of an earlier sitting would pass for this one's
         write_json(folder / "result.json", result)
-        metrics.say({"kind": "phase", "phase": "report", "seconds": time.monotonic() - started})
+        event_log.emit({"kind": "phase", "phase": "report", "seconds": time.monotonic() - started})
         run_stage("report", {"folder": str(folder), **job})
         # the report is part of the time: the result on disk says when everything was there
         result["measured"]["seconds"] = round(time.monotonic() - started, 2)
         write_json(folder / "result.json", result)
         if result["status"] == "interrupted":
-            by = learned.get("interrupted_by", signal.SIGINT)
+            by = fit_result.get("interrupted_by", signal.SIGINT)
             raise Interrupted(f"interrupted; the best model so far is in {folder / 'model'}", by)
     except Interrupted as stop:
         seconds = time.monotonic() - started
-        metrics.say({"kind": "interrupted", "by": signal.Signals(stop.by).name, "seconds": seconds})
+        event_log.emit({"kind": "interrupted", "by": signal.Signals(stop.by).name, "seconds": seconds})
         raise Interrupted(f"{str(stop) or 'interrupted'}; to go on: proxtune resume {recipe.out}", stop.by) from None
     return result
 
@@ -165,7 +165,7 @@ def plan(recipe: Recipe, listen: Listen | None = None) -> Record:
     """What fits, what it would cost, what was refused and why. Leaves no files. Raises Infeasible."""
     import tempfile
 
-    recipe = checked(recipe, listen)
+    recipe = resolve_recipe(recipe, listen)
     with tempfile.TemporaryDirectory(prefix="proxtune-plan-") as name:
         folder = Path(name)
         write_recipe(recipe, folder / "recipe.toml")
@@ -176,10 +176,10 @@ def plan(recipe: Recipe, listen: Listen | None = None) -> Record:
     return found
 
 
-def checked(recipe: Recipe, listen: Listen | None = None) -> Recipe:
+def resolve_recipe(recipe: Recipe, listen: Listen | None = None) -> Recipe:
     """The recipe with task and model chosen, its names checked, and its memory no larger than the limit around this process.
 
-    Raises PersonError.
+    Raises UserError.
     """
     check(recipe)
     recipe = _with_task(recipe, listen)
@@ -213,22 +213,22 @@ def _with_task(recipe: Recipe, listen: Listen | None) -> Recipe:
     return dataclasses.replace(recipe, task=task, model=model)
 
 
-def _learn(recipe: Recipe, folder: Path, started: float, metrics: Metrics, more: Record) -> Record:
+def _run_fit_stage(recipe: Recipe, folder: Path, started: float, event_log: EventLog, more: Record) -> Record:
     """The stage `learn`, again with less memory when the system kills it; with the head fitted in between for `probe`."""
     killed: list[Record] = []
-    for attempt in range(_LEARN_TRIES):
+    for attempt in range(_FIT_TRIES):
         job = {"folder": str(folder), "started": started, **more}
         try:
-            has_features = (folder / FEATURES_SETTLED).is_file()
-            learned: Record = {"status": "features"} if has_features else run_stage("learn", job, metrics.say)
-            if learned["status"] == "features":
+            has_features = (folder / FEATURES_RESULT).is_file()
+            fit_result: Record = {"status": "features"} if has_features else run_stage("learn", job, event_log.emit)
+            if fit_result["status"] == "features":
                 head = {"peak_bytes": 0} if (folder / "head.npz").is_file() else run_stage("head", job)
-                learned = run_stage("learn", job, metrics.say)
-                learned["memory_bytes"]["train"] = max(learned["memory_bytes"]["train"], head["peak_bytes"])
+                fit_result = run_stage("learn", job, event_log.emit)
+                fit_result["memory_bytes"]["train"] = max(fit_result["memory_bytes"]["train"], head["peak_bytes"])
             break
         except StageFailed as failure:
             memory = recipe.budget.memory
-            if failure.killed_by not in _SHORT_OF_MEMORY or memory is None or attempt == _LEARN_TRIES - 1:
+            if failure.killed_by not in _SHORT_OF_MEMORY or memory is None or attempt == _FIT_TRIES - 1:
                 raise
             smaller = round(0.9 * memory)
             step = {
@@ -236,14 +236,14 @@ def _learn(recipe: Recipe, folder: Path, started: float, metrics: Metrics, more:
                 "from": f"{memory} bytes", "to": f"{smaller} bytes", "why": f"the process was killed by {failure.killed_by}",
             }  # fmt: skip
             killed.append(step)
-            metrics.say(step)
+            event_log.emit(step)
             budget = recipe.budget.with_memory(smaller)
             recipe = dataclasses.replace(recipe, budget=budget)
             shutil.rmtree(folder / "snapshots", ignore_errors=True)  # the next try learns from the beginning
-            for name in ("journal.bin", FEATURES_SETTLED, "features.npz", "head.npz"):
+            for name in ("journal.bin", FEATURES_RESULT, "features.npz", "head.npz"):
                 (folder / name).unlink(missing_ok=True)
             write_recipe(recipe, folder / "recipe.toml")
-    if learned["status"] == "infeasible":
-        raise Infeasible(learned)
-    learned["step_downs"] = killed + learned["step_downs"]
-    return learned
+    if fit_result["status"] == "infeasible":
+        raise Infeasible(fit_result)
+    fit_result["step_downs"] = killed + fit_result["step_downs"]
+    return fit_result

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from proxtune.config.plan import Infeasible, Plan, plan_as_dict
-from proxtune.planning.planner import Choice
+from proxtune.planning.planner import Selection
 from proxtune.runtime.session import Record
 
 
@@ -17,7 +17,7 @@ def promised(plan: Plan) -> Record:
     }  # fmt: skip
 
 
-def plan_table(choice: Choice) -> Record:
+def plan_table(choice: Selection) -> Record:
     """The chosen plan and every candidate's fate, best first."""
     assert choice.plan is not None
     plan = plan_as_dict(choice.plan)
@@ -30,7 +30,7 @@ def plan_table(choice: Choice) -> Record:
     return {"chosen": plan, "table": rows}
 
 
-def refusal(choice: Choice) -> Record:
+def refusal(choice: Selection) -> Record:
     """What the person is told when nothing fits: the nearest plan, the shortfall, and why each candidate was refused."""
     infeasible: Infeasible | None = choice.infeasible
     assert infeasible is not None
@@ -44,5 +44,5 @@ def refusal(choice: Choice) -> Record:
     }
 
 
-def _refusals(choice: Choice) -> list[dict[str, Any]]:
+def _refusals(choice: Selection) -> list[dict[str, Any]]:
     return [{"plan": plan_as_dict(r.plan), "status": "refused", "reason": r.reason} for r in choice.refused]

@@ -16,7 +16,7 @@ class Trace:
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class Profile:
     """What was found out before planning: the machine, the model, the data."""
 
     supervisor_bytes: int
@@ -42,7 +42,7 @@ class Survey:
     starting_seconds: float = 0.0  # from the command to the survey
     seconds_so_far: float = 0.0  # those at the end for baselines and report counted too
     file_bytes: int = 0  # of the weights on disk
-    held: bool = False  # to a size
+    has_size_limit: bool = False  # to a size
     generates: bool = False  # text
     device: str = "cpu"  # or "cuda", whose memory is then what all bytes here are of
 

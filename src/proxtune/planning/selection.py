@@ -7,22 +7,22 @@ from functools import partial
 
 from proxtune.config.budget import format_bytes
 from proxtune.config.plan import Plan, Refused, plan_as_dict, plan_from_dict
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 from proxtune.methods.registry import METHODS
 from proxtune.planning.cost_model import evaluations, reports_seconds, weight_bytes_of
-from proxtune.planning.dry_run import rehearse
-from proxtune.planning.planner import Choice, none_fits, rehearsed
-from proxtune.planning.profile import Survey
+from proxtune.planning.dry_run import dry_run
+from proxtune.planning.planner import Selection, none_fits, with_measurements
+from proxtune.planning.profile import Profile
 from proxtune.runtime.model_setup import prepared
-from proxtune.runtime.session import Record, Session, apart
-from proxtune.training.memory_retry import bite
+from proxtune.runtime.session import Record, Session, in_child_process
+from proxtune.training.memory_retry import micro_batch_label
 
 _PACKING_SECONDS = 7.0
 _MANY_REFUSED = 4  # candidates; then only what needs least is tried
 _LONG_PLANNING = 0.25  # of the time; likewise
 
 
-def settle(choice: Choice, survey: Survey, session: Session) -> Choice:
+def select_plan(choice: Selection, profile: Profile, session: Session) -> Selection:
     """The choice with the best plan that fits for real, its costs measured; without a plan when none does.
 
     Candidates are rehearsed best first, each in smaller and smaller micro-batches. When that has gone on for long, the one
@@ -41,7 +41,7 @@ def settle(choice: Choice, survey: Survey, session: Session) -> Choice:
         plan: Plan | None = candidate
         changes: list[tuple[str, str, str, float]] = []
         while plan is not None:
-            found = _rehearsed(plan, session)
+            found = _dry_run_in_child(plan, session)
             session.emit(
                 {
                     "kind": "rehearsal", "plan": plan.name, "allocator": plan.allocator, "refused": found["refused"],
@@ -51,18 +51,18 @@ def settle(choice: Choice, survey: Survey, session: Session) -> Choice:
             if not found["refused"]:
                 for change in changes:
                     governor.record(*change[:3], 0, change[3])
-                settled = _with_measured_costs(found, survey, session)
-                return Choice(settled, None, [settled, *untried], refused + choice.refused)
+                measured_plan = _with_measured_costs(found, profile, session)
+                return Selection(measured_plan, None, [measured_plan, *untried], refused + choice.refused)
             refused.append(Refused(_needing(plan, found), f"rehearsed: {found['refused']}"))
             if _trains_too_much(found, session):
                 plan = (
                     replace(plan, rank=plan.rank - 1) if plan.rank > 1 and session.recipe.knobs.rank is None else None
                 )
                 continue
-            no_other = survey.device == "cpu" and (last or not untried)
+            no_other = profile.device == "cpu" and (last or not untried)
             smaller = smaller_plan(plan, found, session.recipe.budget.memory, no_other)
             if smaller is not None:
-                changes.append((bite(plan), bite(smaller), found["refused"], clock.elapsed))
+                changes.append((micro_batch_label(plan), micro_batch_label(smaller), found["refused"], clock.elapsed))
             plan = smaller
     return none_fits(replace(choice, fitting=untried), refused, session.recipe.budget)
 
@@ -97,43 +97,43 @@ def _needing(plan: Plan, found: Record) -> Plan:
     return replace(plan, cost=replace(plan.cost, memory_bytes=plan.cost.memory_bytes | found["memory_bytes"]))
 
 
-def _with_measured_costs(found: Record, survey: Survey, session: Session) -> Plan:
+def _with_measured_costs(found: Record, profile: Profile, session: Session) -> Plan:
     plan = plan_from_dict(found["plan"])
     terms = {
-        "supervisor": survey.supervisor_bytes, "libraries": survey.libraries_bytes,
-        "weights": weight_bytes_of(plan, survey), **found["terms"],
+        "supervisor": profile.supervisor_bytes, "libraries": profile.libraries_bytes,
+        "weights": weight_bytes_of(plan, profile), **found["terms"],
     }  # fmt: skip
     elapsed = session.clock.elapsed
     measured = {
         "memory_bytes": found["memory_bytes"],
         "terms": terms,
         "seconds_per_token": found["seconds_per_token"],
-        "seconds_so_far": elapsed + reports_seconds(survey.starting_seconds),
+        "seconds_so_far": elapsed + reports_seconds(profile.starting_seconds),
         "epochs": session.recipe.knobs.epochs or METHODS[plan.method].epochs,
     }
-    settled = rehearsed(plan, survey, session.recipe.budget, measured)
-    if evaluations(settled, survey) > 1:
+    measured_plan = with_measurements(plan, profile, session.recipe.budget, measured)
+    if evaluations(measured_plan, profile) > 1:
         evaluate = max(found["memory_bytes"]["evaluate"], found["judging_bytes"])
         memory = found["memory_bytes"] | {"evaluate": evaluate}
-        settled = replace(settled, cost=replace(settled.cost, memory_bytes=memory))
-    if METHODS[plan.method].makes_steps and settled.steps < 1:
-        raise PersonError(
+        measured_plan = replace(measured_plan, cost=replace(measured_plan.cost, memory_bytes=memory))
+    if METHODS[plan.method].makes_steps and measured_plan.steps < 1:
+        raise UserError(
             f"--time is too short: {elapsed:.0f} s went into planning and nothing is left to learn; give more"
         )
-    return settled
+    return measured_plan
 
 
-def _rehearsed(plan: Plan, session: Session) -> Record:
+def _dry_run_in_child(plan: Plan, session: Session) -> Record:
     """A rehearsal apart from this process; one that was killed is a refusal."""
     from proxtune.memory.fork import ChildKilled
 
     try:
-        return apart(session, partial(_rehearse, plan, session))
+        return in_child_process(session, partial(_load_and_dry_run, plan, session))
     except ChildKilled as error:
         return {"refused": str(error), "memory_bytes": {"load": 0}, "terms": {}}
 
 
-def _rehearse(plan: Plan, session: Session) -> Record:
+def _load_and_dry_run(plan: Plan, session: Session) -> Record:
     """Load, prepare and rehearse; what was measured, as plain values."""
     phases = session.phases
     libraries = session.meter.now()
@@ -146,18 +146,18 @@ def _rehearse(plan: Plan, session: Session) -> Record:
     if most is not None and plan.trainable > most:
         refused = f"trains {plan.trainable:,} parameters, --trainable allows {most:,}"
         return {"plan": plan_as_dict(plan), "memory_bytes": {"load": loading}, "terms": {}, "refused": refused}
-    found = rehearse(plan, model, session, libraries)
+    found = dry_run(plan, model, session, libraries)
     refused = found.refused
     if room is not None and loading > room:
         refused = refused or f"loading it would take {format_bytes(loading)}"
     return {
         "plan": plan_as_dict(plan), "memory_bytes": {"load": loading, **found.memory_bytes},
         "terms": found.terms, "seconds_per_token": found.seconds_per_token, "refused": refused,
-        "judging_bytes": found.judging_bytes,
+        "judging_bytes": found.validation_bytes,
     }  # fmt: skip
 
 
-def ending_seconds(survey: Survey) -> float:
+def ending_seconds(profile: Profile) -> float:
     """Seconds to keep free after the last step: judging and saving the best, baselines, report."""
-    packing = _PACKING_SECONDS if survey.held else 0.0
-    return reports_seconds(survey.starting_seconds) + packing + 2.5e-4 * survey.rows + survey.weights_bytes / 2e8
+    packing = _PACKING_SECONDS if profile.has_size_limit else 0.0
+    return reports_seconds(profile.starting_seconds) + packing + 2.5e-4 * profile.rows + profile.weights_bytes / 2e8

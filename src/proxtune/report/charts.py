@@ -38,12 +38,12 @@ def memory_chart(records: list[dict[str, Any]], limit: float | None, promised: d
             tint = _TINTS.get(phase, SOFT)
             label = "" if phase in named or phase not in _TINTS else phase
             axes.axvspan(start, stop, color=tint, alpha=0.2, linewidth=0, label=label)
-            said = number(promised.get(phase))
-            if said is not None:
+            expected = number(promised.get(phase))
+            if expected is not None:
                 words = "" if "promised" in named else "promised"
-                axes.hlines(said / 1e6, start, stop, colors=INK, linewidth=1.1, linestyles=(0, (1, 1.4)), label=words)
+                axes.hlines(expected / 1e6, start, stop, colors=INK, linewidth=1.1, linestyles=(0, (1, 1.4)), label=words)
                 named.add("promised")
-                top = max(top, said / 1e6)
+                top = max(top, expected / 1e6)
             named.add(phase)
         axes.plot(*zip(*seen, strict=True), color=MAIN, linewidth=1.6, label="measured")
         if limit is not None and limit / 1e6 <= 4 * top:  # a far limit would flatten the curve
@@ -60,28 +60,28 @@ def memory_chart(records: list[dict[str, Any]], limit: float | None, promised: d
     return svg()
 
 
-def loss_chart(records: list[dict[str, Any]], untouched: float | None = None) -> str:
-    """The loss of each step, its running mean, and the loss on the validation rows; that of the `untouched` model as a line.
+def loss_chart(records: list[dict[str, Any]], base_loss: float | None = None) -> str:
+    """The loss of each step, its running mean, and the loss on the validation rows; that of the `base_loss` model as a line.
 
     The best point is marked where it was chosen by the loss.
     """
-    train, judged = by_step(records, "step", "loss"), by_step(records, "validation", "loss")
-    if len(train) + len(judged) < 2:
+    train, validation = by_step(records, "step", "loss"), by_step(records, "validation", "loss")
+    if len(train) + len(validation) < 2:
         return ""
     with _axes("loss", 5.2, 3.0) as (axes, svg):
         if train:
             axes.plot(*zip(*thin(train, mean), strict=True), color=MAIN, linewidth=0.8, alpha=0.35)
             axes.plot(*zip(*smooth(thin(train, mean)), strict=True), color=MAIN, linewidth=1.7, label="training")
-        if judged:
-            line = axes.plot(*zip(*judged, strict=True), color=SECOND, linewidth=1.3, marker="o", markersize=4)
+        if validation:
+            line = axes.plot(*zip(*validation, strict=True), color=SECOND, linewidth=1.3, marker="o", markersize=4)
             line[0].set_label("validation")
             best = {r.get("step") for r in of_kind(records, "validation") if r.get("best") is True}
             if best and not by_step(records, "validation", "accuracy"):
-                chosen = [point for point in judged if point[0] in best][-1:]
+                chosen = [point for point in validation if point[0] in best][-1:]
                 axes.plot(*zip(*chosen, strict=True), linestyle="", marker="o", markersize=10, markerfacecolor="none",
                           color=GOOD, label="best")  # fmt: skip
-        if untouched is not None:
-            axes.axhline(untouched, color=SOFT, linewidth=1.1, linestyle=(0, (5, 3)), label="before training")
+        if base_loss is not None:
+            axes.axhline(base_loss, color=SOFT, linewidth=1.1, linestyle=(0, (5, 3)), label="before training")
         axes.set_ylim(bottom=0)
         _finish(axes, "step", "loss")
     return svg()

@@ -72,10 +72,10 @@ def operations(value: Any) -> str:
 
 def error_percent(promised: Any, measured: Any) -> str:
     """How far the promise lay above (+) or below (−) what was measured, as a share of what was measured."""
-    said, seen = number(promised), number(measured)
-    if said is None or not seen:
+    expected, seen = number(promised), number(measured)
+    if expected is None or not seen:
         return DASH
-    share = round((said - seen) / seen * 100, 1)
+    share = round((expected - seen) / seen * 100, 1)
     return "0.0 %" if share == 0 else f"{'+' if share > 0 else '−'}{abs(share):.1f} %"
 
 

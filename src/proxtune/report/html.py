@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 from proxtune.report.run_files import read_run
-from proxtune.storage.atomic import write_whole
+from proxtune.storage.atomic import write_atomic
 
 
 def write_report(run_dir: Path) -> Path:
-    """Write `report.html` into `run_dir` and return its path. Raises PersonError."""
+    """Write `report.html` into `run_dir` and return its path. Raises UserError."""
     from proxtune.report.page import page_values  # with jinja2 and matplotlib, only needed once training is over
 
     html = _render(page_values(read_run(run_dir)))
@@ -19,11 +19,11 @@ def write_report(run_dir: Path) -> Path:
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write `text` to `path`, whole or not at all. Raises PersonError."""
+    """Write `text` to `path`, whole or not at all. Raises UserError."""
     try:
-        write_whole(path, lambda place: _write_bytes(place, text.encode("utf-8", "replace")))  # lone surrogates too
+        write_atomic(path, lambda place: _write_bytes(place, text.encode("utf-8", "replace")))  # lone surrogates too
     except OSError as error:
-        raise PersonError(f"cannot write {path} ({error.strerror}); make room or allow writing there") from error
+        raise UserError(f"cannot write {path} ({error.strerror}); make room or allow writing there") from error
     return path
 
 

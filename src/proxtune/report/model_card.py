@@ -29,7 +29,7 @@ from proxtune.report.sections.budget import budget_rows, measured_memory, promis
 
 
 def write_model_card(run_dir: Path, model_dir: Path) -> Path:
-    """Write `README.md` into `model_dir` from the run folder `run_dir` and return its path. Raises PersonError.
+    """Write `README.md` into `model_dir` from the run folder `run_dir` and return its path. Raises UserError.
 
     A card is made to be published: it holds no row of the data and no folder of the machine.
     """
@@ -156,11 +156,11 @@ def _budget(result: dict[str, Any]) -> str:
         if lines
         else "None was given.\n"
     )
-    said, seen = promised_memory(result), measured_memory(result)
+    expected, seen = promised_memory(result), measured_memory(result)
     phases = [
-        (phase, size(said.get(phase)), size(seen.get(phase)), error_percent(said.get(phase), seen.get(phase)))
+        (phase, size(expected.get(phase)), size(seen.get(phase)), error_percent(expected.get(phase), seen.get(phase)))
         for phase in PHASES
-        if phase in said or phase in seen
+        if phase in expected or phase in seen
     ]
     return text + (
         "\n" + markdown_table(("memory in phase", "promised", "measured", "error"), phases) if phases else ""

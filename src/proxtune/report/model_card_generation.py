@@ -10,7 +10,7 @@ from proxtune.report.formatting import amount, number, part
 from proxtune.report.markdown import as_code, base_of, markdown_table
 from proxtune.report.sections.generation import scores
 from proxtune.tasks.generation.metrics import NAMES, in_points
-from proxtune.tasks.generation.prompting import Asking, label_before, prompt_of
+from proxtune.tasks.generation.prompting import PromptFormat, answer_label, prompt_of
 
 _KINDS = {"summarize": "summarization", "translate": "translation", "instruct": "text-generation"}
 _TYPES = {
@@ -70,8 +70,8 @@ pip install transformers torch
 
 
 def _run_messages(result: dict[str, Any], text: str) -> str:
-    said = f"{part(result, 'data').get('instruction') or ''}"
-    content = f"{_quoted(f'{said}{chr(10) * 2}')} + text" if said else "text"
+    instruction = f"{part(result, 'data').get('instruction') or ''}"
+    content = f"{_quoted(f'{instruction}{chr(10) * 2}')} + text" if instruction else "text"
     return f"""from transformers import pipeline
 
 answer = pipeline("text-generation", model="path/to/this/folder")
@@ -103,9 +103,9 @@ print(tokenizer.decode(model.generate(ids)[0], skip_special_tokens=True).strip()
 
 def _prompt(result: dict[str, Any], apart: bool) -> str:
     """The prompt as an expression of Python with the name `text` in it."""
-    task, said = str(result.get("task")), str(part(result, "data").get("instruction") or "")
-    asking = Asking(task, said, (), (), label_before(task), by_turns=False, apart=apart)
-    before, _, after = prompt_of((Message("user", _PLACE),), asking, None).partition(_PLACE)
+    task, instruction = str(result.get("task")), str(part(result, "data").get("instruction") or "")
+    prompt_format = PromptFormat(task, instruction, (), (), answer_label(task), uses_chat_template=False, is_encoder_decoder=apart)
+    before, _, after = prompt_of((Message("user", _PLACE),), prompt_format, None).partition(_PLACE)
     return " + ".join([*([_quoted(before)] if before else []), "text", *([_quoted(after)] if after else [])])
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from proxtune.errors import PersonError
-from proxtune.storage.event_log import said
+from proxtune.errors import UserError
+from proxtune.storage.event_log import read_events
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,20 +23,20 @@ class RunFiles:
 
 
 def read_run(run_dir: Path) -> RunFiles:
-    """Read the run folder `run_dir`. Raises PersonError when it holds no readable result.json."""
+    """Read the run folder `run_dir`. Raises UserError when it holds no readable result.json."""
     run_dir = Path(run_dir)
     path = run_dir / "result.json"
     if not path.is_file():
-        raise PersonError(f"{run_dir} has no result.json; give the folder that `proxtune train --out` wrote")
+        raise UserError(f"{run_dir} has no result.json; give the folder that `proxtune train --out` wrote")
     result = _json(path)
     if not isinstance(result, dict):
-        raise PersonError(f"{path} cannot be read as a proxtune result; train again into a new folder")
+        raise UserError(f"{path} cannot be read as a proxtune result; train again into a new folder")
     plan = _json(run_dir / "plan.json")
     return RunFiles(
         folder=run_dir,
         result=result,
         plan=plan if isinstance(plan, dict) else {},
-        records=said(run_dir),
+        records=read_events(run_dir),
         recipe=_text(run_dir / "recipe.toml"),
     )
 

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from proxtune.data.batching import sorted_batches
-from proxtune.data.dataset import Encoded, take
+from proxtune.data.dataset import Encoded, select_rows
 from proxtune.memory.governor import Governor, in_halves
 from proxtune.tasks.base import objective_of
 
 
-def passes(
+def forward_passes(
     model: Any, data: Encoded, pad_id: int, dtype: str, micro_tokens: int, governor: Governor
 ) -> Iterator[tuple[np.ndarray, Any]]:
     """Each row once, forward only, from short to long: yields (row numbers, what is said of them (rows, numbers)).
@@ -25,57 +25,57 @@ def passes(
     device = next(model.parameters()).device
     model.eval()
 
-    def said(rows: np.ndarray) -> torch.Tensor:
+    def outputs(rows: np.ndarray) -> torch.Tensor:
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bf16"):
-            found: torch.Tensor = objective_of(data).said(model, data, rows, pad_id)
+            found: torch.Tensor = objective_of(data).outputs(model, data, rows, pad_id)
         return found
 
     pieces = sorted_batches(data.lengths, micro_tokens)
-    for found in in_halves(pieces, said, governor, "evaluating one row does not fit in the memory budget"):
+    for found in in_halves(pieces, outputs, governor, "evaluating one row does not fit in the memory budget"):
         yield found
-        if data.have_answers and governor.meter.breaks_up:  # of as many lengths as rows: each would fill other holes
-            governor.meter.give_back()
+        if data.have_answers and governor.meter.fragments:  # of as many lengths as rows: each would fill other holes
+            governor.meter.trim()
 
 
-def said_of(model: Any, data: Encoded, pad_id: int, dtype: str, micro_tokens: int, governor: Governor) -> np.ndarray:
-    """What the model says of every row in its own place, (rows, numbers) float32. Raises MemoryError as `passes` does."""
+def outputs_of(model: Any, data: Encoded, pad_id: int, dtype: str, micro_tokens: int, governor: Governor) -> np.ndarray:
+    """What the model says of every row in its own place, (rows, numbers) float32. Raises MemoryError as `forward_passes` does."""
     out: np.ndarray | None = None
-    for rows, found in passes(model, data, pad_id, dtype, micro_tokens, governor):
+    for rows, found in forward_passes(model, data, pad_id, dtype, micro_tokens, governor):
         if out is None:
             out = np.empty((len(data), found.shape[-1]), dtype=np.float32)
         out[rows] = found.float().cpu().numpy()
     return out if out is not None else np.zeros((0, 0), dtype=np.float32)
 
 
-def said_at_last(
+def final_outputs(
     model: Any, data: Encoded, pad_id: int, dtype: str, micro_tokens: int, governor: Governor
 ) -> np.ndarray:
-    """`said_of` a model that has learned: where one row does not fit beside what training left behind, without the limit.
+    """`outputs_of` a model that has learned: where one row does not fit beside what training left behind, without the limit.
 
     What was learned is worth more than the bytes, and the measured peak tells.
     """
     try:
-        return said_of(model, data, pad_id, dtype, micro_tokens, governor)
+        return outputs_of(model, data, pad_id, dtype, micro_tokens, governor)
     except MemoryError:
         governor.release()
-        found = said_of(model, data, pad_id, dtype, 1, governor)
+        found = outputs_of(model, data, pad_id, dtype, 1, governor)
         governor.hold()
         return found
 
 
-def first_look(model: Any, data: Encoded, pad_id: int, dtype: str, governor: Governor) -> None:
+def warm_up_forward(model: Any, data: Encoded, pad_id: int, dtype: str, governor: Governor) -> None:
     """Pass the shortest row alone, so that the kernels' code is in memory before a limit is set."""
-    shortest = take(data, np.asarray([int(np.argmin(data.lengths))]))
-    said_of(model, shortest, pad_id, dtype, int(shortest.lengths[0]), governor)
-    governor.meter.give_back()
+    shortest = select_rows(data, np.asarray([int(np.argmin(data.lengths))]))
+    outputs_of(model, shortest, pad_id, dtype, int(shortest.lengths[0]), governor)
+    governor.meter.trim()
 
 
-def read_embeddings(model: Any, *rows: Encoded) -> None:
+def touch_embeddings(model: Any, *rows: Encoded) -> None:
     """Touch the embeddings that these rows use, all where they learn: weights are mapped, and come in as they are read."""
     weight = model.get_input_embeddings().weight  # (vocabulary, width)
     used = torch.from_numpy(np.unique(np.concatenate([data.ids for data in rows])))
-    says_words = rows[0].have_answers  # by a head that is the same table, or as large
-    if weight.requires_grad or says_words:
+    has_lm_head = rows[0].have_answers  # by a head that is the same table, or as large
+    if weight.requires_grad or has_lm_head:
         used = torch.arange(len(weight))
     with torch.no_grad():
         for few in used.to(weight.device).split(1024):

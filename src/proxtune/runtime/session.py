@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proxtune.config.recipe import Recipe
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 from proxtune.memory.allocator import set_allocator
 from proxtune.memory.devices.base import Meter, device_and_meter
 from proxtune.memory.governor import Governor
 from proxtune.memory.lean_imports import import_lean
 from proxtune.memory.library_pages import unload_cold_code
 from proxtune.memory.phases import Phases
-from proxtune.models.loading import attend_on
+from proxtune.models.loading import choose_attention
 from proxtune.models.source import ModelSource, find_model
 from proxtune.runtime.clock import Clock
 from proxtune.tasks.base import Task
@@ -50,13 +50,13 @@ class Session:
         """The memory that the budget counts."""
         return self.phases.meter
 
-    def announce(self, phase: str) -> None:
+    def emit_phase(self, phase: str) -> None:
         """Tell whoever listens what begins now."""
         self.emit({"kind": "phase", "phase": phase, "seconds": self.clock.elapsed})
 
 
 def open_session(recipe: Recipe, folder: Path, clock: Clock, others_bytes: int, emit: Emit) -> Session:
-    """Read the data, then import torch and tokenise. Raises PersonError when the data or the model do not do."""
+    """Read the data, then import torch and tokenise. Raises UserError when the data or the model do not do."""
     emit({"kind": "phase", "phase": "read", "seconds": clock.elapsed})
     source, split = find_model(recipe.model), read_split_of(recipe)  # before torch: a mistake is told at once
     import_lean()
@@ -68,22 +68,22 @@ def open_session(recipe: Recipe, folder: Path, clock: Clock, others_bytes: int, 
     phases.memory_bytes["load"] = meter.peak() + others
     structure = None
     if recipe.budget.size is not None and recipe.generates:
-        raise PersonError("--size is not there yet for models that generate text; leave it out")
+        raise UserError("--size is not there yet for models that generate text; leave it out")
     if recipe.budget.size is not None:
-        from proxtune.compression.shrink import begin_smaller
+        from proxtune.compression.shrink import shrink_model
 
-        source, structure = begin_smaller(source, split, recipe.budget.size, folder)
+        source, structure = shrink_model(source, split, recipe.budget.size, folder)
     task = read_task(recipe, split, source.folder)
-    attend_on(task.config, device.type)
+    choose_attention(task.config, device.type)
     task.import_architecture()  # here, once, and not in each forked child
     emit({"kind": "data", **describe_data(task)})
-    meter.give_back()  # what tokenising left behind
+    meter.trim()  # what tokenising left behind
     unload_cold_code()
     governor = Governor(recipe.budget.memory, meter, others)
     return Session(recipe, folder, source, task, device, clock, governor, phases, emit, structure)
 
 
-def apart(session: Session, work: Callable[[], Record]) -> Record:
+def in_child_process(session: Session, work: Callable[[], Record]) -> Record:
     """What `work` finds out, leaving this process as it was: in a forked child, but on CUDA, which does not survive a fork."""
     if session.device.type == "cpu":
         from proxtune.memory.fork import in_forked_child
@@ -92,5 +92,5 @@ def apart(session: Session, work: Callable[[], Record]) -> Record:
         return found
     found = work()
     gc.collect()  # a refused allocation's traceback holds tensors in a circle
-    session.meter.give_back()
+    session.meter.trim()
     return found

@@ -19,13 +19,13 @@ from typing import Any
 from proxtune.errors import DiskFailed
 
 FULL = (errno.ENOSPC, errno.EDQUOT)  # there may be room later
-_OF_THE_DISK = (*FULL, errno.EIO, errno.EROFS, errno.ENODEV, errno.ENXIO)
+_DISK_ERRORS = (*FULL, errno.EIO, errno.EROFS, errno.ENODEV, errno.ENXIO)
 _SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
 _PART = ".part"  # what a writer that was killed leaves behind ends so
 _EXCHANGE, _HERE = 2, -100  # RENAME_EXCHANGE, AT_FDCWD
 
 
-def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file beside `path`, then put it in place in one step.
 
     Raises OSError while nothing has changed, a full disk among it; DiskFailed when the disk does not keep what it was given.
@@ -43,7 +43,7 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """`data`, whole or absent."""
-    write_whole(path, lambda place: _fill(place, data))
+    write_atomic(path, lambda place: _fill(place, data))
 
 
 def write_text(path: Path, text: str) -> None:
@@ -56,7 +56,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def put_folder(temporary: Path, target: Path) -> None:
+def replace_folder(temporary: Path, target: Path) -> None:
     """Put a folder that is complete in the place of `target`, in one step; what was there before is gone afterwards."""
     for place in sorted(temporary.rglob("*"), reverse=True):
         flush(place)
@@ -69,7 +69,7 @@ def put_folder(temporary: Path, target: Path) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
 
 
-def sweep(folder: Path) -> None:
+def remove_partial_files(folder: Path) -> None:
     """Remove what writers that were killed left behind. Only for the one who holds the folder's lock."""
     for place in (*folder.glob(f".*{_PART}"), *folder.glob(f"*/.*{_PART}")):
         if place.is_dir() and not place.is_symlink():
@@ -97,18 +97,18 @@ def flush(path: Path) -> None:
     except OSError as error:
         if error.errno in FULL:
             raise
-        raise not_kept(path, error) from error
+        raise fsync_error(path, error) from error
     finally:
         os.close(descriptor)
 
 
-def disk_words(error: OSError) -> str | None:
+def disk_error_message(error: OSError) -> str | None:
     """What to say of an error that is the disk's and not ours; None for another."""
-    if error.errno not in _OF_THE_DISK:
+    if error.errno not in _DISK_ERRORS:
         return None
     where = f" ({error.filename})" if error.filename else ""
-    mend = "make room" if error.errno in FULL else "look after the disk"
-    return f"{error.strerror}{where}: {mend}, then: proxtune resume"
+    fix = "make room" if error.errno in FULL else "look after the disk"
+    return f"{error.strerror}{where}: {fix}, then: proxtune resume"
 
 
 @contextlib.contextmanager
@@ -126,7 +126,7 @@ def as_system_errors() -> Iterator[None]:
         raise OSError(code, os.strerror(code)) from error
 
 
-def not_kept(path: Path, error: OSError) -> DiskFailed:
+def fsync_error(path: Path, error: OSError) -> DiskFailed:
     """What to say when fsync failed."""
     return DiskFailed(
         f"the disk did not keep what was written to {path} ({error.strerror}); look after the disk, then: proxtune resume"

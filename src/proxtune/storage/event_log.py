@@ -15,7 +15,7 @@ Listen = Callable[[Record], None]
 NAME = "metrics.jsonl"
 
 
-class Metrics:
+class EventLog:
     """Appends each record and passes it on. State: the open file, and whether a line of it was lost.
 
     Where there is no room for a line the run does not end for it: the person is told once.
@@ -29,13 +29,13 @@ class Metrics:
         self._lost = False
         self._listen = listen
 
-    def __enter__(self) -> Metrics:
+    def __enter__(self) -> EventLog:
         return self
 
     def __exit__(self, *error: object) -> None:
         os.close(self._file)
 
-    def say(self, record: Record) -> None:
+    def emit(self, record: Record) -> None:
         """One record: written, then heard."""
         if record.get("kind") != "plan":  # has a file of its own
             self._write(json.dumps(record) + "\n")
@@ -55,7 +55,7 @@ class Metrics:
             self._lost = True
 
 
-def said(folder: Path) -> list[Record]:
+def read_events(folder: Path) -> list[Record]:
     """The records of a run so far; a torn line is passed over."""
     found = []
     try:

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from proxtune.errors import PersonError
-from proxtune.storage.atomic import FULL, not_kept, write_all, write_bytes
+from proxtune.errors import UserError
+from proxtune.storage.atomic import FULL, fsync_error, write_all, write_bytes
 
 _HEAD = struct.Struct("<4sIII")  # mark, number, length, check of these
 _CHECK = struct.Struct("<I")
@@ -26,7 +26,7 @@ _SEARCH_BYTES = 1 << 20
 _SHARE = 0.01  # of the time, for flushing
 
 
-class JournalDamaged(PersonError):
+class JournalDamaged(UserError):
     """A journal with damage in its middle. `place` is the byte where it begins."""
 
     def __init__(self, path: Path, place: int) -> None:
@@ -37,7 +37,7 @@ class JournalDamaged(PersonError):
         self.place = place
 
 
-def packed(number: int, data: bytes) -> bytes:
+def encode_record(number: int, data: bytes) -> bytes:
     """A record as it stands in the file: 20 bytes and `data`."""
     assert len(data) <= MOST_BYTES, "a record is small"
     head = struct.pack("<4sII", _MARK, number, len(data))
@@ -45,7 +45,7 @@ def packed(number: int, data: bytes) -> bytes:
     return head + data + _CHECK.pack(zlib.crc32(data, zlib.crc32(head)))
 
 
-def records(path: Path) -> Iterator[tuple[int, bytes]]:
+def read_records(path: Path) -> Iterator[tuple[int, bytes]]:
     """Each record with the place where it ends. Ends before a torn tail; holds one record at a time.
 
     Raises JournalDamaged, also where not even the first record can be read.
@@ -115,16 +115,16 @@ class Journal:
             self._flush()
 
     @classmethod
-    def begin(cls, path: Path, first: bytes) -> Journal:
+    def create(cls, path: Path, first: bytes) -> Journal:
         """A new journal with its first record: there whole, or not at all."""
-        record = packed(0, first)
+        record = encode_record(0, first)
         write_bytes(path, record)
         return cls(path, 1, len(record))
 
     @classmethod
     def open(cls, path: Path) -> tuple[Journal, list[bytes]]:
         """A journal to be gone on with, and what it holds. Raises JournalDamaged."""
-        found = list(records(path))
+        found = list(read_records(path))
         return cls(path, len(found), found[-1][0]), [data for _, data in found]
 
     def close(self) -> None:
@@ -139,7 +139,7 @@ class Journal:
 
     def append(self, data: bytes) -> None:
         """Add a record. It counts once `commit` says so. Raises DiskFailed."""
-        self._waiting += packed(self._number, data)
+        self._waiting += encode_record(self._number, data)
         self._number += 1
         self._write()
 
@@ -163,7 +163,7 @@ class Journal:
             os.ftruncate(self._file, self._end)  # no half record stays
             if error.errno in FULL:
                 return
-            raise not_kept(self.path, error) from error
+            raise fsync_error(self.path, error) from error
         self._end += len(self._waiting)
         self._waiting = b""
         self._unflushed = True
@@ -173,7 +173,7 @@ class Journal:
         try:
             os.fsync(self._file)
         except OSError as error:
-            raise not_kept(self.path, error) from error
+            raise fsync_error(self.path, error) from error
         self._flushed_at = time.monotonic()
         self._flush_seconds = max(0.9 * self._flush_seconds, self._flushed_at - began)
         self._unflushed = False

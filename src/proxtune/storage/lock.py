@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 
 _NAME = "lock"
 _PATIENCE_SECONDS = 10.0  # a stage whose supervisor was killed ends within a few seconds
@@ -22,7 +22,7 @@ _PATIENCE_SECONDS = 10.0  # a stage whose supervisor was killed ends within a fe
 def locked(folder: Path, patience_seconds: float = _PATIENCE_SECONDS) -> Iterator[int]:
     """Hold the lock of `folder`; yields its descriptor, to be handed on to the processes that write there too.
 
-    A file that nobody holds is what a killed process left: it is taken over. Raises PersonError when another holds it.
+    A file that nobody holds is what a killed process left: it is taken over. Raises UserError when another holds it.
     """
     path = folder / _NAME
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
@@ -45,11 +45,11 @@ def _take(descriptor: int, folder: Path, patience_seconds: float) -> None:
             return
         except OSError as error:
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                raise PersonError(
+                raise UserError(
                     f"no lock can be had in {folder} ({error.strerror}); choose a folder on another disk"
                 ) from error
         if time.monotonic() > until:
-            raise PersonError(f"another proxtune{_holder(descriptor)} is at work in {folder}; wait for it, or end it")
+            raise UserError(f"another proxtune{_holder(descriptor)} is at work in {folder}; wait for it, or end it")
         time.sleep(0.05)
 
 

@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 
 Record = dict[str, Any]
-LEARNED = "learned.json"  # what the process that learns ended with
-FEATURES_SETTLED = "settled.json"  # the first half of learning in two halves is done (`pipeline/head_features.py`)
+FIT_RESULT = "learned.json"  # what the process that learns ended with
+FEATURES_RESULT = "settled.json"  # the first half of learning in two halves is done (`pipeline/head_features.py`)
 
 
 BASELINE_WORDS = {
@@ -20,41 +20,41 @@ BASELINE_WORDS = {
 
 
 def read_result(folder: str | Path) -> Record:
-    """`result.json` of a run folder. Raises PersonError when there is none."""
+    """`result.json` of a run folder. Raises UserError when there is none."""
     path = Path(folder) / "result.json"
     try:
         result: Record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise PersonError(
+        raise UserError(
             f"{folder} is not a finished run (no result.json); give the folder that `proxtune train --out` made"
         ) from error
     except (OSError, ValueError) as error:
-        raise PersonError(f"{path} cannot be read: {error}") from error
+        raise UserError(f"{path} cannot be read: {error}") from error
     return result
 
 
 def run_with_model(folder: str | Path) -> Path:
-    """The absolute path of a finished run that has a model. Raises PersonError when it is none."""
+    """The absolute path of a finished run that has a model. Raises UserError when it is none."""
     read_result(folder)
     place = Path(folder).resolve()
     if not (place / "model").is_dir():
-        raise PersonError(f"{folder} has no model/ folder; train again")
+        raise UserError(f"{folder} has no model/ folder; train again")
     return place
 
 
-def learned_before(folder: Path) -> Record | None:
+def finished_fit(folder: Path) -> Record | None:
     """What an earlier sitting of the run learned to the end; None where it has to go on learning."""
     try:
-        learned: Record = json.loads((folder / LEARNED).read_text(encoding="utf-8"))
+        fit_result: Record = json.loads((folder / FIT_RESULT).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
-    return learned if learned.get("status") == "done" and (folder / "model").is_dir() else None
+    return fit_result if fit_result.get("status") == "done" and (folder / "model").is_dir() else None
 
 
-def learned_so_far(folder: Path) -> Record:
+def read_fit_result(folder: Path) -> Record:
     """What the process that learns wrote at its end, be it finished or interrupted. Raises OSError, ValueError."""
-    learned: Record = json.loads((folder / LEARNED).read_text(encoding="utf-8"))
-    return learned
+    fit_result: Record = json.loads((folder / FIT_RESULT).read_text(encoding="utf-8"))
+    return fit_result
 
 
 def is_finished(folder: Path) -> bool:

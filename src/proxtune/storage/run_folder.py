@@ -8,7 +8,7 @@ from pathlib import Path
 
 from proxtune.config.budget import Budget
 from proxtune.config.recipe import Knobs, Recipe
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 from proxtune.storage.atomic import write_text
 
 _MOST_BYTES = 1_000_000
@@ -32,16 +32,16 @@ def _toml(value: object) -> str:
 
 
 def read_recipe(path: Path) -> Recipe:
-    """The recipe that `write_recipe` wrote. Raises PersonError for what it did not write."""
+    """The recipe that `write_recipe` wrote. Raises UserError for what it did not write."""
     try:
         if path.stat().st_size > _MOST_BYTES:
-            raise PersonError(f"{path} is too large for a recipe")
+            raise UserError(f"{path} is too large for a recipe")
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
         raw["budget"] = Budget(**raw.get("budget", {}))
         raw["knobs"] = Knobs(**raw.get("knobs", {}))
         return Recipe(**raw)
     except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise PersonError(f"{path} cannot be read as a recipe: {error}") from error
+        raise UserError(f"{path} cannot be read as a recipe: {error}") from error
 
 
 def missing_parents(out: str) -> list[Path]:
@@ -59,9 +59,9 @@ def claim_folder(out: str) -> Path:
     try:
         folder.mkdir(parents=True)
     except FileExistsError as error:
-        raise PersonError(
+        raise UserError(
             f"the folder {out} is already there and is never overwritten; choose another --out"
         ) from error
     except OSError as error:
-        raise PersonError(f"the folder {out} cannot be made: {error.strerror}; choose another --out") from error
+        raise UserError(f"the folder {out} cannot be made: {error.strerror}; choose another --out") from error
     return folder.resolve()

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from proxtune.storage.atomic import write_all, write_whole
+from proxtune.storage.atomic import write_all, write_atomic
 from proxtune.storage.safetensors_header import BadTensors, Entry, Header, read_header
 
 _NAMES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16", torch.uint8: "U8", torch.int64: "I64"}
@@ -24,9 +24,9 @@ _NONE = "0" * 64  # stands in the digest's place while it is computed
 _PIECE = 1 << 20
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], told: Mapping[str, str]) -> None:
-    """Write `tensors` and the words `told` whole or not at all. Raises what `write_whole` does."""
-    header: dict[str, Any] = {"__metadata__": {"sha256": _NONE, **told}}
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write `tensors` and the words `metadata` whole or not at all. Raises what `write_atomic` does."""
+    header: dict[str, Any] = {"__metadata__": {"sha256": _NONE, **metadata}}
     place = 0
     for name, tensor in tensors.items():
         end = place + tensor.numel() * tensor.element_size()
@@ -34,23 +34,23 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], told: Mapping[str, 
         place = end
     raw = json.dumps(header).encode()
     raw += b" " * (-len(raw) % 8)
-    write_whole(path, lambda place: _fill(place, len(raw).to_bytes(8, "little") + raw, tensors))
+    write_atomic(path, lambda place: _fill(place, len(raw).to_bytes(8, "little") + raw, tensors))
 
 
 def verified(path: Path) -> Header:
     """The header of a file that `write_tensors` made, every byte of it checked. Raises BadTensors, OSError."""
     header = read_header(path)
-    told = header.metadata.get("sha256", "")
+    expected_digest = header.metadata.get("sha256", "")
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         file.seek(0)
         head = file.read(8 + length)
-        if len(told) != 64 or head.count(told.encode()) != 1:
+        if len(expected_digest) != 64 or head.count(expected_digest.encode()) != 1:
             raise BadTensors(f"{path} has no digest")
-        digest = hashlib.sha256(head.replace(told.encode(), _NONE.encode()))
+        digest = hashlib.sha256(head.replace(expected_digest.encode(), _NONE.encode()))
         while piece := file.read(_PIECE):
             digest.update(piece)
-    if digest.hexdigest() != told:
+    if digest.hexdigest() != expected_digest:
         raise BadTensors(f"{path} is damaged: its bytes are not those that were written")
     return header
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 
 MOST_HEADER_BYTES = 4_000_000  # of ten thousand tensors: 1.5 MB
 MOST_TENSORS = 50_000
@@ -24,7 +24,7 @@ ITEM_BYTES = {
 _MOST_NAME, _MOST_AXES = 1000, 16
 
 
-class BadTensors(PersonError):
+class BadTensors(UserError):
     """A file of tensors that is damaged, or was made to do harm."""
 
 
@@ -78,12 +78,12 @@ def read_header(path: Path) -> Header:
 
 
 def check_files(folder: Path, names: Iterable[str], also: tuple[Path, ...] = ()) -> None:
-    """Raises PersonError for a file of `folder` that is a link to somewhere else than `folder` or the folders `also`."""
+    """Raises UserError for a file of `folder` that is a link to somewhere else than `folder` or the folders `also`."""
     allowed = [place.resolve() for place in (folder, *also)]
     for name in names:
         target = (folder / name).resolve()
         if not any(target.is_relative_to(place) for place in allowed):
-            raise PersonError(f"{folder / name} leads out of its folder, to {target}; it is not opened")
+            raise UserError(f"{folder / name} leads out of its folder, to {target}; it is not opened")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

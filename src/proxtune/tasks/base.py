@@ -15,7 +15,7 @@ from proxtune.data.dataset import Encoded
 from proxtune.data.examples import Split
 from proxtune.models.loading import import_architecture, load_classifier, load_generator, longest_allowed
 from proxtune.tasks.classification.label_prompt import Prompt
-from proxtune.tasks.generation.prompting import Asking
+from proxtune.tasks.generation.prompting import PromptFormat
 
 _MOST_NEW_TOKENS = 512
 _LONGER = 1.5  # an answer may be than the longest that was learned
@@ -30,10 +30,10 @@ class Task:
     tokenizer: Any
     config: Any
     train: Encoded
-    held: Encoded
+    validation: Encoded
     max_length: int
     prompt: Prompt | None = None  # of a decoder that tells classes apart
-    asking: Asking | None = None  # of a model that generates
+    prompt_format: PromptFormat | None = None  # of a model that generates
 
     @property
     def pad_id(self) -> int:
@@ -43,7 +43,7 @@ class Task:
     @property
     def generates(self) -> bool:
         """Whether text is to be generated."""
-        return self.asking is not None
+        return self.prompt_format is not None
 
     @property
     def new_tokens(self) -> int:
@@ -62,8 +62,8 @@ class Task:
         import_architecture(self.config, self.generates)
 
 
-def longest_row(train: Encoded, held: Encoded) -> int:
-    return padded(int(max(train.lengths.max(), held.lengths.max())))
+def longest_row(train: Encoded, validation: Encoded) -> int:
+    return padded(int(max(train.lengths.max(), validation.lengths.max())))
 
 
 def length_allowed(recipe: Recipe, tokenizer: Any, config: Any, most: int | None = None) -> int:
@@ -73,7 +73,7 @@ def length_allowed(recipe: Recipe, tokenizer: Any, config: Any, most: int | None
     return allowed if wanted is None else max(8, min(allowed, padded(wanted)))
 
 
-def judged_rows(rows: int, most: int) -> np.ndarray:
+def evenly_spaced_rows(rows: int, most: int) -> np.ndarray:
     """At most so many of some rows, evenly spread: their numbers."""
     return np.unique(np.linspace(0, rows - 1, min(rows, most)).round().astype(np.int64))
 

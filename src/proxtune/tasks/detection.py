@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxtune.data.columns import LABEL_NAMES, by_name, named, plain
+from proxtune.data.columns import LABEL_NAMES, find_column, named_column, normalized
 from proxtune.data.readers.source import read_source
 from proxtune.data.table import Table
 from proxtune.tasks.generation.columns import (
@@ -26,16 +26,16 @@ _Guess = tuple[str, str]
 def guess_task(source: str, *, text_column: str | None = None, label_column: str | None = None) -> _Guess:
     """The task, and why in words to show: classify unless the columns are those of another.
 
-    Only the first rows are read, but for .json, which has to be read whole. Raises PersonError.
+    Only the first rows are read, but for .json, which has to be read whole. Raises UserError.
     """
-    table = spread_translations(read_source(source, objects=True, most_rows=_ROWS))
+    table = spread_translations(read_source(source, objects=True, max_rows=_ROWS))
     for name, option in ((text_column, "--text-column"), (label_column, "--label-column")):
         if name is not None:
-            named(table, source, name, option)
-    asked = _only(table, text_column, besides=label_column)
-    answered = _only(table, label_column, besides=text_column)
-    found = _conversations(table, text_column, label_column) or _prompts(asked, answered)
-    found = found or _summaries(table, asked, answered) or _translations(table, asked, answered)
+            named_column(table, source, name, option)
+    prompt_table = _only(table, text_column, besides=label_column)
+    answer_table = _only(table, label_column, besides=text_column)
+    found = _conversations(table, text_column, label_column) or _prompts(prompt_table, answer_table)
+    found = found or _summaries(table, prompt_table, answer_table) or _translations(table, prompt_table, answer_table)
     return found or ("classify", "no column of summaries, translations or answers in free text")
 
 
@@ -50,41 +50,41 @@ def _conversations(table: Table, text_column: str | None, label_column: str | No
     return None if turns is None else ("instruct", f"column {turns!r} holds conversations")
 
 
-def _prompts(asked: Table, answered: Table) -> _Guess | None:
+def _prompts(prompt_table: Table, answer_table: Table) -> _Guess | None:
     for prompts, answers, sure in (
         (INSTRUCTIONS, ANSWERS, True),
         (("prompt",), ("completion",), True),
         (PROMPTS, ANSWERS, False),
     ):
-        answer = by_name(answered, answers)
-        prompt = by_name(asked, prompts, answer)
-        if prompt is not None and answer is not None and (sure or is_free_text(answered.columns[answer])):
+        answer = find_column(answer_table, answers)
+        prompt = find_column(prompt_table, prompts, answer)
+        if prompt is not None and answer is not None and (sure or is_free_text(answer_table.columns[answer])):
             return "instruct", f"columns {prompt!r} and {answer!r}"
     return None
 
 
-def _summaries(table: Table, asked: Table, answered: Table) -> _Guess | None:
-    summary = by_name(answered, SUMMARIES)
-    text = by_name(asked, TEXTS, summary)
+def _summaries(table: Table, prompt_table: Table, answer_table: Table) -> _Guess | None:
+    summary = find_column(answer_table, SUMMARIES)
+    text = find_column(prompt_table, TEXTS, summary)
     if summary is not None and text is not None:
-        label = by_name(table, LABEL_NAMES, text)
+        label = find_column(table, LABEL_NAMES, text)
         if label is None or not is_few_values(table.columns[label]):
             return "summarize", f"columns {text!r} and {summary!r}"
     for name in SHORTER:
-        shorter = by_name(answered, (name,))
-        text = by_name(asked, TEXTS, shorter)
-        if shorter is None or text is None or not is_free_text(answered.columns[shorter]):
+        shorter = find_column(answer_table, (name,))
+        text = find_column(prompt_table, TEXTS, shorter)
+        if shorter is None or text is None or not is_free_text(answer_table.columns[shorter]):
             continue
-        if {*map(plain, table.columns)} <= {plain(shorter), plain(text), "id"}:
+        if {*map(normalized, table.columns)} <= {normalized(shorter), normalized(text), "id"}:
             return "summarize", f"columns {text!r} and {shorter!r}, and no other"
     return None
 
 
-def _translations(table: Table, asked: Table, answered: Table) -> _Guess | None:
+def _translations(table: Table, prompt_table: Table, answer_table: Table) -> _Guess | None:
     first, last = find_languages(table) or (None, None)
-    target = by_name(answered, TARGETS) or next((name for name in (last, first) if name in answered.columns), None)
-    source = by_name(asked, SOURCES, target)
-    source = source or next((name for name in (first, last) if name in asked.columns and name != target), None)
+    target = find_column(answer_table, TARGETS) or next((name for name in (last, first) if name in answer_table.columns), None)
+    source = find_column(prompt_table, SOURCES, target)
+    source = source or next((name for name in (first, last) if name in prompt_table.columns and name != target), None)
     if source is None or target is None:
         return None
     if not is_free_text(table.columns[target]):

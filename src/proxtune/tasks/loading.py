@@ -16,38 +16,38 @@ from proxtune.tasks.generation.task import describe_asking, generation_task
 
 
 def read_split_of(recipe: Recipe) -> Split[Any]:
-    """The rows to learn from and to judge by. Raises PersonError for data that do not do."""
+    """The rows to learn from and to judge by. Raises UserError for data that do not do."""
     if recipe.generates:
         return _split_of_pairs(recipe)
     examples = read_examples(recipe.data, text_column=recipe.text_column, label_column=recipe.label_column)
-    held: Examples | None
+    validation: Examples | None
     if recipe.validation is not None:
-        held = read_examples(recipe.validation, text_column=recipe.text_column, label_column=recipe.label_column)
+        validation = read_examples(recipe.validation, text_column=recipe.text_column, label_column=recipe.label_column)
     else:
-        held = read_split(recipe.data, "validation", text_column=recipe.text_column, label_column=recipe.label_column)
-    return split_examples(examples, held, recipe.seed)
+        validation = read_split(recipe.data, "validation", text_column=recipe.text_column, label_column=recipe.label_column)
+    return split_examples(examples, validation, recipe.seed)
 
 
 def _split_of_pairs(recipe: Recipe) -> Split[Pairs]:
     pairs = _read_pairs(recipe, recipe.data)
     if recipe.validation is not None:
-        held: Pairs | None = _read_pairs(recipe, recipe.validation)
+        validation: Pairs | None = _read_pairs(recipe, recipe.validation)
     else:
-        held = _read_pairs_split(recipe, recipe.data, "validation")
-    return split_pairs(pairs, held, recipe.seed)
+        validation = _read_pairs_split(recipe, recipe.data, "validation")
+    return split_pairs(pairs, validation, recipe.seed)
 
 
-def read_asked(recipe: Recipe, file: str) -> Any:
+def read_evaluation_rows(recipe: Recipe, file: str) -> Any:
     """The rows, with labels or answers, that a trained model is to be judged by: a file's, or a folder's own test split."""
     if recipe.generates:
         own = _read_pairs_split(recipe, file, "test")
         return _read_pairs(recipe, file) if own is None else own
     text, label = recipe.text_column, recipe.label_column
-    held = read_split(file, "test", text_column=text, label_column=label)
-    return read_examples(file, text_column=text, label_column=label) if held is None else held
+    test_rows = read_split(file, "test", text_column=text, label_column=label)
+    return read_examples(file, text_column=text, label_column=label) if test_rows is None else test_rows
 
 
-def read_questions(recipe: Recipe, file: str) -> Pairs:
+def read_prompts(recipe: Recipe, file: str) -> Pairs:
     """The rows that a trained model is to answer; answers that are there are not needed."""
     return _read_pairs(recipe, file, need_answers=False)
 
@@ -85,13 +85,13 @@ def describe_data(task: Task) -> dict[str, Any]:
         notes.append(
             f"each text is followed by {task.prompt.question!r}; the labels' words are {list(task.prompt.words)}"
         )
-    if task.asking is not None and task.asking.instruction:
-        notes.append(f"before each text stands {task.asking.instruction!r} (--instruction to change)")
-    truncated = task.train.truncated + task.held.truncated
+    if task.prompt_format is not None and task.prompt_format.instruction:
+        notes.append(f"before each text stands {task.prompt_format.instruction!r} (--instruction to change)")
+    truncated = task.train.truncated + task.validation.truncated
     if truncated:
         notes.append(f"{truncated} rows were longer than {task.max_length} tokens and were cut there")
     return {
-        "source": task.split.train.source, "train_rows": len(task.train), "validation_rows": len(task.held),
+        "source": task.split.train.source, "train_rows": len(task.train), "validation_rows": len(task.validation),
         "labels": task.labels, "notes": notes, "truncated_rows": truncated, "max_length": task.max_length,
-        **({} if task.asking is None else describe_asking(task.asking, task.new_tokens)),
+        **({} if task.prompt_format is None else describe_asking(task.prompt_format, task.new_tokens)),
     }  # fmt: skip

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from proxtune.compression.fisher import diagonal_fisher
-from proxtune.compression.size_constraint import Constraint
+from proxtune.compression.size_constraint import SizeConstraint
 from proxtune.compression.weight_format import FITTED_AT_ONCE
 from proxtune.config.plan import Plan
 from proxtune.data.batching import collate
@@ -22,33 +22,33 @@ from proxtune.data.dataset import Encoded
 from proxtune.feasible.allocation import Allocation
 from proxtune.memory.governor import is_refusal
 from proxtune.training.context import Training
-from proxtune.training.memory_retry import Record, governed, reason
+from proxtune.training.memory_retry import Record, run_within_limit, error_line
 
 _ROWS, _BATCHES = 16, 16  # that the worth of weights is taken from
 _FEWEST_FITTED = 1 << 14  # numbers at a time: tens of kilobytes
 
 
-def allotted(plan: Plan, training: Training, step: int) -> tuple[Allocation, list[Record]]:
+def allocate_bits(plan: Plan, training: Training, step: int) -> tuple[Allocation, list[Record]]:
     """Allot the bytes by what weights are worth; the allocation, and the step-downs on the way to it.
 
     What was learned is worth more than the bytes that this takes: where the smallest bite is refused, weights count alike, and
     scales are fitted without the limit.
     """
     constraint, governor = training.constraint, training.governor
-    assert isinstance(constraint, Constraint), "there is a size to hold to"
-    worth, changes = _worth(plan, training, step)
+    assert isinstance(constraint, SizeConstraint), "there is a size to hold to"
+    importance, changes = _importance_with_retry(plan, training, step)
     at_once = FITTED_AT_ONCE
     while True:
         try:
-            return governed(partial(constraint.settle, worth, at_once), governor), changes
+            return run_within_limit(partial(constraint.allocate, importance, at_once), governor), changes
         except (RuntimeError, MemoryError) as error:
             if not is_refusal(error):
                 raise
-            why = reason(error)
-        governor.meter.give_back()
+            why = error_line(error)
+        governor.meter.trim()
         if at_once <= _FEWEST_FITTED:
             governor.release()
-            allocation = constraint.settle(worth, at_once)
+            allocation = constraint.allocate(importance, at_once)
             governor.hold()
             return allocation, changes
         less = at_once // 8
@@ -57,19 +57,19 @@ def allotted(plan: Plan, training: Training, step: int) -> tuple[Allocation, lis
         at_once = less
 
 
-def _worth(plan: Plan, training: Training, step: int) -> tuple[dict[str, Tensor] | None, list[Record]]:
+def _importance_with_retry(plan: Plan, training: Training, step: int) -> tuple[dict[str, Tensor] | None, list[Record]]:
     """`importance_of` from as many rows at a time as fit; None where one is too much."""
     governor, rows = training.governor, rows_at_a_time(plan, training.train)
     changes: list[Record] = []
     while True:
         try:
             find = partial(importance_of, plan, training.model, training.train, training.pad_id, training.seed, rows)
-            return governed(find, governor), changes
+            return run_within_limit(find, governor), changes
         except (RuntimeError, MemoryError) as error:
             if not is_refusal(error):
                 raise
-            why = reason(error)
-        governor.meter.give_back()
+            why = error_line(error)
+        governor.meter.trim()
         after = f"{rows // 2} at a time" if rows > 1 else "all counting alike"
         before = f"weights' worth from {rows} rows at a time"
         changes.append(governor.record(before, after, why, step, training.clock.elapsed))
@@ -88,18 +88,18 @@ def importance_of(
 ) -> dict[str, Tensor]:
     """For each row of a weight, (rows,), the mean square of a few batches' derivatives by its numbers."""
     random = np.random.default_rng(seed)
-    several = (random.choice(len(data), rows, replace=False) for _ in range(batches))
-    return _mean_squares(plan, model, data, pad_id, several)
+    row_batches = (random.choice(len(data), rows, replace=False) for _ in range(batches))
+    return _mean_squares(plan, model, data, pad_id, row_batches)
 
 
-def try_allotting(plan: Plan, model: Any, data: Encoded, pad_id: int, constraint: Constraint) -> None:
-    """The largest bites of what `allotted` will do, for a rehearsal: the longest rows, and the largest weight's scales."""
+def try_allocation(plan: Plan, model: Any, data: Encoded, pad_id: int, constraint: SizeConstraint) -> None:
+    """The largest bites of what `allocate_bits` will do, for a rehearsal: the longest rows, and the largest weight's scales."""
     longest = np.argsort(data.lengths, kind="stable")[-rows_at_a_time(plan, data) :]
     _mean_squares(plan, model, data, pad_id, iter([longest]))
     constraint.try_fitting()
 
 
-def _mean_squares(plan: Plan, model: Any, data: Encoded, pad_id: int, several: Any) -> dict[str, Tensor]:
+def _mean_squares(plan: Plan, model: Any, data: Encoded, pad_id: int, row_batches: Any) -> dict[str, Tensor]:
     device = next(model.parameters()).device
     model.train()  # dropout is off; activations are recomputed where the plan says so
 
@@ -109,5 +109,5 @@ def _mean_squares(plan: Plan, model: Any, data: Encoded, pad_id: int, several: A
             logits = model(input_ids=ids.to(device), attention_mask=mask.to(device)).logits
         return torch.nn.functional.cross_entropy(logits.float(), torch.from_numpy(data.labels[rows]).to(device))
 
-    found = diagonal_fisher(dict(model.named_parameters()), loss_of, several, by_row=True)
+    found = diagonal_fisher(dict(model.named_parameters()), loss_of, row_batches, by_row=True)
     return {name: square.flatten() for name, square in found.items()}

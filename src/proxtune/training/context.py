@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from proxtune.checkpoint.checkpointer import Keeper
-from proxtune.compression.size_constraint import Constraint, NoConstraint
+from proxtune.checkpoint.checkpointer import Checkpointer
+from proxtune.compression.size_constraint import SizeConstraint, NoSizeConstraint
 from proxtune.config.plan import Plan
 from proxtune.data.dataset import Encoded
 from proxtune.memory.governor import Governor
@@ -27,27 +27,27 @@ class Training:
 
     model: Any
     train: Encoded
-    held: Encoded
+    validation: Encoded
     pad_id: int
     seed: int
     clock: Clock
     ending_seconds: float  # kept free for the last evaluation, saving and the report
     evaluations: int
-    most_steps: int  # where the time allows more than was planned
+    max_steps: int  # where the time allows more than was planned
     governor: Governor
     phases: Phases
-    keep_best: Callable[[], None]  # writes the trainable weights, durably
-    keep_stopped: Callable[[], None]  # the same where the person stops, beside the best so far
+    save_best: Callable[[], None]  # writes the trainable weights, durably
+    save_stopped: Callable[[], None]  # the same where the person stops, beside the best so far
     interrupted: Callable[[], bool]
-    keeper: Keeper
-    constraint: Constraint | NoConstraint = field(default_factory=NoConstraint)
+    checkpointer: Checkpointer
+    constraint: SizeConstraint | NoSizeConstraint = field(default_factory=NoSizeConstraint)
     where: Callable[[int], str] = "row {}".format  # what the person calls a row: its file and line
-    milestone_seconds: float = 0.0  # kept free until the model is held to a size
-    judging_steps: float = 0.0  # how many steps a judgement takes as long as, until one was made
+    size_phase_seconds: float = 0.0  # kept free until the model is held to a size
+    validation_steps: float = 0.0  # how many steps a judgement takes as long as, until one was made
 
 
 @dataclass(frozen=True, slots=True)
-class Stepped:
+class StepResult:
     """What a step did: the plan that it ended with (its bites may be smaller), the loss, and what else is worth a record.
 
     `rejected` holds the rows at fault, as far as they were found, where the step moved nothing since a number was not finite.
@@ -57,26 +57,27 @@ class Stepped:
     loss: float
     learning_rate: float
     step_downs: list[Record] = field(default_factory=list)
-    told: Record = field(default_factory=dict)
+    details: Record = field(default_factory=dict)
     rejected: list[int] | None = None
 
 
-def nothing_beside(names: Mapping[str, Entry]) -> dict[str, Any]:
+def no_optimizer_state(names: Mapping[str, Entry]) -> dict[str, Any]:
     """For steps that keep nothing beside the weights."""
     return {}
 
 
 @dataclass(frozen=True, slots=True)
-class Steps:
+class StepMaker:
     """A way to make steps, and what it has beside the weights, so that it can be gone on with.
 
-    `take(plan, row numbers, number of the step, share of the learning rate)` makes one. `beside()` is what a snapshot keeps,
-    named by the weight that it belongs to ("encoder.weight/exp_avg"), and `make(entries)` makes room for the same.
-    `again(records, applied)` does again what records say, of which the first `applied` are in the weights already; None for
+    `make_step(plan, row numbers, number of the step, share of the learning rate)` makes one. `optimizer_state()` is
+    what a snapshot keeps,
+    named by the weight that it belongs to ("encoder.weight/exp_avg"), and `allocate_state(entries)` makes room for the same.
+    `replay(records, applied)` does again what records say, of which the first `applied` are in the weights already; None for
     steps that no record can repeat.
     """
 
-    take: Callable[[Plan, np.ndarray, int, float], Stepped]
-    beside: Callable[[], Mapping[str, Any]] = dict
-    make: Callable[[Mapping[str, Entry]], Mapping[str, Any]] = nothing_beside
-    again: Callable[[list[StepRecord], int], None] | None = None
+    make_step: Callable[[Plan, np.ndarray, int, float], StepResult]
+    optimizer_state: Callable[[], Mapping[str, Any]] = dict
+    allocate_state: Callable[[Mapping[str, Entry]], Mapping[str, Any]] = no_optimizer_state
+    replay: Callable[[list[StepRecord], int], None] | None = None

@@ -19,12 +19,12 @@ from proxtune.memory.governor import Governor
 from proxtune.memory.phases import Phases
 from proxtune.models.introspection import enable_checkpointing
 from proxtune.tasks.base import objective_of
-from proxtune.training.context import Stepped, Steps, Training
-from proxtune.training.memory_retry import faulty_rows, governed, in_bites
+from proxtune.training.context import StepResult, StepMaker, Training
+from proxtune.training.memory_retry import faulty_rows, run_within_limit, with_memory_retry
 from proxtune.training.optimizer import make_optimizer, room_for_state, state_of, update
 
 
-def gradient_steps(plan: Plan, training: Training) -> Steps:
+def gradient_step_maker(plan: Plan, training: Training) -> StepMaker:
     """Kernels in memory, the limit set, the optimizer made: what makes the steps of a gradient method."""
     model, data, pad_id, constraint = training.model, training.train, training.pad_id, training.constraint
     warm_up(model, data, plan, pad_id, training.phases)
@@ -32,29 +32,29 @@ def gradient_steps(plan: Plan, training: Training) -> Steps:
     optimizer = make_optimizer(model, plan)
     base_rates = [group["lr"] for group in optimizer.param_groups]
 
-    def take(plan: Plan, rows: np.ndarray, number: int, share: float) -> Stepped:
+    def make_step(plan: Plan, rows: np.ndarray, number: int, share: float) -> StepResult:
         for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
             group["lr"] = rate * share
         model.train()
-        if data.have_answers and training.governor.meter.breaks_up:  # in many lengths, each of which fills other holes
-            training.governor.meter.give_back()
+        if data.have_answers and training.governor.meter.fragments:  # in many lengths, each of which fills other holes
+            training.governor.meter.trim()
             training.governor.hold()
 
         def gradient(plan: Plan) -> float:
             with constraint.at_nearest(data.tokens(rows)):  # which takes memory too
-                return governed_gradient_of(model, data, rows, plan, pad_id, training.governor, constraint.teacher)
+                return gradient_within_limit(model, data, rows, plan, pad_id, training.governor, constraint.teacher)
 
         def move(plan: Plan) -> bool:
-            return governed(partial(update, model, optimizer), training.governor)
+            return run_within_limit(partial(update, model, optimizer), training.governor)
 
         def tighter(plan: Plan) -> Plan | None:
             return tightened(plan, model)
 
         try:
-            plan, loss, changes = in_bites(plan, training, number, gradient, lambda plan: step_down(plan, model))
+            plan, loss, changes = with_memory_retry(plan, training, number, gradient, lambda plan: step_down(plan, model))
             is_good = math.isfinite(loss)
             if is_good:
-                plan, is_good, more = in_bites(plan, training, number, move, tighter)
+                plan, is_good, more = with_memory_retry(plan, training, number, move, tighter)
                 changes += more
         except MemoryError:
             model.zero_grad(set_to_none=True)
@@ -67,9 +67,9 @@ def gradient_steps(plan: Plan, training: Training) -> Steps:
             return thread.run(partial(_is_finite, model, data, rows, plan, pad_id))
 
         faulty = None if is_good else faulty_rows(rows, finite)
-        return Stepped(plan, loss, optimizer.param_groups[0]["lr"], changes, rejected=faulty)
+        return StepResult(plan, loss, optimizer.param_groups[0]["lr"], changes, rejected=faulty)
 
-    return Steps(take, lambda: state_of(model, optimizer), lambda entries: room_for_state(model, optimizer, entries))
+    return StepMaker(make_step, lambda: state_of(model, optimizer), lambda entries: room_for_state(model, optimizer, entries))
 
 
 def _is_finite(model: Any, data: Encoded, rows: np.ndarray, plan: Plan, pad_id: int) -> bool:
@@ -105,7 +105,7 @@ def gradient_of(
     return total
 
 
-def governed_gradient_of(
+def gradient_within_limit(
     model: Any,
     data: Encoded,
     rows: np.ndarray,
@@ -115,7 +115,7 @@ def governed_gradient_of(
     teacher: np.ndarray | None = None,
 ) -> float:
     """`gradient_of`, governed. The parameters have no gradient where it raises what a refused allocation raises."""
-    return governed(
+    return run_within_limit(
         partial(gradient_of, model, data, rows, plan, pad_id, teacher, governor.renew),
         governor,
         lambda: model.zero_grad(set_to_none=True),
@@ -127,7 +127,7 @@ def warm_up(model: Any, data: Encoded, plan: Plan, pad_id: int, phases: Phases) 
     model.train()
     gradient_of(model, data, np.asarray([int(np.argmin(data.lengths))]), plan, pad_id)
     model.zero_grad(set_to_none=True)
-    phases.meter.give_back()
+    phases.meter.trim()
 
 
 def step_down(plan: Plan, model: Any) -> Plan | None:

@@ -25,7 +25,7 @@ def faulty_rows(rows: np.ndarray, is_finite: Callable[[np.ndarray], bool]) -> li
     return faulty_rows(rows[:half], is_finite) + faulty_rows(rows[half:], is_finite)
 
 
-def in_bites(
+def with_memory_retry(
     plan: Plan, training: Training, step: int, compute: Callable[[Plan], T], smaller: Callable[[Plan], Plan | None]
 ) -> tuple[Plan, T, list[Record]]:
     """`compute(plan)`; the same again in a `smaller` plan's bites when memory is refused, or nearly so.
@@ -35,10 +35,10 @@ def in_bites(
     changes: list[Record] = []
     governor, meter, clock = training.governor, training.phases.meter, training.clock
     if governor.is_crowded():
-        meter.give_back()
+        meter.trim()
         if governor.is_crowded() and plan.micro_batch > 1:
             halved = plan.with_micro_batch(plan.micro_batch // 2)
-            changes.append(governor.record(bite(plan), bite(halved), "close to the budget", step, clock.elapsed))
+            changes.append(governor.record(micro_batch_label(plan), micro_batch_label(halved), "close to the budget", step, clock.elapsed))
             plan = halved
     while True:
         try:
@@ -46,16 +46,16 @@ def in_bites(
         except (RuntimeError, MemoryError) as error:
             if not is_refusal(error):
                 raise
-            why = reason(error)
-        meter.give_back()
+            why = error_line(error)
+        meter.trim()
         less = smaller(plan)
         if less is None:
             raise MemoryError("a step of one row does not fit in the memory budget")
-        changes.append(governor.record(bite(plan), bite(less), why, step, clock.elapsed))
+        changes.append(governor.record(micro_batch_label(plan), micro_batch_label(less), why, step, clock.elapsed))
         plan = less
 
 
-def governed(compute: Callable[[], T], governor: Governor, undo: Callable[[], None] = lambda: None) -> T:
+def run_within_limit(compute: Callable[[], T], governor: Governor, undo: Callable[[], None] = lambda: None) -> T:
     """`compute()` under the limit, which is set anew where address space and not memory has run out.
 
     Raises what a refused allocation raises (`is_refusal`), after `undo`.
@@ -73,12 +73,12 @@ def governed(compute: Callable[[], T], governor: Governor, undo: Callable[[], No
                 raise
 
 
-def reason(error: BaseException) -> str:
+def error_line(error: BaseException) -> str:
     """The first line of what an error says; Python's own MemoryError says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:120]
 
 
-def bite(plan: Plan) -> str:
+def micro_batch_label(plan: Plan) -> str:
     """How much a plan computes at a time, in words."""
     words = f"micro-batch {plan.micro_batch}" + (" with checkpointing" if plan.checkpointing else "")
     return words + (" with the tight allocator" if plan.allocator == "tight" else "")

@@ -12,12 +12,12 @@ from proxtune.config.plan import Plan
 from proxtune.data.batching import collate, cut
 from proxtune.data.dataset import Encoded
 from proxtune.models.introspection import blocks_of
-from proxtune.models.prefix_cache import beginning_with, entering
+from proxtune.models.prefix_cache import starting_from_hidden, hidden_at_block
 from proxtune.optim.nno import NNO, Objective
 from proxtune.optim.step_record import StepRecord
-from proxtune.runtime.inference import first_look, read_embeddings
-from proxtune.training.context import Stepped, Steps, Training
-from proxtune.training.memory_retry import faulty_rows, governed, in_bites
+from proxtune.runtime.inference import warm_up_forward, touch_embeddings
+from proxtune.training.context import StepResult, StepMaker, Training
+from proxtune.training.memory_retry import faulty_rows, run_within_limit, with_memory_retry
 
 Batch = dict[str, Any]  # ids and mask (rows, length), labels and weights (rows,)
 
@@ -28,7 +28,7 @@ def cross_entropy(logits: Any, batch: Batch) -> Any:
     return (losses * batch["weights"]).sum()
 
 
-def stratified(labels: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def stratified_weights(labels: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Weights of a batch's rows, (rows,) float32, that sum to one: each label counts as it does in all `labels`.
 
     Few rows rarely have the labels' shares, and which they have is nearly half of what one batch says otherwise than the next.
@@ -39,23 +39,23 @@ def stratified(labels: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return (weights / weights.sum()).astype(np.float32)
 
 
-def neighbour_steps(plan: Plan, training: Training) -> Steps:
+def neighbour_step_maker(plan: Plan, training: Training) -> StepMaker:
     """Kernels in memory, the limit set: what makes the steps of `nno`. They tune their own sizes."""
     model, data, governor = training.model.eval(), training.train, training.governor
-    first_look(model, data, training.pad_id, plan.autocast, governor)
-    read_embeddings(model, data, training.held)
+    warm_up_forward(model, data, training.pad_id, plan.autocast, governor)
+    touch_embeddings(model, data, training.validation)
     governor.hold()
     search = NNO(model, neighbours=plan.neighbours, seed=training.seed)
 
-    def take(plan: Plan, rows: np.ndarray, number: int, share: float) -> Stepped:
-        plan, record, changes = in_bites(
+    def make_step(plan: Plan, rows: np.ndarray, number: int, share: float) -> StepResult:
+        plan, record, changes = with_memory_retry(
             plan,
             training,
             number,
-            lambda plan: governed(lambda: look(search, plan, data, rows, training.pad_id, number, share), governor),
+            lambda plan: run_within_limit(lambda: nno_step(search, plan, data, rows, training.pad_id, number, share), governor),
             lambda plan: plan.with_micro_batch(plan.micro_batch // 2) if plan.micro_batch > 1 else None,
         )
-        training.keeper.note_step(record)
+        training.checkpointer.record_step(record)
         told = {"rule": record.rule, "spread": record.spread}
         faulty = None
         if record.rule == "rejected":
@@ -63,9 +63,9 @@ def neighbour_steps(plan: Plan, training: Training) -> Steps:
             faulty = faulty_rows(
                 rows, lambda rows: thread.run(lambda: _is_finite(model, data, rows, now, training.pad_id))
             )
-        return Stepped(plan, record.centre, record.rate, changes, told, faulty)
+        return StepResult(plan, record.centre, record.rate, changes, told, faulty)
 
-    return Steps(take, again=search.again)
+    return StepMaker(make_step, replay=search.again)
 
 
 def _is_finite(model: Any, data: Encoded, rows: np.ndarray, plan: Plan, pad_id: int) -> bool:
@@ -79,7 +79,7 @@ def _is_finite(model: Any, data: Encoded, rows: np.ndarray, plan: Plan, pad_id: 
     return True
 
 
-def look(
+def nno_step(
     search: NNO,
     plan: Plan,
     data: Encoded,
@@ -98,15 +98,15 @@ def look(
     device = next(model.parameters()).device
     ids, mask = collate(data, rows, pad_id)
     labels = torch.from_numpy(data.labels[rows])
-    weights = torch.from_numpy(stratified(data.labels, rows))
+    weights = torch.from_numpy(stratified_weights(data.labels, rows))
     batch = {"ids": ids.to(device), "mask": mask.to(device), "labels": labels.to(device), "weights": weights.to(device)}
 
     def logits(batch: Batch) -> Any:
-        with beginning_with(batch.get("hidden"), blocks, first):
+        with starting_from_hidden(batch.get("hidden"), blocks, first):
             return model(input_ids=batch["ids"], attention_mask=batch["mask"]).logits
 
     with torch.inference_mode():
-        shared = _in_pieces(lambda batch: entering(blocks, first, lambda: logits(batch)), batch, tokens)
+        shared = _in_pieces(lambda batch: hidden_at_block(blocks, first, lambda: logits(batch)), batch, tokens)
     if shared is not None:
         batch["hidden"] = shared  # (rows, length, width)
     search.at_a_time = max(1, plan.micro_batch // len(rows))  # points; as many for short rows: few shapes, few kernels

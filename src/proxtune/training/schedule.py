@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from proxtune.checkpoint.state import Progress
+from proxtune.checkpoint.state import TrainingState
 from proxtune.training.context import Training
 from proxtune.training.memory_retry import Record
 
@@ -20,23 +20,23 @@ def schedule(step: int, steps: int, warm_up: float) -> float:
     return min((step + 1) / warm, max(0.0, (steps - step) / max(1, steps - warm)))
 
 
-def rescheduled(at: Progress, step_seconds: list[float], training: Training) -> Iterator[Record]:
+def reschedule(state: TrainingState, step_seconds: list[float], training: Training) -> Iterator[Record]:
     """Let the schedule end earlier or later as the clock says, or as it said before a resume."""
-    decided = training.keeper.decided(at)
-    fitting = _steps_in_time(at, step_seconds, training) if decided is None else decided
-    if fitting == at.steps:
+    past_schedule = training.checkpointer.past_schedule(state)
+    fitting = _steps_in_time(state, step_seconds, training) if past_schedule is None else past_schedule
+    if fitting == state.steps:
         return
-    if decided is None:
-        training.keeper.note({"kind": "schedule", "step": at.step, "to": fitting})
+    if past_schedule is None:
+        training.checkpointer.record_event({"kind": "schedule", "step": state.step, "to": fitting})
     yield {
-        "kind": "schedule", "step": at.step, "seconds": round(training.clock.elapsed, 2), "from": at.steps, "to": fitting,
+        "kind": "schedule", "step": state.step, "seconds": round(training.clock.elapsed, 2), "from": state.steps, "to": fitting,
     }  # fmt: skip
-    at.steps = fitting
+    state.steps = fitting
 
 
-def _steps_in_time(at: Progress, step_seconds: list[float], training: Training) -> int:
-    """`at.steps`, or as many as fit the time that is left: the schedule ends earlier or later, and the learning rate with it."""
-    limit, step, steps = training.clock.limit_seconds, at.step, at.steps
+def _steps_in_time(state: TrainingState, step_seconds: list[float], training: Training) -> int:
+    """`state.steps`, or as many as fit the time that is left: the schedule ends earlier or later, and the learning rate with it."""
+    limit, step, steps = training.clock.limit_seconds, state.step, state.steps
     few = min(20, steps // 4)
     if limit is None or (
         len(step_seconds) < few and training.clock.left > limit / 2
@@ -44,14 +44,14 @@ def _steps_in_time(at: Progress, step_seconds: list[float], training: Training) 
         return steps
     mean_seconds = float(np.mean(step_seconds[-50:]))
     done = step / max(1, steps)
-    judgings = 1.0  # for the result
+    validations = 1.0  # for the result
     if training.evaluations > 1:
-        judgings += max(1.0, (1 - done) * (training.evaluations - 1) + 0.5)
-    waiting = training.milestone_seconds if at.held_from is None else 0.0
-    judging_seconds = at.judging_seconds or training.judging_steps * mean_seconds
-    spare = training.clock.left - training.ending_seconds - waiting - judgings * judging_seconds
+        validations += max(1.0, (1 - done) * (training.evaluations - 1) + 0.5)
+    waiting = training.size_phase_seconds if state.size_phase_step is None else 0.0
+    validation_seconds = state.validation_seconds or training.validation_steps * mean_seconds
+    spare = training.clock.left - training.ending_seconds - waiting - validations * validation_seconds
     possible = step + max(0, int(spare / max(mean_seconds, 1e-6)))
-    longer = min(training.most_steps, step + int(_SURE * (possible - step)))
+    longer = min(training.max_steps, step + int(_SURE * (possible - step)))
     if longer > steps and done < 0.8 and step % max(1, min(_LOOK_AGAIN, steps // 8)) == 0:
         return longer
     # a small overrun is noise until the end is near

@@ -8,59 +8,59 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from proxtune.checkpoint.state import Progress
-from proxtune.compression.size_constraint import Constraint
+from proxtune.checkpoint.state import TrainingState
+from proxtune.compression.size_constraint import SizeConstraint
 from proxtune.methods.registry import METHODS
-from proxtune.runtime.inference import said_at_last
-from proxtune.training.bit_allocation import allotted
+from proxtune.runtime.inference import final_outputs
+from proxtune.training.bit_allocation import allocate_bits
 from proxtune.training.context import Training
 from proxtune.training.memory_retry import Record
 from proxtune.training.schedule import schedule
-from proxtune.training.validation import score_of
+from proxtune.training.validation import validation_scores
 
 FREE_SHARE = 0.5  # of the steps
 _RATE = 0.5  # of the learning rate, from then on
 
 
-def is_time_to_hold(at: Progress, training: Training) -> bool:
+def is_size_phase_due(state: TrainingState, training: Training) -> bool:
     """Whether the model is to be held from this step on. What is not packed needs no learning to be saved."""
     constraint = training.constraint
-    if not isinstance(constraint, Constraint) or not constraint.is_learned:
+    if not isinstance(constraint, SizeConstraint) or not constraint.needs_training:
         return False
-    by_gradients = METHODS[at.plan.method].uses_gradients
-    return by_gradients and at.held_from is None and at.step >= free_steps(at)
+    by_gradients = METHODS[state.plan.method].uses_gradients
+    return by_gradients and state.size_phase_step is None and state.step >= free_steps(state)
 
 
-def free_steps(at: Progress) -> int:
+def free_steps(state: TrainingState) -> int:
     """Steps before the milestone, as many as there will be."""
-    return math.ceil(FREE_SHARE * at.steps)
+    return math.ceil(FREE_SHARE * state.steps)
 
 
-def rate_share(at: Progress, training: Training, warm_up: float) -> float:
+def rate_share(state: TrainingState, training: Training, warm_up: float) -> float:
     """Share of the learning rate: up and down once, or once before the milestone and once lower after it."""
     constraint = training.constraint
-    if not isinstance(constraint, Constraint) or not constraint.is_learned:
-        return schedule(at.step, at.steps, warm_up)
-    if at.held_from is None:
-        return schedule(at.step, free_steps(at), warm_up)
-    return _RATE * schedule(at.step - at.held_from, at.steps - at.held_from, warm_up)
+    if not isinstance(constraint, SizeConstraint) or not constraint.needs_training:
+        return schedule(state.step, state.steps, warm_up)
+    if state.size_phase_step is None:
+        return schedule(state.step, free_steps(state), warm_up)
+    return _RATE * schedule(state.step - state.size_phase_step, state.steps - state.size_phase_step, warm_up)
 
 
-def hold(at: Progress, training: Training) -> Iterator[Record]:
+def start_size_phase(state: TrainingState, training: Training) -> Iterator[Record]:
     """Judge what was learned freely, let it teach what follows, allot the bytes; the best point is sought anew."""
     constraint = training.constraint
-    assert isinstance(constraint, Constraint), "there is a size to hold to"
-    free = score_of(at.plan, training)
-    tokens = at.plan.micro_batch * at.plan.max_length
-    constraint.teacher = said_at_last(
-        training.model, training.train, training.pad_id, at.plan.autocast, tokens, training.governor
+    assert isinstance(constraint, SizeConstraint), "there is a size to hold to"
+    free = validation_scores(state.plan, training)
+    tokens = state.plan.micro_batch * state.plan.max_length
+    constraint.teacher = final_outputs(
+        training.model, training.train, training.pad_id, state.plan.autocast, tokens, training.governor
     )
-    allocation, changes = allotted(at.plan, training, at.step)
+    allocation, changes = allocate_bits(state.plan, training, state.step)
     yield from changes
-    constraint.keep()
-    at.held_from, at.judged, at.best = at.step, -1, (-1.0, -math.inf)
+    constraint.save()
+    state.size_phase_step, state.validated_step, state.best = state.step, -1, (-1.0, -math.inf)
     training.phases.enter("train")
     yield {
-        "kind": "held", "step": at.step, "seconds": round(training.clock.elapsed, 3), "free": free,
+        "kind": "held", "step": state.step, "seconds": round(training.clock.elapsed, 3), "free": free,
         "bytes": allocation.bytes, "cost": allocation.cost, "multiplier": allocation.multiplier,
     }  # fmt: skip

@@ -8,20 +8,20 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from proxtune.checkpoint.state import Progress
-from proxtune.compression.size_constraint import Constraint
+from proxtune.checkpoint.state import TrainingState
+from proxtune.compression.size_constraint import SizeConstraint
 from proxtune.config.plan import Plan
 from proxtune.data.batching import epoch_batches, rows_in
 from proxtune.errors import Interrupted
 from proxtune.methods.registry import METHODS
-from proxtune.training.context import Stepped, Training
-from proxtune.training.gradient_step import gradient_steps
+from proxtune.training.context import StepResult, Training
+from proxtune.training.gradient_step import gradient_step_maker
 from proxtune.training.memory_retry import Record
-from proxtune.training.neighbour_step import neighbour_steps
-from proxtune.training.nonfinite import backed_off, rejection
-from proxtune.training.schedule import rescheduled
-from proxtune.training.size_phase import hold, is_time_to_hold, rate_share
-from proxtune.training.validation import is_due, judged, stopped
+from proxtune.training.neighbour_step import neighbour_step_maker
+from proxtune.training.nonfinite import back_off, rejected_event
+from proxtune.training.schedule import reschedule
+from proxtune.training.size_phase import start_size_phase, is_size_phase_due, rate_share
+from proxtune.training.validation import is_validation_due, validate, validate_at_stop
 
 
 def train(plan: Plan, training: Training) -> Iterator[Record]:
@@ -29,63 +29,63 @@ def train(plan: Plan, training: Training) -> Iterator[Record]:
 
     A training that was begun before goes on from its last snapshot. What begins from something that knows already (`nno`) is
     judged before its first step too, and never ends worse. Raises Interrupted after a snapshot, with the best point so far
-    safe, MemoryError when no step-down is left and nothing was learned yet, and PersonError when losses stay not finite.
+    safe, MemoryError when no step-down is left and nothing was learned yet, and UserError when losses stay not finite.
     """
-    clock, governor, keeper = training.clock, training.governor, training.keeper
+    clock, governor, checkpointer = training.clock, training.governor, training.checkpointer
     method = METHODS[plan.method]
-    steps = gradient_steps(plan, training) if method.uses_gradients else neighbour_steps(plan, training)
-    rows_of = _Order(plan.batch, training)
-    at, told = keeper.begin(steps, Progress(plan, plan.steps))
-    at.seen = rows_of.count(at.step)
-    yield from ({**record, "examples_seen": at.seen} for record in told)
-    if at.held_from is not None and isinstance(training.constraint, Constraint):
-        training.constraint.take_up()
+    step_maker = gradient_step_maker(plan, training) if method.uses_gradients else neighbour_step_maker(plan, training)
+    rows_of = _BatchOrder(plan.batch, training)
+    state, events = checkpointer.resume(step_maker, TrainingState(plan, plan.steps))
+    state.rows_seen = rows_of.count(state.step)
+    yield from ({**record, "examples_seen": state.rows_seen} for record in events)
+    if state.size_phase_step is not None and isinstance(training.constraint, SizeConstraint):
+        training.constraint.load()
     training.phases.enter("train")
     step_seconds: list[float] = []
 
     while True:
-        if is_time_to_hold(at, training):
-            yield from hold(at, training)
-        if is_due(at, training, from_the_first=not method.uses_gradients):
-            yield from judged(at, training)
-        if at.step >= at.steps:
+        if is_size_phase_due(state, training):
+            yield from start_size_phase(state, training)
+        if is_validation_due(state, training, from_the_first=not method.uses_gradients):
+            yield from validate(state, training)
+        if state.step >= state.steps:
             return
-        yield from keeper.save_if_due(steps, at)
-        rows = rows_of.step(at.step)
-        begun, began = at.step, clock.elapsed
+        yield from checkpointer.save_if_due(step_maker, state)
+        rows = rows_of.step(state.step)
+        step_before, began = state.step, clock.elapsed
         try:
-            done = steps.take(at.plan, rows, at.step, at.rate_share * rate_share(at, training, method.warm_up))
+            done = step_maker.make_step(state.plan, rows, state.step, state.rate_share * rate_share(state, training, method.warm_up))
         except MemoryError:
-            if at.step == 0:
+            if state.step == 0:
                 raise
-            if at.best[0] < 0:  # not judged yet, but learned: better than nothing
-                training.keep_best()
+            if state.best[0] < 0:  # not judged yet, but learned: better than nothing
+                training.save_best()
             yield governor.record(
-                at.plan.name, "the best weights so far", "no smaller step is left", at.step, clock.elapsed
+                state.plan.name, "the best weights so far", "no smaller step is left", state.step, clock.elapsed
             )
             return
         yield from done.step_downs
-        at.plan, at.step, at.seen = done.plan, at.step + 1, at.seen + len(rows)
+        state.plan, state.step, state.rows_seen = done.plan, state.step + 1, state.rows_seen + len(rows)
         step_seconds.append(clock.elapsed - began)
-        yield _step_record(at, done, training)
+        yield _step_record(state, done, training)
         if done.rejected is not None:
-            yield rejection(at, done, training)
+            yield rejected_event(state, done, training)
         if method.uses_gradients:
-            at, told, is_over = backed_off(at, done, steps, training)
-            yield from told
+            state, events, is_over = back_off(state, done, step_maker, training)
+            yield from events
             if is_over:
                 return
-            if at.step != begun + 1:  # gone back
-                at.seen = rows_of.count(at.step)
-        yield from rescheduled(at, step_seconds, training)
-        if at.step < at.steps and training.interrupted():
-            yield from keeper.save(steps, at)
-            yield stopped(at, training)
-            raise Interrupted(f"stopped after {at.step} of {at.steps} steps")
+            if state.step != step_before + 1:  # gone back
+                state.rows_seen = rows_of.count(state.step)
+        yield from reschedule(state, step_seconds, training)
+        if state.step < state.steps and training.interrupted():
+            yield from checkpointer.save(step_maker, state)
+            yield validate_at_stop(state, training)
+            raise Interrupted(f"stopped after {state.step} of {state.steps} steps")
 
 
 @dataclass(slots=True)
-class _Order:
+class _BatchOrder:
     """Which rows a step learns from. State: the order of the epoch that it is in."""
 
     batch: int
@@ -106,15 +106,15 @@ class _Order:
         return rows_in(self.training.train.lengths, self.batch, self.training.seed, steps)
 
 
-def _step_record(at: Progress, done: Stepped, training: Training) -> Record:
+def _step_record(state: TrainingState, done: StepResult, training: Training) -> Record:
     return {
         "kind": "step",
-        "step": at.step,
-        "steps": at.steps,
+        "step": state.step,
+        "steps": state.steps,
         "seconds": round(training.clock.elapsed, 3),
         "loss": round(done.loss, 6),
         "learning_rate": done.learning_rate,
         "memory_bytes": training.phases.meter.now() + training.phases.others_bytes,
-        "examples_seen": at.seen,
-        **done.told,
+        "examples_seen": state.rows_seen,
+        **done.details,
     }

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from proxtune.checkpoint.snapshot import open_snapshot, restore, save_snapshot, snapshots, weights_of
-from proxtune.checkpoint.state import Progress
+from proxtune.checkpoint.state import TrainingState
 from proxtune.config.plan import Plan
 from proxtune.storage.safetensors_header import BadTensors
 from support.kept import a_model, digest
@@ -29,9 +29,9 @@ def room(entries):
 
 
 def test_a_snapshot_brings_all_back(tiny_folder, tmp_path):
-    model, at = a_model(tiny_folder, PLAN), Progress(PLAN.with_micro_batch(4), 20, step=7, judged=5, rate_share=0.25)
+    model, state = a_model(tiny_folder, PLAN), TrainingState(PLAN.with_micro_batch(4), 20, step=7, validated_step=5, rate_share=0.25)
     torch.manual_seed(3)
-    save_snapshot(tmp_path, model, beside_of(model), at)
+    save_snapshot(tmp_path, model, beside_of(model), state)
     before, drawn = digest(model), torch.rand(4)
     with torch.no_grad():
         for p in weights_of(model).values():
@@ -41,7 +41,7 @@ def test_a_snapshot_brings_all_back(tiny_folder, tmp_path):
     (path,) = snapshots(tmp_path)
     header = open_snapshot(path, model)
     found = restore(path, header, model, PLAN, lambda entries: made.update(room(entries)) or made)
-    assert found == at
+    assert found == state
     assert digest(model) == before
     assert torch.equal(torch.rand(4), drawn)
     assert all((tensor == 0.5).all() for tensor in made.values())
@@ -49,7 +49,7 @@ def test_a_snapshot_brings_all_back(tiny_folder, tmp_path):
 
 
 def test_any_byte_that_is_flipped_is_noticed(small, tmp_path):
-    save_snapshot(tmp_path, small, beside_of(small), Progress(PLAN, 9, step=3))
+    save_snapshot(tmp_path, small, beside_of(small), TrainingState(PLAN, 9, step=3))
     (path,) = snapshots(tmp_path)
     whole = path.read_bytes()
     header = 8 + int.from_bytes(whole[:8], "little")
@@ -62,7 +62,7 @@ def test_any_byte_that_is_flipped_is_noticed(small, tmp_path):
 
 
 def test_a_snapshot_that_was_cut_anywhere_is_noticed(small, tmp_path):
-    save_snapshot(tmp_path, small, beside_of(small), Progress(PLAN, 9, step=3))
+    save_snapshot(tmp_path, small, beside_of(small), TrainingState(PLAN, 9, step=3))
     (path,) = snapshots(tmp_path)
     whole = path.read_bytes()
     header = 8 + int.from_bytes(whole[:8], "little")
@@ -73,7 +73,7 @@ def test_a_snapshot_that_was_cut_anywhere_is_noticed(small, tmp_path):
 
 
 def test_a_snapshot_of_another_model_is_not_read(tiny_model, small, tmp_path):
-    save_snapshot(tmp_path, small, {}, Progress(PLAN, 9, step=3))
+    save_snapshot(tmp_path, small, {}, TrainingState(PLAN, 9, step=3))
     (path,) = snapshots(tmp_path)
     with pytest.raises(BadTensors, match="other weights"):
         open_snapshot(path, a_model(tiny_model, PLAN))
@@ -81,14 +81,14 @@ def test_a_snapshot_of_another_model_is_not_read(tiny_model, small, tmp_path):
 
 def test_what_belongs_to_no_weight_is_refused_before_memory_is_taken(small, tmp_path):
     for beside in ({"nobody/exp_avg": torch.zeros(2)}, {"classifier.bias/exp_avg": torch.zeros(10**6)}):
-        save_snapshot(tmp_path, small, beside, Progress(PLAN, 9, step=3))
+        save_snapshot(tmp_path, small, beside, TrainingState(PLAN, 9, step=3))
         (path,) = snapshots(tmp_path)
         with pytest.raises(BadTensors, match="belongs to no weight"):
             open_snapshot(path, small)
 
 
 def test_a_link_is_not_followed(small, tmp_path):
-    save_snapshot(tmp_path, small, {}, Progress(PLAN, 9, step=3))
+    save_snapshot(tmp_path, small, {}, TrainingState(PLAN, 9, step=3))
     (path,) = snapshots(tmp_path)
     path.rename(tmp_path / "elsewhere")
     path.symlink_to(tmp_path / "elsewhere")
@@ -99,11 +99,11 @@ def test_a_link_is_not_followed(small, tmp_path):
 def test_the_former_snapshot_goes_only_when_the_new_one_was_read_again(small, tmp_path, monkeypatch):
     from proxtune.checkpoint import snapshot
 
-    save_snapshot(tmp_path, small, {}, Progress(PLAN, 9, step=3))
+    save_snapshot(tmp_path, small, {}, TrainingState(PLAN, 9, step=3))
     there, real = [], snapshot._read_again
     monkeypatch.setattr(
         snapshot, "_read_again", lambda path: there.append([p.name for p in snapshots(tmp_path)]) or real(path)
     )
-    save_snapshot(tmp_path, small, {}, Progress(PLAN, 9, step=12))
+    save_snapshot(tmp_path, small, {}, TrainingState(PLAN, 9, step=12))
     assert there == [["step-00000012.safetensors", "step-00000003.safetensors"]]
     assert [p.name for p in snapshots(tmp_path)] == ["step-00000012.safetensors"]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from proxtune.compression.architecture import Shapes, choose_structure, file_bytes
 from proxtune.compression.weight_format import HALF_BITS
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 
 BLOCK = ((384, 384), (384,)) * 4 + ((1536, 384), (1536,), (384, 1536), (384,))
 SHAPES = Shapes(((512, 384), (384,), (768,)), ((30522, 384),), (BLOCK,) * 6)
@@ -23,7 +23,7 @@ def chosen(size: int):
 def test_what_is_chosen_fits_and_the_least_that_is_named_works(size):
     try:
         structure = chosen(size)
-    except PersonError as error:
+    except UserError as error:
         least = int(re.search(r"--size (\d+)KB", str(error))[1]) * 1000
         assert least > size
         assert file_bytes(SHAPES, chosen(least)) <= least

@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 from proxtune.compression.architecture import Structure, file_bytes
 from proxtune.compression.packed_format import CodedLinear, PackedEmbedding, is_packed, load_packed, write_packed
 from proxtune.compression.shrink import shapes_of
-from proxtune.compression.size_constraint import Constraint
+from proxtune.compression.size_constraint import SizeConstraint
 from proxtune.config.plan import Plan
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 from proxtune.models.introspection import head_of
 from support.kept import a_model
 
@@ -32,7 +32,7 @@ def packed(request, tiny_model, tmp_path):
     bits, group, size = request.param
     model = a_model(tiny_model, PLAN).eval()
     structure = Structure(size, bits, group, 1000, 3)
-    constraint = Constraint(model, head_of(model)[0], structure, tmp_path)
+    constraint = SizeConstraint(model, head_of(model)[0], structure, tmp_path)
     constraint.project()
     write_packed(tmp_path / "model", constraint.saved(), model.config, structure)
     assert (tmp_path / "model" / "model.safetensors").stat().st_size <= size
@@ -59,7 +59,7 @@ def test_token_embeddings_stay_packed_and_give_the_same_rows(source, request, tm
     model = a_model(request.getfixturevalue(source), PLAN).eval()
     structure = Structure(0, 4, 32, model.config.vocab_size, model.config.num_hidden_layers)
     structure = replace(structure, size_bytes=file_bytes(shapes_of(model.config), structure))
-    constraint = Constraint(model, head_of(model)[0], structure, tmp_path)
+    constraint = SizeConstraint(model, head_of(model)[0], structure, tmp_path)
     constraint.project()
     write_packed(tmp_path / "model", constraint.saved(), model.config, structure)
     loaded = load_packed(tmp_path / "model", "eager")
@@ -89,7 +89,7 @@ def test_weights_that_its_model_has_not_are_refused(packed, change, words):
     tensors = load_file(path)
     change(tensors)
     save_file(tensors, path, {"format": "pt"})
-    with pytest.raises(PersonError, match=words):
+    with pytest.raises(UserError, match=words):
         load_packed(packed[0], "eager")
 
 
@@ -137,7 +137,7 @@ def harm_config(folder, change):
 @pytest.mark.parametrize("packed", [FOUR], indirect=True)
 def test_codes_of_an_unknown_kind_are_refused(packed, change):
     harm_config(packed[0], change)
-    with pytest.raises(PersonError, match="unknown kind"):
+    with pytest.raises(UserError, match="unknown kind"):
         load_packed(packed[0], "eager")
 
 
@@ -149,5 +149,5 @@ def test_a_shape_that_codes_do_not_have_is_refused_before_memory_is_taken(packed
     name = next(name for name in tensors if name.endswith("weight_shape"))
     tensors[name] = torch.tensor(shape)
     save_file(tensors, path, {"format": "pt"})
-    with pytest.raises(PersonError, match="not of the shape"):
+    with pytest.raises(UserError, match="not of the shape"):
         load_packed(packed[0], "eager")

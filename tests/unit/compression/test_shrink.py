@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from proxtune.compression.shrink import begin_smaller, forget_start
+from proxtune.compression.shrink import shrink_model, remove_smaller_model
 from proxtune.config.recipe import Recipe
-from proxtune.data.split import take
-from proxtune.errors import PersonError
+from proxtune.data.split import select_examples
+from proxtune.errors import UserError
 from proxtune.models.loading import classifier_config, load_classifier, load_tokenizer
 from proxtune.models.source import ModelSource
 from proxtune.tasks.loading import read_split_of
@@ -22,7 +22,7 @@ def split(tiny_reviews):
 
 
 def begun(source, split, size, folder):
-    return begin_smaller(ModelSource("tiny", source, "tiny"), split, size, folder)
+    return shrink_model(ModelSource("tiny", source, "tiny"), split, size, folder)
 
 
 def load_config(folder):
@@ -31,7 +31,7 @@ def load_config(folder):
     return AutoConfig.from_pretrained(folder)
 
 
-def said(folder, texts):
+def read_events(folder, texts):
     tokenizer = load_tokenizer(folder)
     config = classifier_config(folder, LABELS, tokenizer, 64)
     model = load_classifier(folder, config, 0).eval()
@@ -47,16 +47,16 @@ def test_a_model_that_fits_is_begun_with_as_it_is(tiny_folder, split, tmp_path):
 
 
 def test_with_the_rows_that_texts_use_a_model_says_what_it_said(tiny_folder, split, tmp_path):
-    few = replace(split, train=take(split.train, range(20)), validation=take(split.validation, range(5)))
+    few = replace(split, train=select_examples(split.train, range(20)), validation=select_examples(split.validation, range(5)))
     sizes = iter(range(130_000, 20_000, -2_000))
     source, structure = begun(tiny_folder, few, next(sizes), tmp_path)
     while structure is None or structure.vocabulary == 1000:
-        forget_start(tmp_path)
+        remove_smaller_model(tmp_path)
         source, structure = begun(tiny_folder, few, size := next(sizes), tmp_path)
     tokenizer, before = load_tokenizer(source.folder), load_tokenizer(tiny_folder)
     assert len(tokenizer) == structure.vocabulary < len(before)
     assert structure.blocks == load_config(tiny_folder).num_hidden_layers
-    assert torch.equal(said(source.folder, few.train.texts), said(tiny_folder, few.train.texts))
+    assert torch.equal(read_events(source.folder, few.train.texts), read_events(tiny_folder, few.train.texts))
     assert tokenizer(split.train.texts[50:])["input_ids"]  # what was never seen has a token too
     assert begun(tiny_folder, few, size, tmp_path) == (source, structure)  # another process of the run
 
@@ -64,11 +64,11 @@ def test_with_the_rows_that_texts_use_a_model_says_what_it_said(tiny_folder, spl
 def test_blocks_go_last_and_the_model_is_a_plain_one_still(tiny_folder, split, tmp_path):
     source, structure = begun(tiny_folder, split, 16_000, tmp_path)
     assert structure.blocks == load_config(source.folder).num_hidden_layers == 1
-    assert torch.isfinite(said(source.folder, split.train.texts[:3])).all()
+    assert torch.isfinite(read_events(source.folder, split.train.texts[:3])).all()
 
 
 def test_too_few_bytes_are_refused_with_the_least_that_would_do(tiny_folder, split, tmp_path):
-    with pytest.raises(PersonError, match=r"the least that could work is --size \d+KB"):
+    with pytest.raises(UserError, match=r"the least that could work is --size \d+KB"):
         begun(tiny_folder, split, 1_000, tmp_path)
 
 
@@ -79,5 +79,5 @@ def test_too_few_bytes_are_refused_with_the_least_that_would_do(tiny_folder, spl
 def test_a_damaged_structure_is_refused(tiny_folder, split, tmp_path, text):
     (tmp_path / "start").mkdir()
     (tmp_path / "start" / "structure.json").write_text(text)
-    with pytest.raises(PersonError, match="train again into another folder"):
+    with pytest.raises(UserError, match="train again into another folder"):
         begun(tiny_folder, split, 50_000, tmp_path)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from proxtune.compression.architecture import Structure
-from proxtune.compression.size_constraint import Constraint
+from proxtune.compression.size_constraint import SizeConstraint
 from proxtune.config.plan import Plan
 from proxtune.models.introspection import head_of
 from proxtune.storage.safetensors_file import write_tensors
@@ -21,41 +21,41 @@ def model(tiny_model):
     return a_model(tiny_model, PLAN)
 
 
-def constraint_of(model, folder) -> Constraint:
-    return Constraint(model, head_of(model)[0], STRUCTURE, folder)
+def constraint_of(model, folder) -> SizeConstraint:
+    return SizeConstraint(model, head_of(model)[0], STRUCTURE, folder)
 
 
 def values(model) -> dict[str, torch.Tensor]:
     return {name: weight.detach().clone() for name, weight in model.named_parameters()}
 
 
-def alike(one, other) -> bool:
+def rows_like(one, other) -> bool:
     return all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_before_bytes_are_allotted_nothing_moves(model, tmp_path):
     before = values(model)
     with constraint_of(model, tmp_path).at_nearest():
-        assert alike(values(model), before)
+        assert rows_like(values(model), before)
 
 
 def test_inside_the_model_is_what_is_saved_and_outside_nothing_has_moved(model, tmp_path):
     constraint, before = constraint_of(model, tmp_path), values(model)
-    allocation = constraint.settle()
+    allocation = constraint.allocate()
     assert allocation.bytes <= STRUCTURE.size_bytes
     with constraint.at_nearest():
         inside = values(model)
-    assert alike(values(model), before)
-    assert not alike(inside, before)
+    assert rows_like(values(model), before)
+    assert not rows_like(inside, before)
     constraint.project()
-    assert alike(values(model), inside)
+    assert rows_like(values(model), inside)
     constraint.project()
-    assert alike(values(model), inside)
+    assert rows_like(values(model), inside)
 
 
 def test_of_the_embedding_only_the_tokens_of_a_batch_move(model, tmp_path):
     constraint = constraint_of(model, tmp_path)
-    constraint.settle()
+    constraint.allocate()
     table, tokens = model.get_input_embeddings().weight, np.array([3, 5, 8])
     before = table.detach().clone()
     with constraint.at_nearest():
@@ -70,16 +70,16 @@ def test_of_the_embedding_only_the_tokens_of_a_batch_move(model, tmp_path):
 
 def test_weights_come_back_where_a_step_fails(model, tmp_path):
     constraint, before = constraint_of(model, tmp_path), values(model)
-    constraint.settle()
+    constraint.allocate()
     with pytest.raises(MemoryError), constraint.at_nearest():
         raise MemoryError
-    assert alike(values(model), before)
+    assert rows_like(values(model), before)
 
 
 def test_what_does_not_learn_is_moved_for_good(model, tmp_path):
     table = model.get_input_embeddings().weight.requires_grad_(False)
     before, constraint = table.detach().clone(), constraint_of(model, tmp_path)
-    constraint.settle()
+    constraint.allocate()
     assert not torch.equal(table, before)
     held = table.detach().clone()
     with constraint.at_nearest():
@@ -89,15 +89,15 @@ def test_what_does_not_learn_is_moved_for_good(model, tmp_path):
 def test_another_process_holds_weights_alike(model, tiny_model, tmp_path):
     constraint = constraint_of(model, tmp_path)
     constraint.teacher = np.arange(6, dtype=np.float32).reshape(3, 2)
-    constraint.settle()
-    constraint.keep()
+    constraint.allocate()
+    constraint.save()
     other = a_model(tiny_model, PLAN)
     again = constraint_of(other, tmp_path)
-    again.take_up()
+    again.load()
     assert again.allocation == constraint.allocation
     assert np.array_equal(again.teacher, constraint.teacher)
     with constraint.at_nearest(), again.at_nearest():
-        assert alike(values(model), values(other))
+        assert rows_like(values(model), values(other))
     again.forget()
     assert not list(tmp_path.iterdir())
 
@@ -106,4 +106,4 @@ def test_another_process_holds_weights_alike(model, tiny_model, tmp_path):
 def test_a_file_that_does_not_say_how_weights_are_held_is_refused(model, tmp_path, told):
     write_tensors(tmp_path / "held.safetensors", {}, told)
     with pytest.raises(BadTensors, match="does not say how"):
-        constraint_of(model, tmp_path).take_up()
+        constraint_of(model, tmp_path).load()

@@ -12,7 +12,7 @@ from proxtune.compression.vocabulary import NotTrimmed, Trimmed, config_with, tr
 from proxtune.memory.lean_imports import import_lean
 from proxtune.models.loading import load_tokenizer
 from proxtune.models.source import find_model
-from proxtune.tasks.classification.label_prompt import ask_after, prompt_for
+from proxtune.tasks.classification.label_prompt import append_question, prompt_for
 
 KINDS = ("minilm", "smollm2", "unigram", "words", "characters", "bytes")
 
@@ -64,7 +64,7 @@ def tokenizers(tiny_texts):
     )
     for name in ("minilm", "smollm2"):
         found[name] = load_tokenizer(find_model(name).folder)
-    ask_after(found["smollm2"], prompt_for(["negative", "positive"]))
+    append_question(found["smollm2"], prompt_for(["negative", "positive"]))
     return found
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from proxtune.compression.weight_format import HALF_BITS, Held, allot, held_about, named, rounded, set_named
+from proxtune.compression.weight_format import HALF_BITS, WeightFormat, allocate_formats, rough_formats, set_name, rounded, set_from_name
 from proxtune.feasible.grid import Grid
 
 NONE = frozenset()
@@ -25,7 +25,7 @@ def some_weights(seed: int = 0) -> dict[str, torch.Tensor]:
 
 
 def smallest(weights, bits):
-    found = [held.set.bytes(weights[name].shape) for name, held in held_about(weights, bits, 32, NONE).items()]
+    found = [held.set.bytes(weights[name].shape) for name, held in rough_formats(weights, bits, 32, NONE).items()]
     return sum(found) + 100 + 5 * 3 * 110
 
 
@@ -43,13 +43,13 @@ def test_rounding_is_the_nearest_point_of_these_scales_but_for_ties(bits, share,
 def test_what_is_allotted_fits_in_a_file_to_the_byte(tmp_path, bits, more):
     weights = some_weights()
     limit = smallest(weights, bits) + more
-    allocation, held = allot(weights, limit, bits, 32, frozenset({"head.weight"}))
+    allocation, held = allocate_formats(weights, limit, bits, 32, frozenset({"head.weight"}))
     tensors = {}
     for name, weight in weights.items():
         tensors |= held[name].saved(name, held[name].nearest(weight))
     save_file(tensors, str(tmp_path / "model.safetensors"), {"format": "pt"})
     assert (tmp_path / "model.safetensors").stat().st_size <= allocation.bytes + 100 <= limit
-    assert named(held["head.weight"].set) == named(held["c.bias"].set) == "fp16"
+    assert set_name(held["head.weight"].set) == set_name(held["c.bias"].set) == "fp16"
 
 
 def test_bytes_go_where_they_count():
@@ -59,8 +59,8 @@ def test_bytes_go_where_they_count():
     def finer(name):
         importance = {other: torch.full((len(weight),), 1.0) for other, weight in weights.items()}
         importance[name] *= 1000
-        held = allot(weights, limit, 4, 32, NONE, importance)[1]
-        return named(held[name].set)
+        held = allocate_formats(weights, limit, 4, 32, NONE, importance)[1]
+        return set_name(held[name].set)
 
     for name in ("a.weight", "b.weight", "c.weight"):
         assert finer(name) in ("fp8", "fp16")
@@ -68,17 +68,17 @@ def test_bytes_go_where_they_count():
 
 def test_more_bytes_never_cost_more():
     weights = some_weights()
-    costs = [allot(weights, smallest(weights, 3) + more, 3, 32, NONE)[0].cost for more in (0, 500, 2000, 8000, 30000)]
+    costs = [allocate_formats(weights, smallest(weights, 3) + more, 3, 32, NONE)[0].cost for more in (0, 500, 2000, 8000, 30000)]
     assert costs == sorted(costs, reverse=True)
 
 
 def test_a_set_is_known_by_its_name():
     for name in ("fp16", "fp8", "4 bits by 128", "3 bits by row"):
-        assert named(set_named(name)) == name
+        assert set_name(set_from_name(name)) == name
 
 
 def test_rows_are_held_with_their_own_scales():
     weight = torch.randn(10, 32) * torch.arange(1, 11)[:, None]
-    held = Held(Grid(3, 32), Grid(3, 32).coded(weight).scale)
+    weight_format = WeightFormat(Grid(3, 32), Grid(3, 32).coded(weight).scale)
     rows = torch.tensor([7, 2])
-    assert torch.equal(held.nearest(weight[rows], rows), held.nearest(weight)[rows])
+    assert torch.equal(weight_format.nearest(weight[rows], rows), weight_format.nearest(weight)[rows])

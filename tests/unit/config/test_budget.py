@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxtune import Budget, PersonError
+from proxtune import Budget, UserError
 from proxtune.config.budget import format_bytes, format_seconds, parse_bytes, parse_count, parse_flop, parse_seconds
 
 BYTES = {"": 1, "B": 1}
@@ -51,7 +51,7 @@ def test_fractions_and_exponents(number: float, case) -> None:
 def test_no_text_does_worse_than_a_person_error(text: str) -> None:
     for parse, _ in FAMILIES:
         # An unforeseen exception would get through and fail the test.
-        with suppress(PersonError):
+        with suppress(UserError):
             assert 0 < parse(text) < float("inf")
 
 
@@ -81,7 +81,7 @@ def test_no_text_does_worse_than_a_person_error(text: str) -> None:
     ],
 )
 def test_what_is_refused_and_how_it_is_said(parse, option: str, example: str, text: str, why: str) -> None:
-    with pytest.raises(PersonError) as caught:
+    with pytest.raises(UserError) as caught:
         parse(text)
     message = str(caught.value)
     assert message.startswith(f"--{option} {text!r}")
@@ -90,12 +90,12 @@ def test_what_is_refused_and_how_it_is_said(parse, option: str, example: str, te
 
 
 def test_the_option_is_named_in_the_message() -> None:
-    with pytest.raises(PersonError, match="--size '0MB'"):
+    with pytest.raises(UserError, match="--size '0MB'"):
         Budget(size="0MB")
 
 
 def test_an_unknown_unit_lists_the_known_ones() -> None:
-    with pytest.raises(PersonError, match=r"units: B, KB, KIB, MB, MIB, GB, GIB, TB, TIB"):
+    with pytest.raises(UserError, match=r"units: B, KB, KIB, MB, MIB, GB, GIB, TB, TIB"):
         Budget(memory="1 gigabyte")
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from proxtune.config.budget import Budget
 from proxtune.config.recipe import Knobs, Recipe, check
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 from proxtune.storage.run_folder import read_recipe, write_recipe
 
 words = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -88,7 +88,7 @@ def test_the_file_is_plain_toml_without_what_was_not_asked(tmp_path: Path) -> No
 def test_a_micro_batch_is_a_part_of_a_batch_but_where_rows_count_once_for_each_point() -> None:
     knobs = Knobs(micro_batch=64, batch=16)
     check(Recipe(data="a.csv", out="runs/a", method="nno", knobs=knobs))
-    with pytest.raises(PersonError, match="--micro-batch 64 is more than --batch 16"):
+    with pytest.raises(UserError, match="--micro-batch 64 is more than --batch 16"):
         check(Recipe(data="a.csv", out="runs/a", knobs=knobs))
 
 

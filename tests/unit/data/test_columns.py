@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from proxtune.data.examples import Examples
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 from proxtune.tasks.classification.reader import read_examples
 
 
@@ -18,7 +18,7 @@ def read(folder: Path, content: str, name: str = "a.csv", **options: object) -> 
 
 
 def fails(folder: Path, content: str, name: str = "a.csv", **options: object) -> str:
-    with pytest.raises(PersonError) as caught:
+    with pytest.raises(UserError) as caught:
         read(folder, content, name, **options)
     message = str(caught.value)
     assert "\n" not in message

@@ -9,8 +9,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from proxtune.data.examples import Examples
-from proxtune.data.split import check_labels, split_examples, take
-from proxtune.errors import PersonError
+from proxtune.data.split import check_labels, split_examples, select_examples
+from proxtune.errors import UserError
 
 
 def examples_of(labels: list[str], source: str = "a.csv") -> Examples:
@@ -19,7 +19,7 @@ def examples_of(labels: list[str], source: str = "a.csv") -> Examples:
 
 
 def fails(examples: Examples, validation: Examples | None = None) -> str:
-    with pytest.raises(PersonError) as caught:
+    with pytest.raises(UserError) as caught:
         split_examples(examples, validation, 0)
     assert "\n" not in str(caught.value)
     return str(caught.value)
@@ -92,7 +92,7 @@ def test_a_validation_that_was_given() -> None:
 
 def test_take() -> None:
     whole = examples_of(["a", "b", "c"])
-    part = take(whole, [2, 0])
+    part = select_examples(whole, [2, 0])
     assert (part.texts, part.labels, part.lines) == (["text 2", "text 0"], ["c", "a"], [4, 2])
     unlabelled = Examples(["x", "y"], [], "a.csv", [2, 3], "text", None)
-    assert take(unlabelled, [1]) == Examples(["y"], [], "a.csv", [3], "text", None)
+    assert select_examples(unlabelled, [1]) == Examples(["y"], [], "a.csv", [3], "text", None)

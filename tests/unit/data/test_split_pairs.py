@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxtune.data.examples import Message, Pairs
-from proxtune.data.split import split_pairs, take_pairs
-from proxtune.errors import PersonError
+from proxtune.data.split import split_pairs, select_pairs
+from proxtune.errors import UserError
 
 
 def pairs_of(lines: list[int], source: str = "a.jsonl") -> Pairs:
@@ -28,7 +28,7 @@ def test_a_partition_that_keeps_conversations_whole(turns: list[int], seed: int)
     for part in (split.train, split.validation):
         assert len(part) >= 1
         assert part.lines == sorted(part.lines)
-        assert [whole.asked[int(answer.split()[1])] for answer in part.answers] == part.asked
+        assert [whole.prompts[int(answer.split()[1])] for answer in part.answers] == part.prompts
     wanted = max(1, len(whole) // 10)
     assert len(split.validation) <= max(wanted, min(turns))
     assert len(split.validation) >= wanted - 5  # the longest conversation is of six rows
@@ -43,12 +43,12 @@ def test_one_row_in_ten_and_at_most_five_hundred() -> None:
 
 
 def test_what_cannot_be_split() -> None:
-    with pytest.raises(PersonError, match="one row leaves none to judge by; add rows, or give a validation file"):
+    with pytest.raises(UserError, match="one row leaves none to judge by; add rows, or give a validation file"):
         split_pairs(pairs_of([4, 4, 4]))
-    with pytest.raises(PersonError, match=r"a\.jsonl: no answers"):
-        split_pairs(Pairs(pairs_of([1, 2]).asked, [], "a.jsonl", [1, 2], ("text",)))
-    with pytest.raises(PersonError, match=r"v\.jsonl: no answers"):
-        split_pairs(pairs_of([1, 2]), Pairs(pairs_of([1]).asked, [], "v.jsonl", [1], ("text",)))
+    with pytest.raises(UserError, match=r"a\.jsonl: no answers"):
+        split_pairs(Pairs(pairs_of([1, 2]).prompts, [], "a.jsonl", [1, 2], ("text",)))
+    with pytest.raises(UserError, match=r"v\.jsonl: no answers"):
+        split_pairs(pairs_of([1, 2]), Pairs(pairs_of([1]).prompts, [], "v.jsonl", [1], ("text",)))
 
 
 def test_a_validation_that_was_given() -> None:
@@ -59,6 +59,6 @@ def test_a_validation_that_was_given() -> None:
 
 
 def test_take_pairs() -> None:
-    part = take_pairs(pairs_of([1, 2, 3]), [2, 0])
+    part = select_pairs(pairs_of([1, 2, 3]), [2, 0])
     assert (part.answers, part.lines, part.notes) == (["answer 2", "answer 0"], [3, 1], ["said"])
-    assert take_pairs(Pairs(part.asked, [], "a", [3, 1], ("text",)), [1]).answers == []
+    assert select_pairs(Pairs(part.prompts, [], "a", [3, 1], ("text",)), [1]).answers == []

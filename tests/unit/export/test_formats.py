@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 from proxtune.export.formats import export
 from proxtune.run import open_run
 from support.commands import assert_refused, proxtune_in_a_process
@@ -50,7 +50,7 @@ def test_the_command_says_what_it_made(run_dir, tmp_path):
 
 
 def test_the_adapter_is_that_which_lora_kept(run_dir, tmp_path):
-    with pytest.raises(PersonError, match="--method lora --keep-adapter"):
+    with pytest.raises(UserError, match="--method lora --keep-adapter"):
         export(run_dir, tmp_path / "a", "adapter")
     (run_dir / "adapter").mkdir()
     (run_dir / "adapter" / "adapter_config.json").write_text("{}")
@@ -62,7 +62,7 @@ def test_the_adapter_is_that_which_lora_kept(run_dir, tmp_path):
 def test_a_run_that_was_to_keep_an_adapter_and_made_none_says_why(run_dir, tmp_path):
     with (run_dir / "recipe.toml").open("a") as file:
         file.write("[knobs]\nkeep_adapter = true\n")
-    with pytest.raises(PersonError, match="its method was not lora"):
+    with pytest.raises(UserError, match="its method was not lora"):
         export(run_dir, tmp_path / "a", "adapter")
 
 
@@ -70,7 +70,7 @@ def test_what_is_there_is_never_overwritten(run_dir, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "precious").write_text("mine")
     for kind in ("safetensors", "gguf"):
-        with pytest.raises(PersonError, match="never overwritten"):
+        with pytest.raises(UserError, match="never overwritten"):
             export(run_dir, tmp_path / "mine", kind)
     assert contents(tmp_path / "mine") == {"precious": b"mine"}
 
@@ -78,7 +78,7 @@ def test_what_is_there_is_never_overwritten(run_dir, tmp_path):
 def test_a_link_that_leads_out_of_the_run_is_not_followed(run_dir, tmp_path):
     (tmp_path / "secret.txt").write_text("secret")
     (run_dir / "model" / "notes.md").symlink_to(tmp_path / "secret.txt")
-    with pytest.raises(PersonError, match="leads out of its folder"):
+    with pytest.raises(UserError, match="leads out of its folder"):
         export(run_dir, tmp_path / "out")
     nothing_left(tmp_path, "run", "secret.txt")
 
@@ -87,8 +87,8 @@ def test_a_disk_that_is_full_leaves_nothing(run_dir, tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("proxtune.export.formats.put_folder", full)
-    with pytest.raises(PersonError, match="No space left"):
+    monkeypatch.setattr("proxtune.export.formats.replace_folder", full)
+    with pytest.raises(UserError, match="No space left"):
         export(run_dir, tmp_path / "out")
     nothing_left(tmp_path, "run")
 
@@ -136,13 +136,13 @@ def test_a_converter_that_is_there_makes_the_file(run_dir, tmp_path, converter):
 )
 def test_a_converter_that_fails_is_told_with_its_last_words(run_dir, tmp_path, converter, body):
     converter(body)
-    with pytest.raises(PersonError, match=r"did not convert .*: not for this architecture"):
+    with pytest.raises(UserError, match=r"did not convert .*: not for this architecture"):
         export(run_dir, tmp_path / "model.gguf", "gguf")
     nothing_left(tmp_path, "bin", "run")
 
 
 def test_another_format_and_a_folder_that_is_no_run_are_refused(run_dir, tmp_path):
-    with pytest.raises(PersonError, match="choose one of safetensors, adapter, gguf"):
+    with pytest.raises(UserError, match="choose one of safetensors, adapter, gguf"):
         export(run_dir, tmp_path / "out", "pickle")
-    with pytest.raises(PersonError, match="not a finished run"):
+    with pytest.raises(UserError, match="not a finished run"):
         export(tmp_path, tmp_path / "out")

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from proxtune.checkpoint.snapshot import has_weights, keep_weights, return_to_weights
+from proxtune.checkpoint.snapshot import has_weights, save_weights, restore_weights
 from proxtune.export.model_folder import save_model
 from proxtune.models.loading import classifier_config, load_classifier, load_tokenizer
 from proxtune.models.source import weight_bytes
@@ -29,10 +29,10 @@ def test_the_best_point_comes_back_bit_for_bit(tiny_folder, tmp_path):
     model = a_model(tiny_folder)
     best = {name: p.detach().clone() for name, p in model.named_parameters()}
     assert not has_weights(tmp_path)
-    keep_weights(model, tmp_path)
+    save_weights(model, tmp_path)
     assert has_weights(tmp_path)
     shift(model, 0.5)
-    return_to_weights(model, tmp_path)
+    restore_weights(model, tmp_path)
     assert all(torch.equal(p, best[name]) for name, p in model.named_parameters())
 
 
@@ -41,14 +41,14 @@ def test_only_what_learns_is_kept(tiny_model, tmp_path):
 
     model = a_model(tiny_model).requires_grad_(False)
     model.classifier.requires_grad_(True)
-    keep_weights(model, tmp_path)
+    save_weights(model, tmp_path)
     with safe_open(str(tmp_path / "snapshots" / "best.safetensors"), framework="pt") as snapshot:
         assert set(snapshot.keys()) == {"classifier.weight", "classifier.bias"}
 
 
 def test_the_former_best_stays_when_the_next_cannot_be_written(tiny_model, tmp_path, monkeypatch):
     model = a_model(tiny_model)
-    keep_weights(model, tmp_path)
+    save_weights(model, tmp_path)
     former = (tmp_path / "snapshots" / "best.safetensors").read_bytes()
 
     def fail(descriptor, data):
@@ -57,7 +57,7 @@ def test_the_former_best_stays_when_the_next_cannot_be_written(tiny_model, tmp_p
     monkeypatch.setattr(os, "write", fail)
     shift(model, 0.5)
     with pytest.raises(OSError, match="no space left"):
-        keep_weights(model, tmp_path)
+        save_weights(model, tmp_path)
     assert [file.name for file in (tmp_path / "snapshots").iterdir()] == ["best.safetensors"]
     assert (tmp_path / "snapshots" / "best.safetensors").read_bytes() == former
 

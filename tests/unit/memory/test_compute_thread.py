@@ -7,10 +7,10 @@ import threading
 import numpy as np
 import pytest
 
-from proxtune.memory.compute_thread import ComputingThread
+from proxtune.memory.compute_thread import ComputeThread
 from proxtune.memory.devices.cpu import ProcessMeter
 from proxtune.memory.governor import Governor, in_halves
-from proxtune.training.memory_retry import governed
+from proxtune.training.memory_retry import run_within_limit
 
 
 class Poison:
@@ -38,7 +38,7 @@ class Renewing(Governor):
 
 
 def test_it_is_the_callers_own_until_it_is_replaced():
-    thread = ComputingThread()
+    thread = ComputeThread()
     assert thread.run(threading.get_native_id) == threading.get_native_id()
     thread.replace()
     first = thread.run(threading.get_native_id)
@@ -47,7 +47,7 @@ def test_it_is_the_callers_own_until_it_is_replaced():
 
 
 def test_what_a_computation_raises_is_raised():
-    thread = ComputingThread()
+    thread = ComputeThread()
     thread.replace()
     with pytest.raises(ZeroDivisionError):
         thread.run(lambda: 1 / 0)
@@ -55,7 +55,7 @@ def test_what_a_computation_raises_is_raised():
 
 def test_a_step_that_was_refused_is_done_again_in_a_new_thread():
     poison, undone = Poison(times=2), []
-    found = governed(poison.compute, Renewing(None, ProcessMeter()), lambda: undone.append(1))
+    found = run_within_limit(poison.compute, Renewing(None, ProcessMeter()), lambda: undone.append(1))
     assert found not in poison.poisoned
     assert (poison.calls, len(undone)) == (3, 2)
 

@@ -8,18 +8,18 @@ import pytest
 import torch
 
 from proxtune.memory import kernel_cache
-from proxtune.planning.profiler import bf16_pays
+from proxtune.planning.profiler import has_fast_bf16
 
 
 def test_as_many_kernels_are_kept_as_was_said_unless_the_person_has_said_it(monkeypatch):
     for name in (kernel_cache._NAME, kernel_cache._ABOVE):
         monkeypatch.setenv(name, "77")
-    monkeypatch.setattr(kernel_cache, "_SET_BY_THE_PERSON", set())
-    kernel_cache.keep_kernels(16)
+    monkeypatch.setattr(kernel_cache, "_SET_BY_THE_USER", set())
+    kernel_cache.limit_kernel_cache(16)
     assert (os.environ[kernel_cache._NAME], os.environ[kernel_cache._ABOVE]) == ("16", "1")
-    monkeypatch.setattr(kernel_cache, "_SET_BY_THE_PERSON", {kernel_cache._ABOVE})
+    monkeypatch.setattr(kernel_cache, "_SET_BY_THE_USER", {kernel_cache._ABOVE})
     monkeypatch.setenv(kernel_cache._ABOVE, "77")
-    kernel_cache.keep_kernels(256)
+    kernel_cache.limit_kernel_cache(256)
     assert (os.environ[kernel_cache._NAME], os.environ[kernel_cache._ABOVE]) == ("256", "77")
 
 
@@ -44,7 +44,7 @@ print(resident_bytes() - half)
 
 
 def test_kernels_of_many_shapes_do_not_add_up_without_end():
-    if not bf16_pays(torch.device("cpu")):
+    if not has_fast_bf16(torch.device("cpu")):
         pytest.skip("only bf16 that the processor multiplies is compiled for each shape")
     lengths = [str(16 * n) for n in range(1, 161)]
     done = subprocess.run([sys.executable, "-c", _MANY_SHAPES, *lengths], capture_output=True, text=True, check=True)

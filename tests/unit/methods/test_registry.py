@@ -104,6 +104,6 @@ def test_knobs_choose_the_variant():
 
 
 def test_a_prior_climbs_to_its_ceiling():
-    prior = Prior(ceiling=0.9, gap=0.3, pace=1.0)
+    prior = Prior(ceiling=0.9, gap=0.3, decay_epochs=1.0)
     assert prior.expected(0) == pytest.approx(0.6)
     assert prior.expected(50) == pytest.approx(0.9)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import proxtune.models.gguf
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 from proxtune.models.aliases import ALIASES, packaged_folder
 from proxtune.models.gguf import dequantized
 from proxtune.models.source import find_model
@@ -27,13 +27,13 @@ def file(tmp_path) -> Path:
 
 def test_without_the_package_the_message_names_it(cache, file, monkeypatch):
     monkeypatch.setattr(proxtune.models.gguf, "find_spec", lambda name: None)
-    with pytest.raises(PersonError, match=r"proxtune\[gguf\]"):
+    with pytest.raises(UserError, match=r"proxtune\[gguf\]"):
         dequantized(file)
 
 
 def test_a_broken_file_is_told_and_leaves_nothing(cache, file, monkeypatch):
     monkeypatch.setattr(proxtune.models.gguf, "find_spec", lambda name: True)
-    with pytest.raises(PersonError, match=r"some\.Q4_1\.gguf cannot be dequantized"):
+    with pytest.raises(UserError, match=r"some\.Q4_1\.gguf cannot be dequantized"):
         dequantized(file)
     assert list(cache.iterdir()) == []
 

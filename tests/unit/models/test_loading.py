@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 from proxtune.models.introspection import blocks_of, head_of
 from proxtune.models.loading import classifier_config, load_classifier, load_tokenizer
 
@@ -14,13 +14,13 @@ def test_an_architecture_that_is_no_classifier_is_refused(tmp_path, tiny_model):
     shutil.copytree(tiny_model, tmp_path / "model")
     config = tmp_path / "model" / "config.json"
     config.write_text(json.dumps({"model_type": "clip"}))
-    with pytest.raises(PersonError, match="no classifier for model type 'clip'"):
+    with pytest.raises(UserError, match="no classifier for model type 'clip'"):
         classifier_config(tmp_path / "model", ["a", "b"], load_tokenizer(tiny_model), 16)
 
 
 def test_a_model_type_that_nobody_knows_is_refused_in_one_line(tmp_path, tiny_model):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "perpetuum"}))
-    with pytest.raises(PersonError, match="perpetuum") as caught:
+    with pytest.raises(UserError, match="perpetuum") as caught:
         classifier_config(tmp_path, ["a", "b"], load_tokenizer(tiny_model), 16)
     assert "\n" not in str(caught.value)
 

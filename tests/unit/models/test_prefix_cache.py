@@ -6,7 +6,7 @@ from transformers import AutoModelForSequenceClassification
 
 from proxtune.data.batching import collate
 from proxtune.models.introspection import blocks_of
-from proxtune.models.prefix_cache import beginning_with, entering
+from proxtune.models.prefix_cache import starting_from_hidden, hidden_at_block
 
 
 @pytest.fixture
@@ -23,12 +23,12 @@ def test_a_model_that_begins_at_a_block_answers_as_the_whole_one(model_and_rows,
     model, batch = model_and_rows
     blocks = blocks_of(model)[1]
     whole = model(**batch).logits
-    hidden = entering(blocks, first, lambda: model(**batch))
+    hidden = hidden_at_block(blocks, first, lambda: model(**batch))
     assert hidden.shape == (*batch["input_ids"].shape, model.config.hidden_size)
-    with beginning_with(hidden, blocks, first):
+    with starting_from_hidden(hidden, blocks, first):
         assert torch.equal(model(**batch).logits, whole)
         many = {name: tensor.repeat(3, 1) for name, tensor in batch.items()}
-    with beginning_with(hidden.repeat(3, 1, 1), blocks, first):
+    with starting_from_hidden(hidden.repeat(3, 1, 1), blocks, first):
         torch.testing.assert_close(model(**many).logits, whole.repeat(3, 1))
     assert torch.equal(model(**batch).logits, whole)
 
@@ -40,10 +40,10 @@ def test_blocks_before_it_compute_nothing_and_blocks_behind_it_are_not_come_to(m
     for number, block in enumerate(blocks):
         inner = next(module for module in block.modules() if isinstance(module, torch.nn.Linear))
         inner.register_forward_hook(lambda *_, number=number: passed.append(number))
-    hidden = entering(blocks, 1, lambda: model(**batch))
+    hidden = hidden_at_block(blocks, 1, lambda: model(**batch))
     assert set(passed) == {0}
     passed.clear()
-    with beginning_with(hidden, blocks, 1):
+    with starting_from_hidden(hidden, blocks, 1):
         model(**batch)
     assert set(passed) == set(range(1, len(blocks)))
 
@@ -54,9 +54,9 @@ def test_blocks_that_hand_on_more_than_hidden_states_share_nothing(model_and_row
     blocks = blocks_of(model)[1]
     whole = model(**batch).logits
     blocks[0].register_forward_hook(lambda block, inputs, output: (output, None))
-    assert entering(blocks, 1, lambda: model(**batch)) is None
+    assert hidden_at_block(blocks, 1, lambda: model(**batch)) is None
     blocks[0]._forward_hooks.clear()
-    with beginning_with(None, blocks, 1):
+    with starting_from_hidden(None, blocks, 1):
         assert torch.equal(model(**batch).logits, whole)
 
 
@@ -65,8 +65,8 @@ def test_a_pass_that_fails_leaves_the_model_whole(model_and_rows):
     model, batch = model_and_rows
     blocks = blocks_of(model)[1]
     whole = model(**batch).logits
-    with pytest.raises(RuntimeError), beginning_with(torch.zeros(1), blocks, 1):
+    with pytest.raises(RuntimeError), starting_from_hidden(torch.zeros(1), blocks, 1):
         raise RuntimeError("refused")
     assert torch.equal(model(**batch).logits, whole)
     with pytest.raises(AssertionError, match="does not pass"):
-        entering(blocks, 1, lambda: None)
+        hidden_at_block(blocks, 1, lambda: None)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from proxtune.config.plan import Plan
 from proxtune.methods.registry import METHODS
-from proxtune.models.quantized_linear import GROUP, FrozenCodes, freeze_in_codes, thawed_bytes
+from proxtune.models.quantized_linear import GROUP, FrozenCodes, quantize_frozen_layers, dequantized_extra_bytes
 from proxtune.training.gradient_step import gradient_of
 from support.generating import a_task
 
@@ -87,7 +87,7 @@ def test_they_take_a_half_or_a_quarter_of_bfloat16_and_keep_nothing_for_the_back
     layer = a_layer(256, 512, bias=False, dtype=torch.bfloat16)
     frozen = FrozenCodes(layer, bits)
     assert frozen.codes.nbytes + frozen.scale.nbytes < share * layer.weight.nbytes
-    assert thawed_bytes(torch.nn.Sequential(frozen)) == layer.weight.nbytes - frozen.codes.nbytes - frozen.scale.nbytes
+    assert dequantized_extra_bytes(torch.nn.Sequential(frozen)) == layer.weight.nbytes - frozen.codes.nbytes - frozen.scale.nbytes
     kept: list[torch.Tensor] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
         frozen(torch.randn(2, 512, dtype=torch.bfloat16, requires_grad=True))
@@ -108,12 +108,12 @@ def test_adapters_on_codes_learn_and_merge_into_what_they_were_learned_on(which,
     model.zero_grad()
     moved(model).eval()
     rows = np.arange(4)
-    from proxtune.tasks.generation.objective import said
+    from proxtune.tasks.generation.objective import outputs
 
     with torch.no_grad(), warnings.catch_warnings():
-        learned = said(model, task.train, rows, task.pad_id)
+        learned = outputs(model, task.train, rows, task.pad_id)
         plain = METHODS["lora"].finish(model, plan).eval()
-        merged = said(plain, task.train, rows, task.pad_id)
+        merged = outputs(plain, task.train, rows, task.pad_id)
     assert not [module for module in plain.modules() if isinstance(module, FrozenCodes)]
     torch.testing.assert_close(merged, learned, rtol=1e-3, atol=1e-3)
 
@@ -123,7 +123,7 @@ def test_the_weight_file_is_let_go_of(tiny_chat, tiny_pairs):
     model = METHODS["lora"].prepare(task.load(tiny_chat, 0, "fp32"), a_plan("fp32"))
     frozen = [p for p in model.parameters() if not p.requires_grad]
     before = {p.data_ptr() for p in frozen}
-    freeze_in_codes(model, 8)
+    quantize_frozen_layers(model, 8)
     still = [p for p in model.parameters() if not p.requires_grad]
     assert not before & {p.data_ptr() for p in still}
     assert len({p.data_ptr() for p in still}) == len(still), "tied weights stay one"

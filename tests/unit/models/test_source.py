@@ -2,12 +2,12 @@
 
 import pytest
 
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 from proxtune.models.source import count_parameters, find_model
 
 
 def refusal(name) -> str:
-    with pytest.raises(PersonError) as caught:
+    with pytest.raises(UserError) as caught:
         find_model(str(name))
     words = str(caught.value)
     assert "\n" not in words

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from proxtune.optim.neighbours import Point, View, combined, directions, seen_from
+from proxtune.optim.neighbours import Point, View, combined, directions, evaluated_at
 from proxtune.optim.sites import SCALE, sites_of, weights_of
 from proxtune.optim.update import UNIT, apply_update, coefficients
 
@@ -63,7 +63,7 @@ def agree(model, forward, batch, atol):
     mixed = Point(ways, torch.tensor([0.02, -0.04, 0.03]))
     second = Point(ways, torch.tensor([0.0, 0.05, 0.0]))
     view = View(ways, 0.05, 0, K, (None, mixed, second))
-    with torch.inference_mode(), seen_from(sites, view):
+    with torch.inference_mode(), evaluated_at(sites, view):
         found = forward(model, batch.repeat(K + 3, *[1] * (batch.dim() - 1))).chunk(K + 3)
     with torch.inference_mode():
         plain = forward(model, batch)
@@ -98,7 +98,7 @@ def test_weights_are_never_written_while_looking():
     model = a_mix()
     before = copy.deepcopy(model.state_dict())
     sites = sites_of(model)
-    with torch.inference_mode(), seen_from(sites, view_of(sites)):
+    with torch.inference_mode(), evaluated_at(sites, view_of(sites)):
         model(torch.randint(0, 20, (3 * K, 5)))
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert not any(module._forward_hooks for module in model.modules())
@@ -107,7 +107,7 @@ def test_weights_are_never_written_while_looking():
 def test_the_hooks_go_when_the_pass_fails():
     model = a_mix()
     sites = sites_of(model)
-    with pytest.raises(IndexError), seen_from(sites, view_of(sites)):
+    with pytest.raises(IndexError), evaluated_at(sites, view_of(sites)):
         model(torch.full((K, 5), 99))
     assert not any(module._forward_hooks for module in model.modules())
 
@@ -125,7 +125,7 @@ def test_a_weight_that_no_activation_shows_is_refused_with_a_word():
 def test_rows_that_do_not_part_evenly_are_refused(tiny_model):
     model = AutoModelForSequenceClassification.from_pretrained(tiny_model, num_labels=2).eval()
     sites = sites_of(model)  # the positions' embedding is shared by all rows
-    with pytest.raises(ValueError, match="position_embeddings"), seen_from(sites, view_of(sites)):
+    with pytest.raises(ValueError, match="position_embeddings"), evaluated_at(sites, view_of(sites)):
         model(input_ids=torch.randint(5, 50, (2 * K, 9)))
 
 

@@ -8,10 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 from proxtune.optim.nno import NNO, replay
 from proxtune.optim.points import Points
-from proxtune.optim.step_record import RULES, StepRecord, as_kept, unpack
+from proxtune.optim.step_record import RULES, StepRecord, as_float32, unpack
 
 ONE_ROW = torch.zeros(1)
 
@@ -194,7 +194,7 @@ def test_points_seen_a_few_at_a_time_are_the_same_points(at_a_time):
 def test_spread_grows_out_of_rounding_noise_and_shrinks_out_of_curvature():
     for start in (1e-7, 3.0):
         _, _, nno = search(lambda x: sphere(x - 5), [3.0] * 10, 1, seed=0)
-        nno.sizes = type(nno.sizes).begin(start, None, 16, 10, tune_spread=True)
+        nno.sizes = type(nno.sizes).initial(start, None, 16, 10, tune_spread=True)
         spreads = []
         for _ in range(60):
             nno.step(ONE_ROW, nno.model, lambda place, _: sphere(place[0] - 5))
@@ -231,7 +231,7 @@ def test_a_loss_that_is_not_finite_leaves_the_weights_and_too_many_end_it_with_a
     assert nno.step(ONE_ROW, points, lambda place, _: (place**2).sum()).rule == "nearest"
     for _ in range(9):
         nno.step(ONE_ROW, points, lambda place, _: 1e300)
-    with pytest.raises(PersonError, match="not finite"):
+    with pytest.raises(UserError, match="not finite"):
         nno.step(ONE_ROW, points, lambda place, _: math.inf)
 
 
@@ -293,7 +293,7 @@ def test_a_torn_or_damaged_record_is_told_with_its_place(record, data):
 
 
 def test_numbers_are_kept_as_a_replay_will_read_them():
-    assert as_kept([0.1]) == [float(torch.tensor(0.1))]
+    assert as_float32([0.1]) == [float(torch.tensor(0.1))]
 
 
 @pytest.mark.parametrize("rule", ["estimate", "greedy", "nearest"])

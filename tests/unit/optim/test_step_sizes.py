@@ -16,7 +16,7 @@ DEVIATION = 0.1 * math.sqrt(1.25)
 
 
 def test_eta_is_halved_by_harm_and_comes_back_slowly():
-    sizes = Sizes.begin(0.01, None, neighbours=16, dimensions=10**6, tune_spread=False)
+    sizes = Sizes.initial(0.01, None, neighbours=16, dimensions=10**6, tune_spread=False)
     first = sizes.rate
     assert first == pytest.approx(0.6 * 16 * 0.01, rel=1e-3)
     sizes = sizes.after(replace(RECORD, rule="taken back"))
@@ -31,12 +31,12 @@ def test_eta_is_halved_by_harm_and_comes_back_slowly():
 
 
 def test_more_neighbours_than_dimensions_tell_no_more():
-    few, many = (Sizes.begin(0.01, None, count, dimensions=2, tune_spread=False).rate for count in (64, 4096))
+    few, many = (Sizes.initial(0.01, None, count, dimensions=2, tune_spread=False).rate for count in (64, 4096))
     assert many == pytest.approx(few, rel=0.05)
 
 
 def test_where_all_is_flat_the_spread_ends_somewhere():
-    sizes = Sizes.begin(0.01, None, neighbours=4, dimensions=10, tune_spread=True)
+    sizes = Sizes.initial(0.01, None, neighbours=4, dimensions=10, tune_spread=True)
     for _ in range(300):
         sizes = sizes.after(replace(RECORD, losses=(1.0,) * 4))
     assert sizes.spread == 100.0

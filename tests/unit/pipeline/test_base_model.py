@@ -7,14 +7,14 @@ import pytest
 
 import proxtune.pipeline.base_model
 from proxtune.runtime.clock import Clock
-from proxtune.tasks.generation.samples import JUDGED_ANSWERS, asked_before, keep_before
+from proxtune.tasks.generation.samples import VALIDATION_ANSWERS, base_answer_count, save_base_answers
 
 
 @pytest.mark.parametrize(
     ("left", "each", "count"),
     [
-        (None, 9.0, JUDGED_ANSWERS),
-        (1000.0, 0.5, JUDGED_ANSWERS),
+        (None, 9.0, VALIDATION_ANSWERS),
+        (1000.0, 0.5, VALIDATION_ANSWERS),
         (240.0, 2.0, 10),  # 20 seconds of 240
         (160.0, 100.0, 4),
     ],
@@ -27,16 +27,16 @@ def test_rows_are_answered_in_a_twelfth_of_the_time_that_is_left(monkeypatch, le
         now[0] += each * rows
         return ["an answer"] * rows
 
-    monkeypatch.setattr(proxtune.pipeline.base_model, "answers_to_judge", answers)
+    monkeypatch.setattr(proxtune.pipeline.base_model, "validation_answers", answers)
     clock = Clock(now[0], left)
     session = SimpleNamespace(clock=clock)
     before = now[0]
-    found = proxtune.pipeline.base_model._affordable(session, None, None, "bf16")
+    found = proxtune.pipeline.base_model._affordable_answers(session, None, None, "bf16")
     assert found == count
     assert now[0] - before == (0 if left is None else 4 * each)
 
 
 def test_as_many_are_asked_afterwards(tmp_path):
-    assert asked_before(tmp_path) == JUDGED_ANSWERS
-    keep_before(tmp_path, {"answers": ["one", "other"], "metrics": {}, "seconds": 1.0})
-    assert asked_before(tmp_path) == 2
+    assert base_answer_count(tmp_path) == VALIDATION_ANSWERS
+    save_base_answers(tmp_path, {"answers": ["one", "other"], "metrics": {}, "seconds": 1.0})
+    assert base_answer_count(tmp_path) == 2

@@ -5,13 +5,13 @@ import pytest
 import proxtune.pipeline.supervisor
 from proxtune.config.budget import Budget
 from proxtune.config.recipe import Recipe
-from proxtune.errors import PersonError
-from proxtune.pipeline.fit import refusals_told
+from proxtune.errors import UserError
+from proxtune.pipeline.fit import explain_out_of_memory
 from proxtune.pipeline.process import StageFailed
-from proxtune.storage.event_log import Metrics
+from proxtune.storage.event_log import EventLog
 from proxtune.storage.run_folder import read_recipe, write_recipe
 
-LEARNED = {"status": "done", "step_downs": [{"kind": "step_down", "why": "close to the budget"}]}
+FIT_RESULT = {"status": "done", "step_downs": [{"kind": "step_down", "why": "close to the budget"}]}
 
 
 @pytest.fixture
@@ -34,13 +34,13 @@ def learn(folder, memory="1GB"):
     recipe = Recipe(data="reviews.csv", out=str(folder), budget=Budget(memory=memory))
     write_recipe(recipe, folder / "recipe.toml")
     said = []
-    with Metrics(folder, said.append) as metrics:
-        return proxtune.pipeline.supervisor._learn(recipe, folder, 0.0, metrics, {}), said
+    with EventLog(folder, said.append) as event_log:
+        return proxtune.pipeline.supervisor._run_fit_stage(recipe, folder, 0.0, event_log, {}), said
 
 
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGSEGV", "SIGBUS"])
 def test_a_killed_stage_begins_again_with_nine_tenths_of_the_memory(stages, tmp_path, how):
-    stages[0][:] = [StageFailed(f"the stage 'learn' was killed by {how}", how), LEARNED]
+    stages[0][:] = [StageFailed(f"the stage 'learn' was killed by {how}", how), FIT_RESULT]
     learned, said = learn(tmp_path)
     assert stages[1] == [10**9, 9 * 10**8]
     first, second = learned["step_downs"]
@@ -54,7 +54,7 @@ def test_what_a_killed_try_learned_is_gone_before_the_next(stages, tmp_path):
     (tmp_path / "snapshots").mkdir()
     for name in ("journal.bin", "snapshots/best.safetensors"):
         (tmp_path / name).write_bytes(b"of the first try")
-    stages[0][:] = [StageFailed("killed", "SIGKILL"), LEARNED]
+    stages[0][:] = [StageFailed("killed", "SIGKILL"), FIT_RESULT]
     learn(tmp_path)
     assert not list(tmp_path.glob("journal.bin")) + list(tmp_path.glob("snapshots/*"))
 
@@ -70,7 +70,7 @@ def test_after_three_tries_the_failure_is_told(stages, tmp_path):
     ("failure", "memory"), [(StageFailed("a fault of ours"), "1GB"), (StageFailed("killed", "SIGSEGV"), None)]
 )
 def test_a_fault_is_not_tried_again(stages, tmp_path, failure, memory):
-    stages[0][:] = [failure, LEARNED]
+    stages[0][:] = [failure, FIT_RESULT]
     with pytest.raises(StageFailed):
         learn(tmp_path, memory)
     assert len(stages[1]) == 1
@@ -78,10 +78,10 @@ def test_a_fault_is_not_tried_again(stages, tmp_path, failure, memory):
 
 @pytest.mark.parametrize("error", [MemoryError("one row does not fit"), RuntimeError("could not create a primitive")])
 def test_where_no_smaller_bite_is_left_the_person_is_told_what_would_do(error):
-    with pytest.raises(PersonError, match="give a little more --memory"), refusals_told():
+    with pytest.raises(UserError, match="give a little more --memory"), explain_out_of_memory():
         raise error
 
 
 def test_other_errors_stay_what_they_are():
-    with pytest.raises(RuntimeError, match="shapes"), refusals_told():
+    with pytest.raises(RuntimeError, match="shapes"), explain_out_of_memory():
         raise RuntimeError("shapes do not agree")

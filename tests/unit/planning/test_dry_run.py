@@ -21,14 +21,14 @@ from proxtune.memory.governor import Governor
 from proxtune.memory.phases import Phases
 from proxtune.methods.registry import METHODS
 from proxtune.models.loading import classifier_config, load_classifier, load_tokenizer
-from proxtune.planning.cost_model import grown
-from proxtune.planning.dry_run import rehearse
+from proxtune.planning.cost_model import with_growth
+from proxtune.planning.dry_run import dry_run
 from proxtune.planning.selection import smaller_plan
 from proxtune.runtime.clock import Clock
-from proxtune.runtime.inference import read_embeddings
+from proxtune.runtime.inference import touch_embeddings
 from proxtune.runtime.session import Session
 from proxtune.training.context import Training
-from proxtune.training.gradient_step import governed_gradient_of, gradient_of
+from proxtune.training.gradient_step import gradient_within_limit, gradient_of
 from proxtune.training.trainer import train
 from support.generating import a_task
 from support.kept import Unkept
@@ -40,7 +40,7 @@ STRUCTURE = Structure(58_000, 4, 32, 1000, 3)
 class StatedMeter:
     """A peak as the test says."""
 
-    breaks_up = True
+    fragments = True
 
     def __init__(self, peak: int) -> None:
         self._peak = peak
@@ -52,20 +52,20 @@ class StatedMeter:
         return self._peak
 
     def reset(self) -> None: ...
-    def give_back(self) -> None: ...
+    def trim(self) -> None: ...
     def limit(self, room_bytes: int | None) -> None: ...
 
     def spare(self) -> int | None:
         return None
 
 
-def rehearsal_of(folder, plan, rows, memory=None, meter=None, structure=None):
+def dry_run_of(folder, plan, rows, memory=None, meter=None, structure=None):
     config = classifier_config(folder, ["a", "b"], load_tokenizer(folder), plan.max_length)
     task = SimpleNamespace(train=rows, held=rows, pad_id=config.pad_token_id, generates=False)
-    return rehearsed(task, load_classifier(folder, config, 0), folder, plan, memory, meter, structure)
+    return with_measurements(task, load_classifier(folder, config, 0), folder, plan, memory, meter, structure)
 
 
-def rehearsed(task, model, folder, plan, memory=None, meter=None, structure=None):
+def with_measurements(task, model, folder, plan, memory=None, meter=None, structure=None):
     model = METHODS[plan.method].prepare(model, plan)
     meter = meter or ProcessMeter()
     session = Session(
@@ -73,14 +73,14 @@ def rehearsed(task, model, folder, plan, memory=None, meter=None, structure=None
         clock=Clock(time.monotonic(), None), governor=Governor(memory, meter), phases=Phases(meter, 0), emit=print,
         structure=structure,
     )  # fmt: skip
-    return rehearse(plan, model, session, meter.now())
+    return dry_run(plan, model, session, meter.now())
 
 
 @pytest.mark.parametrize("method", ["full", "layers", "lora", "probe"])
 def test_every_phase_of_every_method_is_measured(tiny_model, rows, method):
     optimizer = "adamw" if METHODS[method].uses_gradients else "none"
     plan = Plan(method, "fp32", 8, 4, 32, False, optimizer, 1e-3, 1.0, 6, 0, rank=4, last_layers=1)
-    found = rehearsal_of(tiny_model, plan, rows)
+    found = dry_run_of(tiny_model, plan, rows)
     assert found.refused == ""
     assert set(found.memory_bytes) == set(PHASES) - {"load"}
     assert all(count > 0 for count in found.memory_bytes.values())
@@ -88,7 +88,7 @@ def test_every_phase_of_every_method_is_measured(tiny_model, rows, method):
 
 
 def test_optimizer_and_gradients_are_those_of_the_weights_that_learn(tiny_model, rows):
-    found = rehearsal_of(tiny_model, PLAN, rows)
+    found = dry_run_of(tiny_model, PLAN, rows)
     model = load_classifier(tiny_model, classifier_config(tiny_model, ["a", "b"], load_tokenizer(tiny_model), 32), 0)
     weights = sum(p.numel() for p in model.parameters())
     assert found.terms["gradients"] == 4 * weights
@@ -97,8 +97,8 @@ def test_optimizer_and_gradients_are_those_of_the_weights_that_learn(tiny_model,
 
 def test_a_plan_over_the_budget_is_refused_with_what_it_would_take(tiny_model, rows):
     meter = StatedMeter(peak=900_000_000)
-    assert rehearsal_of(tiny_model, PLAN, rows, memory=1_000_000_000, meter=meter).refused == ""
-    found = rehearsal_of(tiny_model, PLAN, rows, memory=900_000_000, meter=meter)
+    assert dry_run_of(tiny_model, PLAN, rows, memory=1_000_000_000, meter=meter).refused == ""
+    found = dry_run_of(tiny_model, PLAN, rows, memory=900_000_000, meter=meter)
     assert found.refused.startswith("it would take 9")
     assert found.memory_bytes["train"] > 900_000_000
 
@@ -109,12 +109,12 @@ def test_texts_have_more_shapes_than_were_met_and_what_the_heap_breaks_up_to_is_
 ):
     task = a_task(tiny_chat, tiny_pairs)
     plan = replace(PLAN, method="lora", rank=4, max_length=task.max_length, allocator=allocator)
-    found = rehearsed(task, task.load(tiny_chat, 0), tiny_chat, plan, meter=StatedMeter(peak=900_000_000))
+    found = with_measurements(task, task.load(tiny_chat, 0), tiny_chat, plan, meter=StatedMeter(peak=900_000_000))
     measured = 900_000_000 - 1_000_000 - found.terms["gradients"] - found.terms["optimizer"]
     assert found.terms["activations"] == pytest.approx((1 + more) * measured, abs=2)
     assert (
         found.memory_bytes["train"]
-        == grown(900_000_000 + found.terms["activations"] - measured) + found.terms["growth"]
+        == with_growth(900_000_000 + found.terms["activations"] - measured) + found.terms["growth"]
     )
     assert found.memory_bytes["evaluate"] < found.memory_bytes["train"]
     standing, adapters = found.memory_bytes["prepare"], found.terms["gradients"]  # which are merged before saving
@@ -124,53 +124,53 @@ def test_texts_have_more_shapes_than_were_met_and_what_the_heap_breaks_up_to_is_
 @pytest.mark.parametrize(("method", "at_last"), [("layers", "fp32"), ("lora", "bf16")])
 def test_texts_are_judged_at_last_as_a_run_does_it(tiny_chat, tiny_pairs, monkeypatch, method, at_last):
     """In the type of the weights, unless there are adapters that need the plan's."""
-    judged, answered, say, answer = (
+    judged, answered, emit, answer = (
         [],
         [],
-        proxtune.runtime.inference.said_of,
-        proxtune.tasks.generation.decoding.answers_of,
+        proxtune.runtime.inference.outputs_of,
+        proxtune.tasks.generation.decoding.generate_answers,
     )
 
     def said(model, data, pad_id, dtype, *others):
         judged.append(dtype)
-        return say(model, data, pad_id, dtype, *others)
+        return emit(model, data, pad_id, dtype, *others)
 
     def answers(model, data, how, dtype, *others):
         answered.append(dtype)
         return answer(model, data, how, dtype, *others)
 
-    monkeypatch.setattr(proxtune.planning.dry_run, "said_of", said)
-    monkeypatch.setattr(proxtune.planning.dry_run, "answers_of", answers)
+    monkeypatch.setattr(proxtune.planning.dry_run, "outputs_of", said)
+    monkeypatch.setattr(proxtune.planning.dry_run, "generate_answers", answers)
     task = a_task(tiny_chat, tiny_pairs)
     plan = replace(PLAN, method=method, dtype="bf16", rank=4, last_layers=1, max_length=task.max_length)
-    found = rehearsed(task, task.load(tiny_chat, 0), tiny_chat, plan)
+    found = with_measurements(task, task.load(tiny_chat, 0), tiny_chat, plan)
     assert not found.refused
     assert (judged[0], judged[-1], answered) == ("bf16", at_last, [at_last])
 
 
 def test_what_the_milestone_takes_is_seen(tiny_model, rows, monkeypatch):
-    seen, allot = [], proxtune.training.bit_allocation.try_allotting
+    seen, allot = [], proxtune.training.bit_allocation.try_allocation
 
     def allotting(plan, model, *others):
         seen.append(np.ones(100_000_000, dtype=np.uint8).sum())
         allot(plan, model, *others)
         assert all(p.grad is None for p in model.parameters())
 
-    monkeypatch.setattr(proxtune.planning.dry_run, "try_allotting", allotting)
-    free = rehearsal_of(tiny_model, PLAN, rows)
+    monkeypatch.setattr(proxtune.planning.dry_run, "try_allocation", allotting)
+    free = dry_run_of(tiny_model, PLAN, rows)
     assert not seen
-    held = rehearsal_of(tiny_model, PLAN, rows, structure=STRUCTURE)
+    held = dry_run_of(tiny_model, PLAN, rows, structure=STRUCTURE)
     assert len(seen) == 1
-    assert held.judging_bytes > free.judging_bytes + 60_000_000
+    assert held.validation_bytes > free.validation_bytes + 60_000_000
 
 
 def test_a_plan_whose_milestone_does_not_fit_is_refused(tiny_model, rows, monkeypatch):
     def refused(*parts):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 46875264 bytes.")
 
-    monkeypatch.setattr(proxtune.planning.dry_run, "try_allotting", refused)
-    assert "can't allocate" in rehearsal_of(tiny_model, PLAN, rows, structure=STRUCTURE).refused
-    assert rehearsal_of(tiny_model, PLAN, rows, structure=replace(STRUCTURE, bits=16)).refused == ""
+    monkeypatch.setattr(proxtune.planning.dry_run, "try_allocation", refused)
+    assert "can't allocate" in dry_run_of(tiny_model, PLAN, rows, structure=STRUCTURE).refused
+    assert dry_run_of(tiny_model, PLAN, rows, structure=replace(STRUCTURE, bits=16)).refused == ""
 
 
 def test_only_the_embeddings_that_are_used_are_read_where_they_do_not_learn(tiny_model, rows, monkeypatch):
@@ -180,10 +180,10 @@ def test_only_the_embeddings_that_are_used_are_read_where_they_do_not_learn(tiny
     read: list[int] = []
     pick = torch.Tensor.__getitem__
     monkeypatch.setattr(torch.Tensor, "__getitem__", lambda self, few: read.extend(few.tolist()) or pick(self, few))
-    read_embeddings(model.requires_grad_(False), rows)
+    touch_embeddings(model.requires_grad_(False), rows)
     assert sorted(read) == sorted(set(rows.ids.tolist()))
     read.clear()
-    read_embeddings(model.requires_grad_(True), rows)
+    touch_embeddings(model.requires_grad_(True), rows)
     assert sorted(read) == list(range(model.config.vocab_size))
 
 
@@ -191,10 +191,10 @@ def test_the_schedule_grows_when_there_is_time_for_more(tiny_model, rows):
     config = classifier_config(tiny_model, ["a", "b"], load_tokenizer(tiny_model), 32)
     model = METHODS["full"].prepare(load_classifier(tiny_model, config, 0), PLAN)
     training = Training(
-        model=model, train=rows, held=rows, pad_id=config.pad_token_id, seed=0, clock=Clock(time.monotonic(), 3600.0),
-        ending_seconds=0.0, evaluations=2, most_steps=60, governor=Governor(None, ProcessMeter()),
-        phases=Phases(ProcessMeter(), 0), keep_best=lambda: None, keep_stopped=lambda: None, interrupted=lambda: False,
-        keeper=Unkept(),
+        model=model, train=rows, validation=rows, pad_id=config.pad_token_id, seed=0, clock=Clock(time.monotonic(), 3600.0),
+        ending_seconds=0.0, evaluations=2, max_steps=60, governor=Governor(None, ProcessMeter()),
+        phases=Phases(ProcessMeter(), 0), save_best=lambda: None, save_stopped=lambda: None, interrupted=lambda: False,
+        checkpointer=Unkept(),
     )  # fmt: skip
     plan = Plan("full", "fp32", 8, 8, 32, False, "adamw", 1e-3, 1.0, 40, 0)
     records = list(train(plan, training))
@@ -233,10 +233,10 @@ def test_a_plan_whose_kernels_fall_back_near_the_limit_is_refused(tiny_model, ro
         calls.append(len(few))
         now[0] += (1.0 if len(calls) < 3 else 60.0) * len(few)
 
-    monkeypatch.setattr(proxtune.planning.dry_run, "governed_gradient_of", gradient)
+    monkeypatch.setattr(proxtune.planning.dry_run, "gradient_within_limit", gradient)
     monkeypatch.setattr(proxtune.planning.dry_run, "update", lambda model, optimizer: None)
     monkeypatch.setattr(proxtune.planning.dry_run.time, "perf_counter", lambda: now[0])
-    found = rehearsal_of(tiny_model, PLAN, rows)
+    found = dry_run_of(tiny_model, PLAN, rows)
     assert "times slower" in found.refused
     assert len(calls) == 3
 
@@ -261,14 +261,14 @@ def test_where_address_space_is_refused_the_gradient_is_computed_again(tiny_mode
 
     model.forward = refused_once
     few, governor = np.arange(8), Renewing(None, ProcessMeter())
-    loss = governed_gradient_of(model, rows, few, PLAN, 0, governor)
+    loss = gradient_within_limit(model, rows, few, PLAN, 0, governor)
     found = [p.grad.clone() for p in model.parameters()]
     model.zero_grad()
     assert gradient_of(model, rows, few, PLAN, 0) == loss
     assert all(np.array_equal(p.grad, kept) for p, kept in zip(model.parameters(), found, strict=True))
     governor.can, asked[:] = False, [1]
     with pytest.raises(RuntimeError, match="primitive"):
-        governed_gradient_of(model, rows, few, PLAN, 0, governor)
+        gradient_within_limit(model, rows, few, PLAN, 0, governor)
     assert all(p.grad is None for p in model.parameters())
 
 
@@ -281,6 +281,6 @@ def test_the_result_is_judged_without_the_optimizer_and_points_in_training_besid
         return optimizer
 
     monkeypatch.setattr(proxtune.planning.dry_run, "make_optimizer", heavy)
-    found = rehearsal_of(tiny_model, PLAN, rows)
+    found = dry_run_of(tiny_model, PLAN, rows)
     assert found.refused == ""
-    assert found.judging_bytes > found.memory_bytes["evaluate"] + 60_000_000
+    assert found.validation_bytes > found.memory_bytes["evaluate"] + 60_000_000

@@ -16,19 +16,19 @@ from proxtune.planning.cost_model import (
     evaluations,
     flops_of,
     head_rows_within,
-    judging_steps,
+    validation_steps,
     memory_of,
     seconds_of,
     trainable_parameters,
 )
-from proxtune.planning.planner import Choice, _expected, choose, none_fits, rehearsed
-from support.surveyed import MB, SURVEY
+from proxtune.planning.planner import Selection, _expected, choose, none_fits, with_measurements
+from support.surveyed import MB, PROFILE
 
 memories, times = st.integers(300 * MB, 3000 * MB), st.floats(20, 4000)
 
 
-def plan_for(memory=None, time=None, knobs=None, method="auto", **more) -> Choice:
-    return choose(SURVEY, Budget(memory=memory, time=time, **more), knobs or Knobs(), method)
+def plan_for(memory=None, time=None, knobs=None, method="auto", **more) -> Selection:
+    return choose(PROFILE, Budget(memory=memory, time=time, **more), knobs or Knobs(), method)
 
 
 def test_without_a_budget_something_fits_and_nothing_is_refused_for_memory():
@@ -65,7 +65,7 @@ def test_more_time_never_promises_less(memory, one, other):
 
 def test_every_candidate_has_a_fate():
     choice = plan_for(700 * MB, 300)
-    assert len(choice.fitting) + len(choice.refused) == len(list(candidates(SURVEY, Knobs())))
+    assert len(choice.fitting) + len(choice.refused) == len(list(candidates(PROFILE, Knobs())))
 
 
 @given(st.integers(10 * MB, 2000 * MB))
@@ -100,14 +100,14 @@ def test_trainable_is_a_ceiling(trainable):
 
 @given(st.integers(1, 1_500_000))
 def test_lora_takes_the_largest_rank_that_trains_few_enough(trainable):
-    choice, least = plan_for(trainable=trainable, method="lora"), SURVEY.rank_parameters + SURVEY.head_parameters
+    choice, least = plan_for(trainable=trainable, method="lora"), PROFILE.rank_parameters + PROFILE.head_parameters
     if trainable < least:
         assert choice.plan is None
         assert f"the least that would do is --trainable {least} with lora r1" in choice.infeasible.message
         return
-    assert choice.plan.rank == min(16, (trainable - SURVEY.head_parameters) // SURVEY.rank_parameters)
+    assert choice.plan.rank == min(16, (trainable - PROFILE.head_parameters) // PROFILE.rank_parameters)
     assert len({(plan.rank, plan.checkpointing) for plan in choice.fitting}) == len(choice.fitting)
-    assert choice.plan.trainable == choice.plan.rank * SURVEY.rank_parameters + SURVEY.head_parameters <= trainable
+    assert choice.plan.trainable == choice.plan.rank * PROFILE.rank_parameters + PROFILE.head_parameters <= trainable
     assert plan_for(trainable=trainable, method="lora", knobs=Knobs(rank=16)).plan is None or choice.plan.rank == 16
 
 
@@ -121,7 +121,7 @@ def test_the_least_number_of_trained_parameters_that_is_named_would_do(method):
 
 def test_what_cannot_be_held_to_a_size_is_refused_only_where_there_is_one():
     for held in (False, True):
-        choice = choose(replace(SURVEY, held=held), Budget(size="9MB"), Knobs())
+        choice = choose(replace(PROFILE, has_size_limit=held), Budget(size="9MB"), Knobs())
         assert any(plan.method == "lora" for plan in choice.fitting) != held
         assert any("--size" in refused.reason for refused in choice.refused) == held
         assert {"full", "layers", "nno", "probe"} <= {plan.method for plan in choice.fitting}
@@ -129,8 +129,8 @@ def test_what_cannot_be_held_to_a_size_is_refused_only_where_there_is_one():
 
 def test_time_for_the_milestone_is_kept_where_gradients_are_held_to_a_size():
     def seconds(held, method):
-        survey = replace(SURVEY, held=held)
-        return seconds_of(replace(plan_for(method=method).plan, steps=0), survey)
+        profile = replace(PROFILE, has_size_limit=held)
+        return seconds_of(replace(plan_for(method=method).plan, steps=0), profile)
 
     assert seconds(True, "full") > seconds(False, "full") + 2
     assert seconds(True, "probe") == seconds(False, "probe")
@@ -138,14 +138,15 @@ def test_time_for_the_milestone_is_kept_where_gradients_are_held_to_a_size():
 
 def test_what_is_held_to_a_size_takes_memory_beside_what_learns():
     def memory(held, micro_batch):
-        survey = replace(SURVEY, held=held)
-        plan = next(p for p in candidates(survey, Knobs(checkpointing=False, batch=micro_batch), "full"))
-        return memory_of(plan.with_micro_batch(micro_batch), survey)
+        profile = replace(PROFILE, has_size_limit=held)
+        plan = next(p for p in candidates(profile, Knobs(checkpointing=False, batch=micro_batch), "full"))
+        return memory_of(plan.with_micro_batch(micro_batch), profile)
 
     (free, _), (held, terms) = memory(False, 16), memory(True, 16)
-    assert terms["latent"] == 4 * (SURVEY.parameters - SURVEY.embedding_parameters)
+    assert terms["latent"] == 4 * (PROFILE.parameters - PROFILE.embedding_parameters)
     assert held["train"] > free["train"] + terms["latent"]
-    assert held["evaluate"] > free["evaluate"] + 8 * SURVEY.embedding_parameters  # the gradient of its rows, made dense
+    # the gradient of its rows, made dense
+    assert held["evaluate"] > free["evaluate"] + 8 * PROFILE.embedding_parameters
     assert memory(True, 1)[0]["evaluate"] < held["evaluate"]
     assert "latent" not in memory(False, 16)[1]
 
@@ -181,7 +182,7 @@ def test_a_method_that_is_asked_for_is_the_only_one_considered(method):
 
 
 def test_a_batch_is_never_larger_than_the_data():
-    few = replace(SURVEY, rows=10, epoch_tokens=400)
+    few = replace(PROFILE, rows=10, epoch_tokens=400)
     choice = choose(few, Budget(), Knobs(), "full")
     assert choice.plan is not None
     assert choice.plan.batch == 10
@@ -189,44 +190,44 @@ def test_a_batch_is_never_larger_than_the_data():
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_a_smaller_micro_batch_takes_less_memory(checkpointing):
-    plan = next(p for p in candidates(SURVEY, Knobs(checkpointing=checkpointing), "full"))
-    peaks = [max(memory_of(plan.with_micro_batch(size), SURVEY)[0].values()) for size in (32, 16, 8, 4, 2, 1)]
+    plan = next(p for p in candidates(PROFILE, Knobs(checkpointing=checkpointing), "full"))
+    peaks = [max(memory_of(plan.with_micro_batch(size), PROFILE)[0].values()) for size in (32, 16, 8, 4, 2, 1)]
     assert peaks == sorted(peaks, reverse=True)
     assert len(set(peaks)) > 1
 
 
 def test_the_terms_of_training_add_up_to_its_phase():
-    for plan in candidates(SURVEY, Knobs()):
-        memory, terms = memory_of(plan, SURVEY)
+    for plan in candidates(PROFILE, Knobs()):
+        memory, terms = memory_of(plan, PROFILE)
         assert all(value >= 0 for value in terms.values())
         if METHODS[plan.method].uses_gradients:
             assert sum(terms.values()) == memory["train"]
 
 
 def test_trainable_parameters_grow_with_the_method():
-    by_name = {(p.method, p.rank, p.last_layers): trainable_parameters(p, SURVEY) for p in candidates(SURVEY, Knobs())}
+    by_name = {(p.method, p.rank, p.last_layers): trainable_parameters(p, PROFILE) for p in candidates(PROFILE, Knobs())}
     probe, full = by_name["probe", 0, 0], by_name["full", 0, 0]
     layers = [count for (method, _, _), count in by_name.items() if method == "layers"]
     lora = [count for (method, _, _), count in by_name.items() if method == "lora"]
-    assert probe == 0 < min(lora) < max(lora) < max(layers) < full == SURVEY.parameters
+    assert probe == 0 < min(lora) < max(lora) < max(layers) < full == PROFILE.parameters
     assert sorted(layers, reverse=True) == layers
 
 
 def test_a_rehearsal_puts_measured_figures_in_the_place_of_traced_ones():
     budget = Budget(memory="2GB", time="10min")
-    plan = choose(SURVEY, budget, Knobs(), "full").plan
+    plan = choose(PROFILE, budget, Knobs(), "full").plan
     assert plan is not None
-    tokens_per_step = SURVEY.epoch_tokens * plan.batch / SURVEY.rows
+    tokens_per_step = PROFILE.epoch_tokens * plan.batch / PROFILE.rows
     measured = {
         "memory_bytes": dict.fromkeys(PHASES, 123), "terms": {"weights": 100},
         "seconds_per_token": 0.5 / tokens_per_step, "seconds_so_far": 30.0, "epochs": 4.0,
     }  # fmt: skip
-    settled = rehearsed(plan, SURVEY, budget, measured)
+    settled = with_measurements(plan, PROFILE, budget, measured)
     assert settled.cost.memory_bytes == dict.fromkeys(PHASES, 123)
     assert settled.cost.terms == {"weights": 100}
     assert 0 < settled.steps <= 4 * 125
     assert settled.cost.seconds <= 600
-    slower = rehearsed(plan, SURVEY, budget, measured | {"seconds_per_token": 5 / tokens_per_step})
+    slower = with_measurements(plan, PROFILE, budget, measured | {"seconds_per_token": 5 / tokens_per_step})
     assert slower.steps < settled.steps
     assert slower.expected < settled.expected
 
@@ -249,8 +250,8 @@ def test_the_head_of_nno_is_fitted_to_as_many_rows_as_a_share_of_the_time_allows
     def head_rows(seconds):
         return plan_for("1GB", seconds, method="nno").plan.head_rows
 
-    assert head_rows(None) == head_rows(10_000) == SURVEY.rows
-    slow = replace(SURVEY, flops_per_second={"fp32": 1e9})
+    assert head_rows(None) == head_rows(10_000) == PROFILE.rows
+    slow = replace(PROFILE, flops_per_second={"fp32": 1e9})
     plan = replace(plan_for("1GB", method="nno").plan, head_rows=1)
     assert head_rows_within(0.0, plan, slow) == 512
     some = head_rows_within(1000.0, plan, slow)
@@ -262,14 +263,14 @@ def test_rows_pass_once_through_the_blocks_that_do_not_learn():
     def operations(last):
         plan = plan_for("1GB", knobs=Knobs(last_layers=last, epochs=1.0), method="nno").plan
         unlearned = replace(plan, steps=0)
-        judgements = evaluations(plan, SURVEY) - evaluations(unlearned, SURVEY)
-        judging = judgements * SURVEY.validation_tokens * SURVEY.traces["forward/fp32"].forward_flops
-        return (flops_of(plan, SURVEY) - flops_of(unlearned, SURVEY) - judging) / plan.steps / plan.batch
+        judgements = evaluations(plan, PROFILE) - evaluations(unlearned, PROFILE)
+        judging = judgements * PROFILE.validation_tokens * PROFILE.traces["forward/fp32"].forward_flops
+        return (flops_of(plan, PROFILE) - flops_of(unlearned, PROFILE) - judging) / plan.steps / plan.batch
 
-    one_pass = SURVEY.traces["nno/fp32"].forward_flops * SURVEY.epoch_tokens / SURVEY.rows
-    points = METHODS["nno"].variants(SURVEY.blocks, Knobs())[0]["neighbours"] + 2
-    for last in range(1, SURVEY.blocks + 1):
-        shared = 1 - last / SURVEY.blocks
+    one_pass = PROFILE.traces["nno/fp32"].forward_flops * PROFILE.epoch_tokens / PROFILE.rows
+    points = METHODS["nno"].variants(PROFILE.blocks, Knobs())[0]["neighbours"] + 2
+    for last in range(1, PROFILE.blocks + 1):
+        shared = 1 - last / PROFILE.blocks
         assert operations(last) == pytest.approx(one_pass * (shared + points * (1 - shared)))
 
 
@@ -294,7 +295,7 @@ def test_where_no_rehearsal_said_what_it_needs_the_last_one_is_named(memory, sai
     budget = Budget(memory=memory)
     choice = plan_for(memory=budget.memory)
     last = Refused(choice.fitting[0], "rehearsed: out of memory")
-    found = none_fits(Choice(None, None, [], []), [last], budget).infeasible
+    found = none_fits(Selection(None, None, [], []), [last], budget).infeasible
     assert said in found.message
     assert last.plan.name in found.message
     assert last.reason in found.message
@@ -306,7 +307,7 @@ def test_a_rehearsal_alone_does_not_change_what_is_expected_of_a_plan():
             "memory_bytes": plan.cost.memory_bytes, "terms": {}, "seconds_per_token": 1e-6, "seconds_so_far": 30.0,
             "epochs": METHODS[plan.method].epochs,
         }  # fmt: skip
-        assert rehearsed(plan, SURVEY, Budget(), measured).expected == plan.expected
+        assert with_measurements(plan, PROFILE, Budget(), measured).expected == plan.expected
 
 
 def test_a_person_who_asks_for_few_steps_gets_them():
@@ -315,20 +316,20 @@ def test_a_person_who_asks_for_few_steps_gets_them():
 
 
 def test_neighbours_hold_their_weights_in_the_dtype_and_gradients_hold_masters():
-    survey = replace(SURVEY, traces=SURVEY.traces | {
-        "forward/bf16": SURVEY.traces["forward/fp32"], "nno/bf16": SURVEY.traces["nno/fp32"],
-        "layers/bf16": SURVEY.traces["layers/fp32"],
+    profile = replace(PROFILE, traces=PROFILE.traces | {
+        "forward/bf16": PROFILE.traces["forward/fp32"], "nno/bf16": PROFILE.traces["nno/fp32"],
+        "layers/bf16": PROFILE.traces["layers/fp32"],
     }, flops_per_second={"fp32": 5e10, "bf16": 1e11})  # fmt: skip
-    weights = {(plan.method, plan.dtype): memory_of(plan, survey)[1]["weights"] for plan in candidates(survey, Knobs())}
-    assert weights["nno", "bf16"] * 2 == weights["nno", "fp32"] == weights["full", "bf16"] == SURVEY.weights_bytes
+    weights = {(plan.method, plan.dtype): memory_of(plan, profile)[1]["weights"] for plan in candidates(profile, Knobs())}
+    assert weights["nno", "bf16"] * 2 == weights["nno", "fp32"] == weights["full", "bf16"] == PROFILE.weights_bytes
 
 
 def test_a_checkpoint_of_another_width_is_mapped_beside_what_it_becomes():
-    (plan,) = (plan for plan in candidates(SURVEY, Knobs(), "probe"))
-    half = replace(SURVEY, file_bytes=SURVEY.weights_bytes // 2)
-    added = memory_of(plan, half)[0]["load"] - memory_of(plan, SURVEY)[0]["load"]
+    (plan,) = (plan for plan in candidates(PROFILE, Knobs(), "probe"))
+    half = replace(PROFILE, file_bytes=PROFILE.weights_bytes // 2)
+    added = memory_of(plan, half)[0]["load"] - memory_of(plan, PROFILE)[0]["load"]
     assert added > 0
-    assert memory_of(plan, half)[0]["train"] == memory_of(plan, SURVEY)[0]["train"]
+    assert memory_of(plan, half)[0]["train"] == memory_of(plan, PROFILE)[0]["train"]
 
 
 @given(memories, times)
@@ -339,8 +340,8 @@ def test_neighbours_are_never_chosen_where_gradients_fit(memory, time):
 
 
 GENERATING = replace(
-    SURVEY, generates=True, weights_bytes=540 * MB, parameters=135 * MB, linear_parameters=106 * MB, file_bytes=540 * MB,
-    libraries_bytes=240 * MB, traces={key: trace for key, trace in SURVEY.traces.items() if not key.startswith("nno")},
+    PROFILE, generates=True, weights_bytes=540 * MB, parameters=135 * MB, linear_parameters=106 * MB, file_bytes=540 * MB,
+    libraries_bytes=240 * MB, traces={key: trace for key, trace in PROFILE.traces.items() if not key.startswith("nno")},
 )  # fmt: skip
 
 
@@ -379,15 +380,15 @@ def test_a_probe_is_preferred_to_the_first_few_steps_and_no_further():
 
 
 def test_fewer_blocks_learn_at_a_higher_rate_where_texts_are_classified():
-    def rates(survey):
-        return {p.last_layers: p.learning_rate for p in candidates(survey, Knobs()) if p.method == "layers"}
+    def rates(profile):
+        return {p.last_layers: p.learning_rate for p in candidates(profile, Knobs()) if p.method == "layers"}
 
-    classified = rates(SURVEY)
-    assert classified[SURVEY.blocks] == pytest.approx(METHODS["layers"].learning_rate * min(1, 384 / SURVEY.width))
+    classified = rates(PROFILE)
+    assert classified[PROFILE.blocks] == pytest.approx(METHODS["layers"].learning_rate * min(1, 384 / PROFILE.width))
     assert sorted(classified, key=classified.get) == sorted(classified, reverse=True), "the fewer, the higher"
     assert max(classified.values()) <= 10 * min(classified.values()) * (1 + 1e-9)
-    assert len(set(rates(replace(SURVEY, generates=True)).values())) == 1
-    named = candidates(SURVEY, Knobs(learning_rate=3e-4))
+    assert len(set(rates(replace(PROFILE, generates=True)).values())) == 1
+    named = candidates(PROFILE, Knobs(learning_rate=3e-4))
     assert {plan.learning_rate for plan in named if plan.method == "layers"} == {3e-4}
 
 
@@ -413,21 +414,21 @@ def test_in_a_short_time_cheaper_steps_count_and_in_a_long_one_what_they_lead_to
 
 
 def test_in_training_is_judged_as_often_as_a_twentieth_of_it_allows():
-    plan = replace(plan_for(method="full").plan, steps=4 * SURVEY.rows // 32)
-    cheap = replace(SURVEY, validation_tokens=1600)
+    plan = replace(plan_for(method="full").plan, steps=4 * PROFILE.rows // 32)
+    cheap = replace(PROFILE, validation_tokens=1600)
     assert evaluations(plan, cheap) == 1 + 8, "about twice a pass, and for the result"
     for times in (3, 10, 30, 100, 1000):
-        dear = replace(SURVEY, validation_tokens=times * SURVEY.validation_tokens)
-        assert (evaluations(plan, dear) - 1) * judging_steps(plan, dear) <= 0.05 * plan.steps
+        dear = replace(PROFILE, validation_tokens=times * PROFILE.validation_tokens)
+        assert (evaluations(plan, dear) - 1) * validation_steps(plan, dear) <= 0.05 * plan.steps
     assert evaluations(plan, dear) == 1, "for the result alone"
 
 
 @given(memories, times, st.floats(1, 100))
 def test_no_plan_is_refused_for_the_steps_and_judgements_that_it_was_given_itself(memory, time, dearer):
-    survey = replace(SURVEY, validation_tokens=round(dearer * SURVEY.validation_tokens))
-    for refused in choose(survey, Budget(memory=memory, time=time), Knobs()).refused:
+    profile = replace(PROFILE, validation_tokens=round(dearer * PROFILE.validation_tokens))
+    for refused in choose(profile, Budget(memory=memory, time=time), Knobs()).refused:
         nothing = replace(refused.plan, steps=0)
-        if refused.plan.steps > 0 and seconds_of(nothing, survey) < 0.9 * time:
+        if refused.plan.steps > 0 and seconds_of(nothing, profile) < 0.9 * time:
             assert refused.plan.cost.seconds <= time, refused.reason
 
 

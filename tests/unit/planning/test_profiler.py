@@ -24,9 +24,9 @@ def test_of_a_few_passes_the_fastest_is_believed_and_slow_ones_are_not_many(monk
         made.append(took[len(made)])
         now[0] += made[-1]
 
-    monkeypatch.setattr(proxtune.planning.profiler, "said_of", said_of)
+    monkeypatch.setattr(proxtune.planning.profiler, "outputs_of", said_of)
     data = Encoded(np.arange(64, dtype=np.int32), np.arange(9, dtype=np.int64) * 8, np.zeros(8, dtype=int), 0)
-    found = proxtune.planning.profiler.pulse(SimpleNamespace(), data, {"fp32": "fp32"}, 10.0, 0, None, 8)
+    found = proxtune.planning.profiler.throughput(SimpleNamespace(), data, {"fp32": "fp32"}, 10.0, 0, None, 8)
     measured = made[1:]
     assert found["fp32"] == pytest.approx(10.0 * 64 / min(measured))
     assert len(measured) == passes
@@ -47,10 +47,10 @@ def test_of_a_few_passes_the_fastest_is_believed_and_slow_ones_are_not_many(monk
 def test_the_survey_tries_nothing_that_would_pass_the_budget(monkeypatch, memory, numbers, width, surveyed):
     monkeypatch.setattr(proxtune.planning.profiler, "count_parameters", lambda folder: numbers)
     monkeypatch.setattr(proxtune.planning.profiler, "weight_bytes", lambda folder: width * numbers)
-    monkeypatch.setattr(proxtune.planning.profiler, "may_hold_bf16", lambda session: True)
+    monkeypatch.setattr(proxtune.planning.profiler, "may_use_bf16_weights", lambda session: True)
     session = SimpleNamespace(
         recipe=Recipe(data="", out="", budget=Budget(memory=memory)), source=SimpleNamespace(folder=None),
         phases=SimpleNamespace(others_bytes=20 * MB), meter=SimpleNamespace(peak=lambda: 230 * MB),
         task=SimpleNamespace(generates=False),
     )  # fmt: skip
-    assert proxtune.planning.profiler._what_to_survey(session, 220 * MB) == surveyed
+    assert proxtune.planning.profiler._what_to_profile(session, 220 * MB) == surveyed

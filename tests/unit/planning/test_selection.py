@@ -18,10 +18,10 @@ from proxtune.memory.governor import Governor
 from proxtune.memory.phases import Phases
 from proxtune.planning.plan_table import plan_table, refusal
 from proxtune.planning.planner import choose
-from proxtune.planning.selection import ending_seconds, settle
+from proxtune.planning.selection import ending_seconds, select_plan
 from proxtune.runtime.clock import Clock
 from proxtune.runtime.session import Session
-from support.surveyed import MB, SURVEY
+from support.surveyed import MB, PROFILE
 
 BUDGET = Budget(memory="1GB", time="20min")
 
@@ -44,8 +44,8 @@ def rehearsals(monkeypatch):
         }  # fmt: skip
 
     needs_of = {"now": needs}
-    monkeypatch.setattr(proxtune.planning.selection, "_rehearse", rehearse)
-    monkeypatch.setattr(proxtune.planning.selection, "apart", lambda session, work: work())
+    monkeypatch.setattr(proxtune.planning.selection, "_load_and_dry_run", rehearse)
+    monkeypatch.setattr(proxtune.planning.selection, "in_child_process", lambda session, work: work())
     return tried, needs_of
 
 
@@ -60,8 +60,8 @@ def a_session(emitted=None, knobs=None):
 
 def settled(emitted=None, knobs=None):
     session = a_session(emitted, knobs)
-    choice = choose(SURVEY, BUDGET, knobs or Knobs())
-    return choice, settle(choice, SURVEY, session), session
+    choice = choose(PROFILE, BUDGET, knobs or Knobs())
+    return choice, select_plan(choice, PROFILE, session), session
 
 
 def names(rows):
@@ -73,7 +73,7 @@ def test_the_first_that_passes_is_the_plan_with_measured_costs(rehearsals):
     assert len(rehearsals[0]) == 1
     assert after.plan.name == before.plan.name
     assert after.plan.cost.memory_bytes["train"] == 900 * MB
-    assert after.plan.cost.terms["supervisor"] == SURVEY.supervisor_bytes
+    assert after.plan.cost.terms["supervisor"] == PROFILE.supervisor_bytes
 
 
 def test_the_table_tells_every_candidates_fate_once(rehearsals):
@@ -104,16 +104,16 @@ def test_a_rank_that_trains_more_than_was_counted_gives_way(rehearsals, monkeypa
 
     def rehearse(plan, session):  # a head of 200,000 that the planner does not know of
         tried.append(plan.rank)
-        counted = replace(plan, trainable=plan.rank * SURVEY.rank_parameters + 200_000)
+        counted = replace(plan, trainable=plan.rank * PROFILE.rank_parameters + 200_000)
         refused = f"trains {counted.trainable}" if counted.trainable > most else ""
         return {
             "plan": plan_as_dict(counted), "memory_bytes": dict.fromkeys(PHASES, 900 * MB), "terms": {"activations": 0},
             "seconds_per_token": 1e-4, "refused": refused, "judging_bytes": 0,
         }  # fmt: skip
 
-    monkeypatch.setattr(proxtune.planning.selection, "_rehearse", rehearse)
-    plans = choose(SURVEY, Budget(memory=2000 * MB), Knobs(rank=16), "lora")
-    after = settle(plans, SURVEY, session)
+    monkeypatch.setattr(proxtune.planning.selection, "_load_and_dry_run", rehearse)
+    plans = choose(PROFILE, Budget(memory=2000 * MB), Knobs(rank=16), "lora")
+    after = select_plan(plans, PROFILE, session)
     if rank is None and most == 300_000:
         assert tried == list(range(16, 1, -1))
         assert after.plan.trainable <= most
@@ -135,7 +135,7 @@ def test_a_smaller_micro_batch_that_passes_is_told_as_a_step_down(rehearsals):
 
 
 def test_after_many_refusals_the_one_that_needs_least_is_tried(rehearsals):
-    least = min(choose(SURVEY, BUDGET, Knobs()).fitting, key=lambda plan: plan.cost.peak_bytes)
+    least = min(choose(PROFILE, BUDGET, Knobs()).fitting, key=lambda plan: plan.cost.peak_bytes)
     rehearsals[1]["now"] = lambda plan: 900 * MB if plan.name == least.name else 1_001 * MB
     _, after, _ = settled()
     assert after.plan.name == least.name
@@ -146,7 +146,7 @@ def test_after_many_refusals_the_one_that_needs_least_is_tried(rehearsals):
 
 
 def test_when_planning_has_taken_long_the_one_that_needs_least_comes_next(rehearsals, monkeypatch):
-    least = min(choose(SURVEY, BUDGET, Knobs()).fitting, key=lambda plan: plan.cost.peak_bytes)
+    least = min(choose(PROFILE, BUDGET, Knobs()).fitting, key=lambda plan: plan.cost.peak_bytes)
     rehearsals[1]["now"] = lambda plan: 900 * MB if plan.name == least.name else 1_001 * MB
     monkeypatch.setattr(Clock, "elapsed", property(lambda clock: 400.0))
     _, after, _ = settled()
@@ -171,24 +171,24 @@ def test_a_plan_that_passes_the_budget_while_it_is_loaded_is_refused(monkeypatch
         memory_bytes=dict.fromkeys(PHASES[1:], 900 * MB), terms={}, seconds_per_token=1e-4, refused="", judging_bytes=0
     )
     monkeypatch.setattr(proxtune.planning.selection, "prepared", lambda plan, session: torch.nn.Linear(2, 2))
-    monkeypatch.setattr(proxtune.planning.selection, "rehearse", lambda *given: found)
+    monkeypatch.setattr(proxtune.planning.selection, "dry_run", lambda *given: found)
     monkeypatch.setattr(
         ProcessMeter, "peak", lambda meter: 0
     )  # a phase keeps its largest peak, and tests may have held much
     session = a_session()
-    plan = choose(SURVEY, BUDGET, Knobs()).plan
+    plan = choose(PROFILE, BUDGET, Knobs()).plan
     for loading, refused in ((999 * MB, ""), (1_100 * MB, "loading it would take 1.10 GB")):
         session.phases.memory_bytes["load"] = loading
-        assert proxtune.planning.selection._rehearse(plan, session)["refused"] == refused
+        assert proxtune.planning.selection._load_and_dry_run(plan, session)["refused"] == refused
 
 
 def test_measured_terms_count_the_weights_as_the_plan_holds_them(rehearsals):
     _, _, session = settled()
-    for plan in choose(SURVEY, BUDGET, Knobs(), "nno").fitting:
+    for plan in choose(PROFILE, BUDGET, Knobs(), "nno").fitting:
         terms = proxtune.planning.selection._with_measured_costs(
-            proxtune.planning.selection._rehearse(plan, session), SURVEY, session
+            proxtune.planning.selection._load_and_dry_run(plan, session), PROFILE, session
         ).cost.terms
-        assert terms["weights"] == SURVEY.weights_bytes // (2 if plan.dtype == "bf16" else 1)
+        assert terms["weights"] == PROFILE.weights_bytes // (2 if plan.dtype == "bf16" else 1)
 
 
 def test_a_rehearsal_that_was_killed_is_a_refusal(rehearsals, monkeypatch):
@@ -198,28 +198,28 @@ def test_a_rehearsal_that_was_killed_is_a_refusal(rehearsals, monkeypatch):
             raise ChildKilled("killed by SIGSEGV")
         return found
 
-    monkeypatch.setattr(proxtune.planning.selection, "apart", apart)
+    monkeypatch.setattr(proxtune.planning.selection, "in_child_process", apart)
     _, after, _ = settled()
     assert after.plan.method != "full"
     assert "rehearsed: killed by SIGSEGV" in {entry.reason for entry in after.refused}
 
 
 def test_more_time_is_kept_for_the_end_where_the_beginning_was_slow():
-    quick, slow = (ending_seconds(replace(SURVEY, starting_seconds=seconds)) for seconds in (1.0, 10.0))
+    quick, slow = (ending_seconds(replace(PROFILE, starting_seconds=seconds)) for seconds in (1.0, 10.0))
     assert 3.0 < quick < 10.0
     assert slow - quick == pytest.approx(18.0)
-    assert ending_seconds(replace(SURVEY, starting_seconds=1.0, held=True)) > quick
+    assert ending_seconds(replace(PROFILE, starting_seconds=1.0, has_size_limit=True)) > quick
 
 
 @pytest.mark.parametrize(("judgements", "evaluate"), [(1, 900 * MB), (3, 950 * MB)])
 def test_judging_beside_the_optimizer_is_promised_where_points_are_judged_in_training(
     rehearsals, monkeypatch, judgements, evaluate
 ):
-    rehearse = proxtune.planning.selection._rehearse
+    rehearse = proxtune.planning.selection._load_and_dry_run
     monkeypatch.setattr(
-        proxtune.planning.selection, "_rehearse", lambda *given: rehearse(*given) | {"judging_bytes": 950 * MB}
+        proxtune.planning.selection, "_load_and_dry_run", lambda *given: rehearse(*given) | {"judging_bytes": 950 * MB}
     )
-    monkeypatch.setattr(proxtune.planning.selection, "evaluations", lambda plan, survey: judgements)
+    monkeypatch.setattr(proxtune.planning.selection, "evaluations", lambda plan, profile: judgements)
     _, after, _ = settled()
     assert after.plan.cost.memory_bytes["evaluate"] == evaluate
     assert after.plan.cost.memory_bytes["train"] == 900 * MB

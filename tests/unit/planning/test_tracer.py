@@ -40,18 +40,18 @@ def test_live_bytes_are_those_of_a_count_by_hand():
 
 
 def test_a_traced_step_grows_in_proportion_to_its_rows(tiny_model):
-    from proxtune.data.dataset import Encoded, alike
+    from proxtune.data.dataset import Encoded, rows_like
     from proxtune.models.loading import classifier_config, load_classifier, load_tokenizer
     from proxtune.planning.tracer import trace_step
 
     config = classifier_config(tiny_model, ["a", "b"], load_tokenizer(tiny_model), 32)
     model = load_classifier(tiny_model, config, 0).train()
     some = Encoded(np.ones(8, np.int32), np.array([0, 8]), np.array([0]), 0)
-    one, three, five = (trace_step(model, alike(some, rows, 32), "fp32", True) for rows in (1, 3, 5))
+    one, three, five = (trace_step(model, rows_like(some, rows, 32), "fp32", True) for rows in (1, 3, 5))
     assert five.live_bytes - three.live_bytes == pytest.approx(three.live_bytes - one.live_bytes, rel=0.02)
     assert three.flops == pytest.approx(3 * one.flops)
     assert 2 < one.flops / one.forward_flops <= 3
     assert all(p.grad is None for p in model.parameters()), "a trace leaves no gradients"
-    forward = trace_step(model, alike(some, 3, 32), "fp32", False)
+    forward = trace_step(model, rows_like(some, 3, 32), "fp32", False)
     assert forward.live_bytes < three.live_bytes
     assert forward.flops == forward.forward_flops == pytest.approx(three.forward_flops)

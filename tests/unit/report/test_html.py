@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 from proxtune.report.html import write_report
 from proxtune.report.run_files import RunFiles
 
@@ -213,10 +213,10 @@ def test_odd_text_does_not_stop_the_page(run_dir):
 
 
 def test_a_folder_without_a_result_is_the_persons_to_mend(tmp_path):
-    with pytest.raises(PersonError, match=r"has no result\.json; give the folder"):
+    with pytest.raises(UserError, match=r"has no result\.json; give the folder"):
         write_report(tmp_path)
     (tmp_path / "result.json").write_text('{"status": "do')
-    with pytest.raises(PersonError, match="cannot be read"):
+    with pytest.raises(UserError, match="cannot be read"):
         write_report(tmp_path)
 
 
@@ -227,7 +227,7 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(run_dir, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(PersonError, match="No space left"):
+    with pytest.raises(UserError, match="No space left"):
         write_report(run_dir)
     assert (run_dir / "report.html").read_bytes() == old
     assert not list(run_dir.glob(".*.part"))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 from proxtune.report.model_card import write_model_card
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "run"
@@ -108,5 +108,5 @@ def test_the_same_run_makes_the_same_card(run_dir):
 
 
 def test_a_folder_without_a_result_is_the_persons_to_mend(tmp_path):
-    with pytest.raises(PersonError, match=r"result\.json"):
+    with pytest.raises(UserError, match=r"result\.json"):
         write_model_card(tmp_path, tmp_path)

@@ -9,7 +9,7 @@ import pytest
 
 from proxtune.data.examples import Message
 from proxtune.report.model_card import write_model_card
-from proxtune.tasks.generation.prompting import Asking, asking_of, label_before, prompt_of
+from proxtune.tasks.generation.prompting import PromptFormat, prompt_format_for, answer_label, prompt_of
 from support.generating import a_task
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "answers_run"
@@ -57,8 +57,8 @@ def asked_as(form, instruction):
 def test_the_prompt_is_that_of_training(run_dir, task, form, instruction):
     card = card_of(run_dir, task=task, data=asked_as(form, instruction))
     text = "One line.\n\nAnother `one`."
-    asking = Asking(task, instruction, (), (), label_before(task), by_turns=False, apart=form == "source")
-    wanted = prompt_of((Message("user", text),), asking, None)
+    prompt_format = PromptFormat(task, instruction, (), (), answer_label(task), uses_chat_template=False, is_encoder_decoder=form == "source")
+    wanted = prompt_of((Message("user", text),), prompt_format, None)
     assert what_is_asked(card, "prompt", text) == wanted
     assert ("AutoModelForSeq2SeqLM" if form == "source" else 'pipeline("text-generation"') in code_of(card)
 
@@ -66,13 +66,13 @@ def test_the_prompt_is_that_of_training(run_dir, task, form, instruction):
 @pytest.mark.parametrize("instruction", INSTRUCTIONS)
 def test_the_messages_are_those_of_training(run_dir, tiny_chat, tiny_pairs, instruction):
     task = a_task(tiny_chat, tiny_pairs)
-    asking = asking_of("translate", instruction, task.tokenizer, task.config, task.asking.stops)
+    prompt_format = prompt_format_for("translate", instruction, task.tokenizer, task.config, task.prompt_format.stop_ids)
     card = card_of(run_dir, task="translate", data=asked_as("messages", instruction))
     assert ("is part of what it learned" in card) == bool(instruction)
     made = task.tokenizer.apply_chat_template(
         what_is_asked(card, "messages", "old house"), tokenize=False, add_generation_prompt=True
     )
-    assert made == prompt_of((Message("user", "old house"),), asking, task.tokenizer)
+    assert made == prompt_of((Message("user", "old house"),), prompt_format, task.tokenizer)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from proxtune.data.dataset import Encoded
 from proxtune.memory.devices.cpu import ProcessMeter
 from proxtune.memory.governor import Governor
 from proxtune.models.loading import classifier_config, load_classifier, load_tokenizer
-from proxtune.runtime.inference import passes, said_at_last, said_of
+from proxtune.runtime.inference import forward_passes, final_outputs, outputs_of
 from proxtune.tasks.classification.objective import probabilities, score
 
 REFUSED = RuntimeError("could not create a primitive")
@@ -30,14 +30,14 @@ def a_model(folder):
     return load_classifier(folder, classifier_config(folder, ["a", "b"], load_tokenizer(folder), 32), 0)
 
 
-def refuse(model, governor, most_rows: int) -> list[int]:
-    """Let the model refuse more than `most_rows` at a time while a limit is set; returns the sizes that it was asked."""
+def refuse(model, governor, max_rows: int) -> list[int]:
+    """Let the model refuse more than `max_rows` at a time while a limit is set; returns the sizes that it was asked."""
     asked: list[int] = []
     forward = model.forward
 
     def limited(input_ids, **rest):
         asked.append(len(input_ids))
-        if len(input_ids) > most_rows and governor.meter.limits[-1:] != [None]:
+        if len(input_ids) > max_rows and governor.meter.limits[-1:] != [None]:
             raise REFUSED
         return forward(input_ids=input_ids, **rest)
 
@@ -47,40 +47,40 @@ def refuse(model, governor, most_rows: int) -> list[int]:
 
 def test_a_refusal_halves_the_rows_and_the_logits_stay(tiny_model, rows):
     model, governor = a_model(tiny_model), Governor(10**9, Limited())
-    whole = said_of(model, rows, 0, "fp32", 32 * 32, governor)
-    asked = refuse(model, governor, most_rows=4)
-    np.testing.assert_allclose(said_of(model, rows, 0, "fp32", 32 * 32, governor), whole, atol=1e-5)
+    whole = outputs_of(model, rows, 0, "fp32", 32 * 32, governor)
+    asked = refuse(model, governor, max_rows=4)
+    np.testing.assert_allclose(outputs_of(model, rows, 0, "fp32", 32 * 32, governor), whole, atol=1e-5)
     assert max(asked) == 32
     assert sum(size for size in asked if size <= 4) == len(rows)
 
 
 def test_every_row_passes_once(tiny_model, rows):
     model, governor = a_model(tiny_model), Governor(None, Limited())
-    seen = [int(row) for found, _ in passes(model, rows, 0, "fp32", 256, governor) for row in found]
+    seen = [int(row) for found, _ in forward_passes(model, rows, 0, "fp32", 256, governor) for row in found]
     assert sorted(seen) == list(range(len(rows)))
 
 
 def test_one_row_too_much_is_a_memory_error(tiny_model, rows):
     model, governor = a_model(tiny_model), Governor(10**9, Limited())
-    refuse(model, governor, most_rows=0)
+    refuse(model, governor, max_rows=0)
     with pytest.raises(MemoryError, match="one row"):
-        said_of(model, rows, 0, "fp32", 256, governor)
+        outputs_of(model, rows, 0, "fp32", 256, governor)
 
 
 def test_what_has_learned_is_judged_all_the_same_and_the_limit_is_set_again(tiny_model, rows):
     model, governor = a_model(tiny_model), Governor(10**9, Limited())
-    whole = said_of(model, rows, 0, "fp32", 256, governor)
-    refuse(model, governor, most_rows=0)
-    np.testing.assert_allclose(said_at_last(model, rows, 0, "fp32", 256, governor), whole, atol=1e-5)
+    whole = outputs_of(model, rows, 0, "fp32", 256, governor)
+    refuse(model, governor, max_rows=0)
+    np.testing.assert_allclose(final_outputs(model, rows, 0, "fp32", 256, governor), whole, atol=1e-5)
     assert governor.meter.limits == [None, 10**9]
 
 
 def test_when_address_space_is_refused_the_same_rows_are_tried_again(tiny_model, rows, monkeypatch):
     model, governor = a_model(tiny_model), Governor(10**9, Limited())
-    asked = refuse(model, governor, most_rows=4)
+    asked = refuse(model, governor, max_rows=4)
     renewals = iter([False, True, *[False] * 1000])
     monkeypatch.setattr(governor, "renew", lambda: next(renewals))
-    said_of(model, rows, 0, "fp32", 32 * 32, governor)
+    outputs_of(model, rows, 0, "fp32", 32 * 32, governor)
     assert asked[:3] == [32, 32, 16]
 
 
@@ -88,7 +88,7 @@ def test_an_error_that_is_no_refusal_is_not_swallowed(tiny_model, rows):
     model, governor = a_model(tiny_model), Governor(None, Limited())
     model.forward = lambda **inputs: 1 / 0
     with pytest.raises(ZeroDivisionError):
-        said_at_last(model, rows, 0, "fp32", 256, governor)
+        final_outputs(model, rows, 0, "fp32", 256, governor)
 
 
 def test_scores_are_those_of_the_logits():

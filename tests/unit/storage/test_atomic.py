@@ -5,11 +5,11 @@ import json
 
 import pytest
 
-from proxtune.storage.atomic import write_json, write_whole
+from proxtune.storage.atomic import write_json, write_atomic
 
 
 def test_a_file_is_written_and_nothing_else_is_left(tmp_path):
-    write_whole(tmp_path / "a.txt", lambda place: place.write_text("words"))
+    write_atomic(tmp_path / "a.txt", lambda place: place.write_text("words"))
     assert [(place.name, place.read_text()) for place in tmp_path.iterdir()] == [("a.txt", "words")]
 
 
@@ -19,7 +19,7 @@ def test_a_writer_that_fails_leaves_nothing_behind(tmp_path):
         raise OSError("no space left")
 
     with pytest.raises(OSError, match="no space left"):
-        write_whole(tmp_path / "a.txt", fail)
+        write_atomic(tmp_path / "a.txt", fail)
     assert list(tmp_path.iterdir()) == []
 
 

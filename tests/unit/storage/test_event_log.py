@@ -3,22 +3,22 @@
 import errno
 import os
 
-from proxtune.storage.event_log import Metrics, said, seconds_used
+from proxtune.storage.event_log import EventLog, read_events, seconds_used
 from proxtune.storage.result import how_it_ended, interruptions, step_downs_of
 
 
 def test_records_are_written_then_heard_and_a_torn_line_is_passed_over(tmp_path):
     heard = []
-    with Metrics(tmp_path, heard.append) as metrics:
-        metrics.say({"kind": "step", "step": 1, "seconds": 1.5, "text": "a\u2028b"})
+    with EventLog(tmp_path, heard.append) as event_log:
+        event_log.emit({"kind": "step", "step": 1, "seconds": 1.5, "text": "a\u2028b"})
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"kind": "step", "st')
-    with Metrics(tmp_path, heard.append) as metrics:
-        metrics.say({"kind": "step", "step": 2, "seconds": 2.5})
-        metrics.say({"kind": "plan", "chosen": "elsewhere"})
-    assert [record.get("step") for record in said(tmp_path)] == [1, 2]
+    with EventLog(tmp_path, heard.append) as event_log:
+        event_log.emit({"kind": "step", "step": 2, "seconds": 2.5})
+        event_log.emit({"kind": "plan", "chosen": "elsewhere"})
+    assert [record.get("step") for record in read_events(tmp_path)] == [1, 2]
     assert [record["kind"] for record in heard] == ["step", "step", "plan"]
-    assert seconds_used(said(tmp_path)) == 2.5
+    assert seconds_used(read_events(tmp_path)) == 2.5
     assert seconds_used([]) == 0.0
 
 
@@ -28,14 +28,14 @@ def test_without_room_the_run_goes_on_and_the_person_is_told_once(tmp_path, monk
     def full(descriptor, data):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with Metrics(tmp_path, heard.append) as metrics:
-        metrics.say({"kind": "step", "step": 1})
+    with EventLog(tmp_path, heard.append) as event_log:
+        event_log.emit({"kind": "step", "step": 1})
         monkeypatch.setattr(os, "write", full)
-        metrics.say({"kind": "step", "step": 2})
-        metrics.say({"kind": "step", "step": 3})
+        event_log.emit({"kind": "step", "step": 2})
+        event_log.emit({"kind": "step", "step": 3})
         monkeypatch.setattr(os, "write", real)
-        metrics.say({"kind": "step", "step": 4})
-    assert [record["step"] for record in said(tmp_path)] == [1, 4]
+        event_log.emit({"kind": "step", "step": 4})
+    assert [record["step"] for record in read_events(tmp_path)] == [1, 4]
     assert sum(record["kind"] == "warning" for record in heard) == 1
 
 

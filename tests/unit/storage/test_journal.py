@@ -8,24 +8,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxtune.errors import DiskFailed
-from proxtune.storage.journal import MOST_BYTES, Journal, JournalDamaged, packed, records
+from proxtune.storage.journal import MOST_BYTES, Journal, JournalDamaged, encode_record, read_records
 
 SMALL = [b'{"kind": "begun"}', b"s" + bytes(range(40)), b"", b'{"kind": "judged", "step": 3}', b"the last"]
 
 
 def written(path, parts=SMALL):
-    path.write_bytes(b"".join(packed(number, data) for number, data in enumerate(parts)))
+    path.write_bytes(b"".join(encode_record(number, data) for number, data in enumerate(parts)))
     return path
 
 
 def read(path):
-    return [data for _, data in records(path)]
+    return [data for _, data in read_records(path)]
 
 
 @given(st.lists(st.binary(max_size=300), min_size=1, max_size=8))
 def test_what_is_appended_is_read_again(tmp_path_factory, parts):
     path = tmp_path_factory.mktemp("journal") / "journal.bin"
-    journal = Journal.begin(path, parts[0])
+    journal = Journal.create(path, parts[0])
     for data in parts[1:]:
         journal.append(data)
     journal.close()
@@ -39,7 +39,7 @@ def test_what_is_appended_is_read_again(tmp_path_factory, parts):
 
 def test_a_byte_that_is_flipped_is_damage_with_its_place_or_the_end(tmp_path):
     path = written(tmp_path / "journal.bin")
-    whole, ends = path.read_bytes(), [end for end, _ in records(path)]
+    whole, ends = path.read_bytes(), [end for end, _ in read_records(path)]
     for place in range(len(whole)):
         for bit in range(8):
             path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :])
@@ -55,7 +55,7 @@ def test_a_byte_that_is_flipped_is_damage_with_its_place_or_the_end(tmp_path):
 
 def test_a_journal_that_was_cut_anywhere_goes_on_from_its_last_whole_record(tmp_path):
     path = written(tmp_path / "journal.bin")
-    whole, ends = path.read_bytes(), [end for end, _ in records(path)]
+    whole, ends = path.read_bytes(), [end for end, _ in read_records(path)]
     for length in range(len(whole) + 1):
         path.write_bytes(whole[:length])
         if length < ends[0]:
@@ -85,21 +85,21 @@ def test_zeros_that_a_file_system_left_are_a_torn_end(tmp_path):
 
 def test_a_record_in_the_place_of_another_is_damage(tmp_path):
     path = tmp_path / "journal.bin"
-    path.write_bytes(packed(0, b"first") + packed(2, b"third"))
+    path.write_bytes(encode_record(0, b"first") + encode_record(2, b"third"))
     with pytest.raises(JournalDamaged):
         read(path)
 
 
 def test_a_length_beyond_all_measure_takes_no_memory(tmp_path):
     path = tmp_path / "journal.bin"
-    path.write_bytes(written(tmp_path / "a").read_bytes() + packed(5, b"x")[:8] + (2**32 - 1).to_bytes(4, "little"))
+    path.write_bytes(written(tmp_path / "a").read_bytes() + encode_record(5, b"x")[:8] + (2**32 - 1).to_bytes(4, "little"))
     assert read(path) == SMALL
     assert MOST_BYTES < 2**25
 
 
 def test_without_room_records_wait_and_no_half_record_stays(tmp_path, monkeypatch):
     path = tmp_path / "journal.bin"
-    journal, real = Journal.begin(path, b"first"), os.write
+    journal, real = Journal.create(path, b"first"), os.write
     room = [30]
 
     def full(descriptor, data):
@@ -122,7 +122,7 @@ def test_without_room_records_wait_and_no_half_record_stays(tmp_path, monkeypatc
 
 
 def test_a_failed_flush_is_told_at_once_and_not_tried_again(tmp_path, monkeypatch):
-    journal, asked = Journal.begin(tmp_path / "journal.bin", b"first"), []
+    journal, asked = Journal.create(tmp_path / "journal.bin", b"first"), []
 
     def fail(descriptor):
         asked.append(descriptor)
@@ -138,7 +138,7 @@ def test_a_failed_flush_is_told_at_once_and_not_tried_again(tmp_path, monkeypatc
 def test_a_flush_serves_all_records_where_flushing_is_dear(tmp_path, monkeypatch):
     import time
 
-    journal, now, flushed = Journal.begin(tmp_path / "journal.bin", b"first"), [0.0], []
+    journal, now, flushed = Journal.create(tmp_path / "journal.bin", b"first"), [0.0], []
 
     def slow(descriptor):
         now[0] += 0.01

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 from proxtune.storage.lock import locked
 
 HOLD = """
@@ -45,7 +45,7 @@ def holder(tmp_path):
 
 def test_a_second_writer_is_refused_and_told_who_holds_it(tmp_path, holder):
     process = holder()
-    with pytest.raises(PersonError, match=f"process {process.pid}"), locked(tmp_path, patience_seconds=0):
+    with pytest.raises(UserError, match=f"process {process.pid}"), locked(tmp_path, patience_seconds=0):
         pass
 
 
@@ -57,7 +57,7 @@ def test_a_run_that_another_is_at_work_on_is_not_gone_on_with(tmp_path, holder, 
     process = holder()
     write_recipe(Recipe(data="reviews.csv", out=str(tmp_path)), tmp_path / "recipe.toml")
     monkeypatch.setattr(supervisor, "locked", lambda folder: locked(folder, patience_seconds=0))
-    with pytest.raises(PersonError, match=f"process {process.pid}.*at work"):
+    with pytest.raises(UserError, match=f"process {process.pid}.*at work"):
         supervisor.resume(tmp_path)
 
 
@@ -75,7 +75,7 @@ def test_the_lock_is_held_until_the_last_process_of_the_run_is_gone(tmp_path, ho
     process = holder("1.5")
     process.send_signal(signal.SIGKILL)
     process.wait()
-    with pytest.raises(PersonError), locked(tmp_path, patience_seconds=0):
+    with pytest.raises(UserError), locked(tmp_path, patience_seconds=0):
         pass
     began = time.monotonic()
     with locked(tmp_path, patience_seconds=30):  # waits for it

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 from proxtune.storage.safetensors_header import BadTensors, check_files, read_header
 
 
@@ -124,5 +124,5 @@ def test_a_link_that_leads_out_of_the_folder_is_refused(tmp_path):
     check_files(inside, ["b", "c", "not-there"])
     check_files(inside, ["a"], also=(tmp_path,))
     for names in (["a"], ["../secret"]):
-        with pytest.raises(PersonError, match="out of its folder"):
+        with pytest.raises(UserError, match="out of its folder"):
             check_files(inside, names)

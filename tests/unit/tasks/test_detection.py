@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 from proxtune.samples import movies_path, translations_path
 from proxtune.tasks.detection import guess_task
 from proxtune.tasks.generation.reader import read_pairs
@@ -71,7 +71,7 @@ def test_named_columns_decide(write: Write) -> None:
     assert guess_task(path)[0] == "summarize"
     assert guess_task(path, label_column="mood")[0] == "classify"
     assert guess_task(path, text_column="fr", label_column="en") == ("translate", "columns 'fr' and 'en'")
-    with pytest.raises(PersonError, match="no column 'x' for --label-column"):
+    with pytest.raises(UserError, match="no column 'x' for --label-column"):
         guess_task(path, label_column="x")
 
 
@@ -84,7 +84,7 @@ def test_no_more_than_the_first_rows_are_read(write: Write, kind: str) -> None:
         lines = [f"source{mark}target", *(f"a {n}{mark}un {n}" for n in range(2_000))]
     path = write(f"a.{kind}", "\n".join(lines).encode() + b"\nbroken \xff\0\n")
     assert guess_task(str(path)) == ("translate", "columns 'source' and 'target'")
-    with pytest.raises(PersonError, match="not UTF-8"):
+    with pytest.raises(UserError, match="not UTF-8"):
         read_pairs(str(path), "translate")
 
 

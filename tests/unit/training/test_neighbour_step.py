@@ -18,7 +18,7 @@ from proxtune.optim.nno import NNO, replay
 from proxtune.optim.step_record import RULES, unpack
 from proxtune.runtime.clock import Clock
 from proxtune.training.context import Training
-from proxtune.training.neighbour_step import look, stratified
+from proxtune.training.neighbour_step import nno_step, stratified_weights
 from proxtune.training.trainer import train
 from support.kept import Unkept
 
@@ -31,14 +31,14 @@ def a_model(folder, plan=PLAN):
 
 
 def run(model, rows, plan=PLAN, governor=None):
-    keeper, kept = Unkept(), []
+    checkpointer, kept = Unkept(), []
     training = Training(
-        model=model, train=rows, held=rows, pad_id=model.config.pad_token_id, seed=0,
-        clock=Clock(time.monotonic(), None), ending_seconds=0.0, evaluations=2, most_steps=plan.steps,
+        model=model, train=rows, validation=rows, pad_id=model.config.pad_token_id, seed=0,
+        clock=Clock(time.monotonic(), None), ending_seconds=0.0, evaluations=2, max_steps=plan.steps,
         governor=governor or Governor(None, ProcessMeter()), phases=Phases(ProcessMeter(), 0),
-        keep_best=lambda: kept.append(1), keep_stopped=lambda: None, interrupted=lambda: False, keeper=keeper,
+        save_best=lambda: kept.append(1), save_stopped=lambda: None, interrupted=lambda: False, checkpointer=checkpointer,
     )  # fmt: skip
-    return list(train(plan, training)), b"".join(record.pack() for record in keeper.records), kept
+    return list(train(plan, training)), b"".join(record.pack() for record in checkpointer.records), kept
 
 
 @pytest.mark.parametrize("micro_batch", [1, 3, 8, 16, 48])
@@ -50,7 +50,7 @@ def test_a_step_says_the_same_however_it_is_cut(tiny_folder, rows, micro_batch):
         search = NNO(model, neighbours=4, seed=1)
         plan = replace(PLAN, micro_batch=size)
         for number in range(2):  # the second looks back too
-            record = look(search, plan, rows, few, model.config.pad_token_id, number)
+            record = nno_step(search, plan, rows, few, model.config.pad_token_id, number)
         found.append(record)
     assert found[0].losses == pytest.approx(found[1].losses, abs=1e-5)
     assert found[0].centre == pytest.approx(found[1].centre, abs=1e-5)
@@ -60,7 +60,7 @@ def test_a_step_says_the_same_however_it_is_cut(tiny_folder, rows, micro_batch):
 def test_labels_count_in_a_batch_as_they_do_in_all_rows(labels, data):
     everything = np.array(labels)
     rows = np.array(data.draw(st.lists(st.integers(0, len(labels) - 1), min_size=1, max_size=16)))
-    weights = stratified(everything, rows)
+    weights = stratified_weights(everything, rows)
     assert weights.sum() == pytest.approx(1, abs=1e-5)
     met = [label for label in range(3) if label in everything[rows]]
     shares = np.array([weights[everything[rows] == label].sum() for label in met])
@@ -91,7 +91,7 @@ def test_the_journal_leads_from_the_first_weights_to_the_last(tiny_folder, rows,
 def test_a_refused_look_is_made_again_with_fewer_points_at_a_time(tiny_model, rows, monkeypatch):
     import proxtune.training.neighbour_step as module
 
-    sizes, real = [], module.look
+    sizes, real = [], module.nno_step
 
     def refusing(search, plan, *rest):
         sizes.append(plan.micro_batch)
@@ -99,7 +99,7 @@ def test_a_refused_look_is_made_again_with_fewer_points_at_a_time(tiny_model, ro
             raise RuntimeError("could not create a primitive")
         return real(search, plan, *rest)
 
-    monkeypatch.setattr(module, "look", refusing)
+    monkeypatch.setattr(module, "nno_step", refusing)
     records, journal, _ = run(a_model(tiny_model), rows, governor=Governor(10**11, ProcessMeter()))
     assert sizes == [48, 24, 12, 12, 12, 12]
     assert [r["to"] for r in records if r["kind"] == "step_down"] == ["micro-batch 24", "micro-batch 12"]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxtune.config.plan import Plan
-from proxtune.errors import Interrupted, PersonError
+from proxtune.errors import Interrupted, UserError
 from proxtune.training.memory_retry import faulty_rows
 from proxtune.training.trainer import train
 from support.kept import a_keeper, a_model, digest, go, stopping_after, training_of
@@ -76,7 +76,7 @@ def test_the_learning_rate_backs_off_and_comes_back(tmp_path, tiny_model, rows):
             tiny_model,
             rows,
             plan,
-            prepare=lambda own, keeper: poison(own, rows, poisoned, when=lambda: next(steps) < 12),
+            prepare=lambda own, checkpointer: poison(own, rows, poisoned, when=lambda: next(steps) < 12),
         )
         return [record["learning_rate"] for record in records if record["kind"] == "step"]
 
@@ -90,15 +90,15 @@ def test_after_three_bad_steps_in_a_row_the_last_snapshot_is_back(tmp_path, tiny
     """A model that goes wrong at step 8, with a snapshot of step 6."""
     seen = []
 
-    def prepare(model, keeper):
-        def save_if_due(steps, at):
-            seen.append((at.step, digest(model), at.rate_share))
-            if at.step == 8 and at.returns == 0:
+    def prepare(model, checkpointer):
+        def save_if_due(step_maker, state):
+            seen.append((state.step, digest(model), state.rate_share))
+            if state.step == 8 and state.rollbacks == 0:
                 with torch.no_grad():
                     model.classifier.bias.fill_(float("nan"))
-            return keeper.save(steps, at) if at.step == 6 and not at.returns else []
+            return checkpointer.save(step_maker, state) if state.step == 6 and not state.rollbacks else []
 
-        keeper.save_if_due = save_if_due
+        checkpointer.save_if_due = save_if_due
 
     records, model = go(tmp_path / "run", tiny_model, rows, FULL, prepare=prepare)
     assert [record["step"] for record in records if record["kind"] == "rejected"] == [9, 10, 11]
@@ -113,14 +113,14 @@ def test_after_three_bad_steps_in_a_row_the_last_snapshot_is_back(tmp_path, tiny
 
 
 def test_the_smaller_share_outlives_the_process(tmp_path, tiny_model, rows):
-    def prepare(model, keeper):
-        def save_if_due(steps, at):
-            if at.step == 8 and at.returns == 0:
+    def prepare(model, checkpointer):
+        def save_if_due(step_maker, state):
+            if state.step == 8 and state.rollbacks == 0:
                 with torch.no_grad():
                     model.classifier.bias.fill_(float("nan"))
-            return keeper.save(steps, at) if at.step == 6 and not at.returns else []
+            return checkpointer.save(step_maker, state) if state.step == 6 and not state.rollbacks else []
 
-        keeper.save_if_due = save_if_due
+        checkpointer.save_if_due = save_if_due
 
     with pytest.raises(Interrupted):
         go(tmp_path / "run", tiny_model, rows, FULL, prepare=prepare, interrupted=stopping_after(12))
@@ -131,12 +131,12 @@ def test_the_smaller_share_outlives_the_process(tmp_path, tiny_model, rows):
 
 
 def test_when_nothing_helps_the_person_is_told(tmp_path, tiny_model, rows):
-    with pytest.raises(PersonError, match="--learning-rate"):
-        go(tmp_path / "run", tiny_model, rows, FULL, prepare=lambda model, keeper: poison(model, rows, range(48)))
+    with pytest.raises(UserError, match="--learning-rate"):
+        go(tmp_path / "run", tiny_model, rows, FULL, prepare=lambda model, checkpointer: poison(model, rows, range(48)))
 
 
 def test_what_was_learned_before_is_kept_when_nothing_helps(tmp_path, tiny_model, rows):
-    def prepare(model, keeper):
+    def prepare(model, checkpointer):
         steps = iter(range(10**6))
         poison(model, rows, range(48), when=lambda: next(steps) > 15)
 

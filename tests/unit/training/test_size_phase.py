@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from proxtune.checkpoint.state import Progress
+from proxtune.checkpoint.state import TrainingState
 from proxtune.compression.architecture import Structure
-from proxtune.compression.size_constraint import Constraint
+from proxtune.compression.size_constraint import SizeConstraint
 from proxtune.config.plan import Plan
 from proxtune.errors import Interrupted
 from proxtune.models.introspection import head_of
@@ -21,17 +21,17 @@ def held_training(folder, source, rows, **changes):
     """As `kept.go`, held to a size; the model that comes back is projected."""
     folder.mkdir(exist_ok=True)
     model = a_model(source, PLAN)
-    keeper = a_keeper(folder, model, PLAN)
-    constraint = Constraint(model, head_of(model)[0], STRUCTURE, folder)
+    checkpointer = a_keeper(folder, model, PLAN)
+    constraint = SizeConstraint(model, head_of(model)[0], STRUCTURE, folder)
     records = []
     try:
-        for record in train(PLAN, training_of(model, rows, PLAN, keeper, folder, constraint=constraint, **changes)):
+        for record in train(PLAN, training_of(model, rows, PLAN, checkpointer, folder, constraint=constraint, **changes)):
             records.append(record)
-            keeper.commit()
+            checkpointer.commit()
     except Interrupted:
         return records, model, constraint
     finally:
-        keeper.close()
+        checkpointer.close()
     constraint.project()
     return records, model, constraint
 
@@ -45,7 +45,7 @@ def test_it_is_free_until_half_of_the_steps_and_judged_held_from_then_on(tmp_pat
     assert after[0]["step"] == 5
     assert after[0]["best"]  # whatever was reached without the constraint
     for name, weight in model.named_parameters():
-        assert torch.equal(constraint._held[name].nearest(weight), weight), name
+        assert torch.equal(constraint._formats[name].nearest(weight), weight), name
     assert constraint.teacher.shape == (len(rows), 2)
 
 
@@ -65,12 +65,12 @@ def test_without_a_size_nothing_is_held(tmp_path, tiny_model, rows):
 
 def test_the_rate_falls_to_the_milestone_and_begins_lower_after_it(tmp_path, tiny_model, rows):
     model = a_model(tiny_model, PLAN)
-    constraint = Constraint(model, head_of(model)[0], STRUCTURE, tmp_path)
+    constraint = SizeConstraint(model, head_of(model)[0], STRUCTURE, tmp_path)
     training = training_of(model, rows, PLAN, None, constraint=constraint)
-    at = Progress(PLAN, 100)
-    assert free_steps(at) == 50
-    free = [rate_share(Progress(PLAN, 100, step=step), training, 0.06) for step in range(50)]
-    held = [rate_share(Progress(PLAN, 100, step=step, held_from=50), training, 0.06) for step in range(50, 100)]
+    state = TrainingState(PLAN, 100)
+    assert free_steps(state) == 50
+    free = [rate_share(TrainingState(PLAN, 100, step=step), training, 0.06) for step in range(50)]
+    held = [rate_share(TrainingState(PLAN, 100, step=step, size_phase_step=50), training, 0.06) for step in range(50, 100)]
     assert max(free) == 1.0
     assert max(held) == 0.5
     assert free[-1] < 0.05

@@ -12,7 +12,7 @@ import torch
 
 import proxtune.training.gradient_step
 import proxtune.training.optimizer
-from proxtune.checkpoint.state import Progress
+from proxtune.checkpoint.state import TrainingState
 from proxtune.config.plan import Plan
 from proxtune.data.dataset import Encoded
 from proxtune.data.examples import Examples
@@ -28,7 +28,7 @@ from proxtune.tasks.classification.encoding import encode
 from proxtune.training.context import Training
 from proxtune.training.gradient_step import gradient_of, step_down
 from proxtune.training.optimizer import make_optimizer, update
-from proxtune.training.schedule import rescheduled
+from proxtune.training.schedule import reschedule
 from proxtune.training.trainer import train
 from support.kept import Unkept
 
@@ -63,7 +63,7 @@ def weights(model) -> np.ndarray:
 
 
 @dataclass
-class Held(Governor):
+class WeightFormat(Governor):
     """A governor that does as the test says when it is to hold."""
 
     on_hold: Callable[[], None] = lambda: None
@@ -76,21 +76,21 @@ def go(
     model,
     plan: Plan,
     data: Encoded,
-    keep_best=lambda: None,
+    save_best=lambda: None,
     on_hold=lambda: None,
     interrupted=lambda: False,
     seed=0,
-    keeper=None,
+    checkpointer=None,
     evaluations=3,
 ):
     """Run `train` to its end; returns its records and the governor."""
-    governor = Held(None, ProcessMeter(), on_hold=on_hold)
+    governor = WeightFormat(None, ProcessMeter(), on_hold=on_hold)
     training = Training(
-        model=model, train=data, held=data, pad_id=model.config.pad_token_id, seed=seed,
-        clock=Clock(time.monotonic(), None), ending_seconds=0.0, evaluations=evaluations, most_steps=plan.steps,
+        model=model, train=data, validation=data, pad_id=model.config.pad_token_id, seed=seed,
+        clock=Clock(time.monotonic(), None), ending_seconds=0.0, evaluations=evaluations, max_steps=plan.steps,
         governor=governor,
-        phases=Phases(ProcessMeter(), 0), keep_best=keep_best, keep_stopped=keep_best, interrupted=interrupted,
-        keeper=keeper or Unkept(),
+        phases=Phases(ProcessMeter(), 0), save_best=save_best, save_stopped=save_best, interrupted=interrupted,
+        checkpointer=checkpointer or Unkept(),
     )  # fmt: skip
     return list(train(plan, training)), governor
 
@@ -321,10 +321,10 @@ def test_until_one_was_made_a_judgement_is_taken_to_last_as_long_as_the_planner_
         keeper=Unkept(),
     )  # fmt: skip
 
-    def steps(judging_seconds: float) -> int:
-        at = Progress(PLAN, 100, step=40, judging_seconds=judging_seconds)
-        list(rescheduled(at, [1.0] * 40, training))
-        return at.steps
+    def steps(validation_seconds: float) -> int:
+        state = TrainingState(PLAN, 100, step=40, validation_seconds=validation_seconds)
+        list(reschedule(state, [1.0] * 40, training))
+        return state.steps
 
     assert steps(0.0) == steps(20.0) == 43, "two more judgements of 20 steps each"
     assert steps(5.0) > 70
@@ -336,6 +336,6 @@ def test_the_last_point_is_judged_where_there_are_others_and_kept_in_any_case(
 ):
     kept = []
     plan, data = replace(PLAN, steps=6), words_of(tiny_texts, tiny_model)
-    records, _ = go(a_model(tiny_model), plan, data, keep_best=lambda: kept.append(1), evaluations=evaluations)
+    records, _ = go(a_model(tiny_model), plan, data, save_best=lambda: kept.append(1), evaluations=evaluations)
     assert [record["step"] for record in records if record["kind"] == "validation"] == judged
     assert kept

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from proxtune.data.table import Table, unreadable
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 
 
 def _class_names(metadata: dict[bytes, bytes] | None) -> dict[str, list[str]]:
@@ -56,39 +56,39 @@ def _open_stream(path: Path) -> Any:
         return pa.ipc.open_file(file).read_all()
 
 
-def _open_parquet(path: Path, most_rows: int | None) -> Any:
+def _open_parquet(path: Path, max_rows: int | None) -> Any:
     import pyarrow as pa
     from pyarrow import parquet
 
     # ParquetFile, as read_table takes the folders in a path for columns.
     with parquet.ParquetFile(path) as file:
-        if most_rows is None:
+        if max_rows is None:
             return file.read()
-        first = next(file.iter_batches(batch_size=most_rows), None)
+        first = next(file.iter_batches(batch_size=max_rows), None)
         return pa.Table.from_batches([] if first is None else [first], schema=file.schema_arrow)
 
 
-def read_arrow(path: Path, most_rows: int | None = None, *, objects: bool = False) -> Table:
-    """A .parquet or .arrow file, or its first rows; with `objects`, columns of objects are kept. Raises PersonError."""
+def read_arrow(path: Path, max_rows: int | None = None, *, objects: bool = False) -> Table:
+    """A .parquet or .arrow file, or its first rows; with `objects`, columns of objects are kept. Raises UserError."""
     try:
         import pyarrow as pa
         from pyarrow import types
     except ImportError:
-        raise PersonError(
+        raise UserError(
             f"{path}: takes pyarrow; run `pip install 'proxtune[parquet]'`, or save it as .jsonl"
         ) from None
     try:
         with path.open("rb") as file:
             if not file.read(1):
-                raise PersonError(f"{path}: the file is empty; give one with a text and a label in each row")
+                raise UserError(f"{path}: the file is empty; give one with a text and a label in each row")
         is_parquet = path.suffix.lower() == ".parquet"
-        arrow = _open_parquet(path, most_rows) if is_parquet else _open_stream(path).slice(0, most_rows)
+        arrow = _open_parquet(path, max_rows) if is_parquet else _open_stream(path).slice(0, max_rows)
         table = _table(arrow, types, objects)
     except (pa.ArrowException, ValueError, OSError) as error:
         if isinstance(error, PermissionError):
             raise unreadable(path, error) from None
         reason = str(error).strip().split("\n")[0][:120]
-        raise PersonError(f"{path}: damaged ({reason}); write it anew, or save it as .jsonl") from None
+        raise UserError(f"{path}: damaged ({reason}); write it anew, or save it as .jsonl") from None
     if not table.lines:
-        raise PersonError(f"{path}: has columns but no rows; add rows")
+        raise UserError(f"{path}: has columns but no rows; add rows")
     return table

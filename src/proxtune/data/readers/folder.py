@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from proxtune.data.table import unreadable
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".arrow")
 TRAIN_NAMES = ("train", "training")
@@ -28,7 +28,7 @@ def _saved_files(folder: Path) -> list[Path]:
     except OSError:
         return []
     except (ValueError, KeyError, TypeError):
-        raise PersonError(f"{folder / 'state.json'}: broken; save the dataset again with save_to_disk") from None
+        raise UserError(f"{folder / 'state.json'}: broken; save the dataset again with save_to_disk") from None
 
 
 def _in(base: Path, name: str) -> list[Path]:
@@ -47,7 +47,7 @@ def _in(base: Path, name: str) -> list[Path]:
 def find_split_file(folder: Path, names: Iterable[str]) -> list[Path]:
     """The file, or the shards in order, of the first of `names` that `folder` has; empty where it has none.
 
-    Looks in the folder, in its `data`, then in its other folders (dataset configurations). Raises PersonError.
+    Looks in the folder, in its `data`, then in its other folders (dataset configurations). Raises UserError.
     """
     try:
         inner = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
@@ -63,7 +63,7 @@ def find_split_file(folder: Path, names: Iterable[str]) -> list[Path]:
 
 
 def find_train_files(folder: Path) -> list[Path]:
-    """The files to learn from: a split called train, a saved dataset or the only file. Raises PersonError."""
+    """The files to learn from: a split called train, a saved dataset or the only file. Raises UserError."""
     found = find_split_file(folder, TRAIN_NAMES) or _saved_files(folder)
     if found:
         return found
@@ -73,6 +73,6 @@ def find_train_files(folder: Path) -> list[Path]:
         return files
     if files:
         problem = f"{len(files)} data files and none is called train"
-        raise PersonError(f"{folder}: {problem}; give one of them, like {files[0]}")
+        raise UserError(f"{folder}: {problem}; give one of them, like {files[0]}")
     kinds = "train.csv, .tsv, .jsonl, .json or .parquet"
-    raise PersonError(f"{folder}: nothing readable in this folder; put {kinds} there, or give a file")
+    raise UserError(f"{folder}: nothing readable in this folder; put {kinds} there, or give a file")

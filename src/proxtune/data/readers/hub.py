@@ -6,7 +6,7 @@ from typing import Any
 
 from proxtune.data.readers.arrow import named_classes
 from proxtune.data.table import Table
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 
 
 def _load(name: str, split: str) -> Any:
@@ -14,19 +14,19 @@ def _load(name: str, split: str) -> Any:
         import datasets
     except ImportError:
         advice = "give a file, or to load a Hugging Face dataset run `pip install 'proxtune[hub]'`"
-        raise PersonError(f"{name}: no file or folder of that name; {advice}") from None
+        raise UserError(f"{name}: no file or folder of that name; {advice}") from None
     try:
         return datasets.load_dataset(name, split=split)
     except Exception as error:  # network, hub and parser errors share no base class; most can be mended by the person
         reason = (str(error).strip() or type(error).__name__).split("\n")[0][:200]
         advice = "check the name and the network, or give a file"
         problem = f"no such file, and as a Hugging Face dataset not loaded ({reason})"
-        raise PersonError(f"{name}: {problem}; {advice}") from error
+        raise UserError(f"{name}: {problem}; {advice}") from error
 
 
-def read_hub(name: str, split: str = "train", most_rows: int | None = None) -> Table:
-    """One split of a hub dataset, or its first rows, class numbers turned into their names. Raises PersonError."""
-    dataset = _load(name, split if most_rows is None else f"{split}[:{most_rows}]")
+def read_hub(name: str, split: str = "train", max_rows: int | None = None) -> Table:
+    """One split of a hub dataset, or its first rows, class numbers turned into their names. Raises UserError."""
+    dataset = _load(name, split if max_rows is None else f"{split}[:{max_rows}]")
     columns: dict[str, list[object]] = {}
     for column in dataset.column_names:
         cells = list(dataset[column])
@@ -35,7 +35,7 @@ def read_hub(name: str, split: str = "train", most_rows: int | None = None) -> T
         columns[column] = named_classes(cells, list(feature.names)) if is_class else cells
     rows = len(next(iter(columns.values()), []))
     if not rows:
-        raise PersonError(f"{name}: the split {split!r} has no rows; give a file or another dataset")
+        raise UserError(f"{name}: the split {split!r} has no rows; give a file or another dataset")
     return Table(columns, list(range(1, rows + 1)), unit="row", notes=[f"read the {split!r} split of {name}"])
 
 

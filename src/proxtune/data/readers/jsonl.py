@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from proxtune.data.table import Table, empty_file, text_lines
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 
 
 def _table(rows: Iterator[tuple[int, dict[str, object]]], unit: str) -> Table:
@@ -28,21 +28,21 @@ def _parse(text: str, where: str) -> object:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise PersonError(f"{where}: not JSON ({error.msg} at character {error.colno}); mend it there") from None
+        raise UserError(f"{where}: not JSON ({error.msg} at character {error.colno}); mend it there") from None
     except (ValueError, RecursionError) as error:  # a number of thousands of digits; brackets thousands deep
         reason = "nested too deeply" if isinstance(error, RecursionError) else "a number is too long"
-        raise PersonError(f"{where}: not JSON that can be read ({reason}); mend it there") from None
+        raise UserError(f"{where}: not JSON that can be read ({reason}); mend it there") from None
 
 
 def _object(value: object, where: str) -> dict[str, object]:
     if not isinstance(value, dict):
         kind = {"list": "a list", "str": "a string", "NoneType": "null"}.get(type(value).__name__, "a bare value")
-        raise PersonError(f'{where}: {kind}, not an object; write each row like {{"text": "...", "label": "..."}}')
+        raise UserError(f'{where}: {kind}, not an object; write each row like {{"text": "...", "label": "..."}}')
     return value
 
 
-def read_jsonl(path: Path, most_rows: int | None = None) -> Table:
-    """A file with one JSON object a line, or its first rows. Raises PersonError."""
+def read_jsonl(path: Path, max_rows: int | None = None) -> Table:
+    """A file with one JSON object a line, or its first rows. Raises UserError."""
 
     def rows() -> Iterator[tuple[int, dict[str, object]]]:
         for number, line in enumerate(text_lines(path), start=1):
@@ -50,14 +50,14 @@ def read_jsonl(path: Path, most_rows: int | None = None) -> Table:
                 where = f"{path} line {number}"
                 yield number, _object(_parse(line, where), where)
 
-    table = _table(islice(rows(), most_rows), "line")
+    table = _table(islice(rows(), max_rows), "line")
     if not table.lines:
         raise empty_file(path)
     return table
 
 
-def read_json(path: Path, most_rows: int | None = None) -> Table:
-    """A JSON file that is a list of objects, or `{"data": [...]}`, or its first rows (all are read). Raises PersonError."""
+def read_json(path: Path, max_rows: int | None = None) -> Table:
+    """A JSON file that is a list of objects, or `{"data": [...]}`, or its first rows (all are read). Raises UserError."""
     text = "".join(text_lines(path))
     if not text.strip():
         raise empty_file(path)
@@ -66,16 +66,16 @@ def read_json(path: Path, most_rows: int | None = None) -> Table:
     except json.JSONDecodeError as error:
         if error.msg == "Extra data" and error.lineno > 1:
             advice = "if it has one object a line, name it .jsonl"
-            raise PersonError(f"{path}: more than one JSON value; {advice}") from None
-        raise PersonError(f"{path} line {error.lineno}: not JSON ({error.msg}); mend it there") from None
+            raise UserError(f"{path}: more than one JSON value; {advice}") from None
+        raise UserError(f"{path} line {error.lineno}: not JSON ({error.msg}); mend it there") from None
     except (ValueError, RecursionError):
         value = _parse(text, str(path))
     if isinstance(value, dict) and isinstance(value.get("data"), list):
         value = value["data"]
     if not isinstance(value, list):
         wanted = 'a list of objects like [{"text": "...", "label": "..."}], or {"data": [...]}'
-        raise PersonError(f"{path}: not a list of rows; write {wanted}")
+        raise UserError(f"{path}: not a list of rows; write {wanted}")
     if not value:
-        raise PersonError(f"{path}: the list has no rows; add objects with a text and a label each")
-    rows = ((number, _object(row, f"{path} row {number}")) for number, row in enumerate(value[:most_rows], start=1))
+        raise UserError(f"{path}: the list has no rows; add objects with a text and a label each")
+    rows = ((number, _object(row, f"{path} row {number}")) for number, row in enumerate(value[:max_rows], start=1))
     return _table(rows, "row")

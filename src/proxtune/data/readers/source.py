@@ -13,7 +13,7 @@ from proxtune.data.readers.folder import SPLIT_NAMES, SUFFIXES, find_split_file,
 from proxtune.data.readers.hub import read_hub, read_hub_split
 from proxtune.data.readers.jsonl import read_json, read_jsonl
 from proxtune.data.table import Table
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 
 _READERS: dict[str, Callable[[Path, int | None], Table]] = {
     ".csv": read_csv,
@@ -27,21 +27,21 @@ _PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".joblib")
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?\Z")
 
 
-def _read_file(path: Path, objects: bool, most_rows: int | None) -> Table:
+def _read_file(path: Path, objects: bool, max_rows: int | None) -> Table:
     suffix = path.suffix.lower()
     if suffix in _READERS:
-        return _READERS[suffix](path, most_rows)
+        return _READERS[suffix](path, max_rows)
     if suffix in _ARROW:
-        return read_arrow(path, most_rows, objects=objects)
+        return read_arrow(path, max_rows, objects=objects)
     why = "; pickled files can run code, so they are never loaded" if suffix in _PICKLES else ""
     kinds = ", ".join(SUFFIXES)
-    raise PersonError(f"{path}: cannot read {suffix or 'a file without a suffix'}{why}; save it as one of {kinds}")
+    raise UserError(f"{path}: cannot read {suffix or 'a file without a suffix'}{why}; save it as one of {kinds}")
 
 
-def _read_files(paths: list[Path], source: str, objects: bool, most_rows: int | None) -> Table:
-    if most_rows is not None:
+def _read_files(paths: list[Path], source: str, objects: bool, max_rows: int | None) -> Table:
+    if max_rows is not None:
         paths = paths[:1]
-    tables = [_read_file(path, objects, most_rows) for path in paths]
+    tables = [_read_file(path, objects, max_rows) for path in paths]
     more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
     notes = [f"read {paths[0]}{more}", *tables[0].notes]
     if len(tables) == 1:
@@ -49,7 +49,7 @@ def _read_files(paths: list[Path], source: str, objects: bool, most_rows: int | 
     names = list(tables[0].columns)
     for path, table in zip(paths, tables, strict=True):
         if set(table.columns) != set(names):
-            raise PersonError(
+            raise UserError(
                 f"{path}: its columns differ from those of {paths[0]}; make them the same in all of {source}"
             )
     columns = {name: [cell for table in tables for cell in table.columns[name]] for name in names}
@@ -57,9 +57,9 @@ def _read_files(paths: list[Path], source: str, objects: bool, most_rows: int | 
 
 
 def _local(source: str) -> Path | None:
-    """The path where `source` is on this machine, None where it can only be a hub name. Raises PersonError."""
+    """The path where `source` is on this machine, None where it can only be a hub name. Raises UserError."""
     if not source.strip() or "\0" in source:
-        raise PersonError("no data given; give a file, a folder or the name of a Hugging Face dataset")
+        raise UserError("no data given; give a file, a folder or the name of a Hugging Face dataset")
     try:
         path = Path(source).expanduser()
     except RuntimeError:  # no such person on this machine
@@ -67,29 +67,29 @@ def _local(source: str) -> Path | None:
     if os.path.lexists(path):  # unlike Path.exists, it does not stumble over names too long
         if path.is_file() or path.is_dir():
             return path
-        raise PersonError(f"{source}: not a regular file or folder; give one of those")
+        raise UserError(f"{source}: not a regular file or folder; give one of those")
     known = path.suffix.lower() in (*SUFFIXES, *_PICKLES, ".txt", ".xlsx", ".gz", ".zip")
     if known or source.startswith((".", "/", "~")) or not _HUB_NAME.match(source):
-        raise PersonError(f"{source}: no such file; check the path")
+        raise UserError(f"{source}: no such file; check the path")
     return None
 
 
-def read_source(source: str, *, objects: bool = False, most_rows: int | None = None) -> Table:
+def read_source(source: str, *, objects: bool = False, max_rows: int | None = None) -> Table:
     """The rows of a file, of a folder's train split, or of a hub dataset's train split.
 
-    `objects` keeps the objects in the columns of an Arrow or Parquet file, which are left out otherwise. With `most_rows`
-    reading ends there, but for .json, which has to be read whole. Raises PersonError.
+    `objects` keeps the objects in the columns of an Arrow or Parquet file, which are left out otherwise. With `max_rows`
+    reading ends there, but for .json, which has to be read whole. Raises UserError.
     """
     path = _local(source)
     if path is None:
-        return read_hub(source, most_rows=most_rows)
+        return read_hub(source, max_rows=max_rows)
     if path.is_dir():
-        return _read_files(find_train_files(path), source, objects, most_rows)
-    return _read_file(path, objects, most_rows)
+        return _read_files(find_train_files(path), source, objects, max_rows)
+    return _read_file(path, objects, max_rows)
 
 
 def read_source_split(source: str, split: str, *, objects: bool = False) -> Table | None:
-    """A folder's or hub dataset's own split, "validation" or "test"; None where it has none. Raises PersonError."""
+    """A folder's or hub dataset's own split, "validation" or "test"; None where it has none. Raises UserError."""
     names = SPLIT_NAMES.get(split, (split,))
     path = _local(source)
     if path is None:

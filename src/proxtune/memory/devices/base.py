@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 from proxtune.memory.devices.cpu import ProcessMeter
 from proxtune.memory.devices.cuda import CudaMeter
 
 
 class Meter(Protocol):
     """Bytes held now, the most held since `reset`, the most that may be held without a word to the system, how to let go of
-    what is free, and the limit. `breaks_up` where what was freed leaves holes that only `give_back` closes.
+    what is free, and the limit. `fragments` where what was freed leaves holes that only `trim` closes.
     """
 
-    breaks_up: bool
+    fragments: bool
 
     def now(self) -> int: ...
     def peak(self) -> int: ...
     def reach(self) -> int: ...
     def reset(self) -> None: ...
-    def give_back(self) -> None: ...
+    def trim(self) -> None: ...
     def limit(self, room_bytes: int | None) -> None: ...
     def spare(self) -> int | None: ...
 
@@ -28,12 +28,12 @@ class Meter(Protocol):
 def device_and_meter(wanted: str) -> tuple[Any, Meter]:
     """The device that "auto", "cpu" or "cuda" comes to here (torch.device), and the memory that a budget counts there.
 
-    Raises PersonError where there is no such device.
+    Raises UserError where there is no such device.
     """
     import torch
 
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise PersonError(
+        raise UserError(
             f"torch {torch.__version__} finds no CUDA device here; leave --device out, or say --device cpu"
         )
     if wanted == "cpu" or not torch.cuda.is_available():

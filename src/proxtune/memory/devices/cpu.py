@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 
 from proxtune.memory import process
-from proxtune.memory.allocator import give_back
+from proxtune.memory.allocator import trim
 
 _CODE_GROWTH_BYTES = 8_000_000  # library pages that later phases still touch; files, so RLIMIT_DATA does not see them
 
@@ -13,7 +13,7 @@ _CODE_GROWTH_BYTES = 8_000_000  # library pages that later phases still touch; f
 class ProcessMeter:
     """Resident memory of this process, mapped files included."""
 
-    breaks_up = True
+    fragments = True
 
     def now(self) -> int:
         return process.resident_bytes()
@@ -28,8 +28,8 @@ class ProcessMeter:
     def reset(self) -> None:
         process.reset_peak()
 
-    def give_back(self) -> None:
-        give_back()
+    def trim(self) -> None:
+        trim()
 
     def limit(self, room_bytes: int | None) -> None:
         """Let the system refuse what goes beyond `room_bytes` (RLIMIT_DATA); None lifts the limit. Linux only.

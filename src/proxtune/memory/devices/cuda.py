@@ -12,7 +12,7 @@ class CudaMeter:
     grows as kernels are loaded. What others held there when it began is not counted.
     """
 
-    breaks_up = False
+    fragments = False
 
     def __init__(self, device: Any) -> None:
         import torch
@@ -36,7 +36,7 @@ class CudaMeter:
     def reset(self) -> None:
         self._cuda.reset_peak_memory_stats(self._device)
 
-    def give_back(self) -> None:
+    def trim(self) -> None:
         self._cuda.empty_cache()
 
     def limit(self, room_bytes: int | None) -> None:

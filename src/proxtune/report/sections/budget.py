@@ -84,13 +84,13 @@ def budget_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
-            "promised": words(said),
+            "promised": words(expected),
             "measured": words(seen),
-            "error": error_percent(said, seen),
+            "error": error_percent(expected, seen),
             "limit": words(limit),
             "over": number(limit) is not None and (number(seen) or 0) > (number(limit) or 0),
             "held": number(limit) is not None and number(seen) is not None,
         }
-        for name, said, seen, limit, words in table
-        if any(number(value) is not None for value in (said, seen, limit))
+        for name, expected, seen, limit, words in table
+        if any(number(value) is not None for value in (expected, seen, limit))
     ]

@@ -12,8 +12,8 @@ _TINTS = {"fp16": 0, "fp8": 1}  # codes have the next
 
 def allocation(result: dict[str, Any]) -> dict[str, Any] | None:
     """The allocation of bytes: the weights that take most, the rest as one, and what a byte more would save."""
-    told = part(result, "size")
-    weights = {name: own for name, own in part(told, "weights").items() if number(part({"": own}, "").get("bytes"))}
+    size_facts = part(result, "size")
+    weights = {name: own for name, own in part(size_facts, "weights").items() if number(part({"": own}, "").get("bytes"))}
     if not weights:
         return None
     total = sum(own["bytes"] for own in weights.values())
@@ -35,10 +35,10 @@ def allocation(result: dict[str, Any]) -> dict[str, Any] | None:
         "rows": shown,
         "others": f"{len(others)} smaller ones, {size(sum(own['bytes'] for _, own in others))}" if others else "",
         "saved": size(result.get("artifact_bytes")),
-        "limit": size(told.get("size_bytes")),
-        "bits": amount(told.get("bits")),
-        "vocabulary": amount(told.get("vocabulary")),
-        "blocks": amount(told.get("blocks")),
-        "multiplier": amount(1e6 * (number(told.get("multiplier")) or 0.0)),
-        "gap": amount(told.get("gap")),
+        "limit": size(size_facts.get("size_bytes")),
+        "bits": amount(size_facts.get("bits")),
+        "vocabulary": amount(size_facts.get("vocabulary")),
+        "blocks": amount(size_facts.get("blocks")),
+        "multiplier": amount(1e6 * (number(size_facts.get("multiplier")) or 0.0)),
+        "gap": amount(size_facts.get("gap")),
     }

@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Any
 
 from proxtune.data.examples import Examples, Split
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 from proxtune.tasks.classification.metrics import score_classification
 
 # In fewer rows than this a word seen once is worth keeping; in more it is mostly noise and memory.
@@ -19,13 +19,13 @@ def run_baselines(split: Split[Examples], labels: list[str], seed: int) -> dict[
     """Both baselines learnt on `split.train` and scored on `split.validation`.
 
     `majority` and `tfidf` each hold accuracy and macro_f1 (0 to 1); tfidf also `seconds` to learn and answer, `bytes`
-    of its weights and words, and a `note` where it fell back on the majority. Raises PersonError for an unknown label.
+    of its weights and words, and a `note` where it fell back on the majority. Raises UserError for an unknown label.
     """
     return _score_both(split.train, split.validation, labels, seed)
 
 
 def baseline_scores_on(train: Examples, test: Examples, labels: list[str]) -> dict[str, dict[str, Any]]:
-    """As `run_baselines`, learnt on `train` and scored on any other file. Raises PersonError for an unknown label."""
+    """As `run_baselines`, learnt on `train` and scored on any other file. Raises UserError for an unknown label."""
     return _score_both(train, test, labels, seed=0)
 
 
@@ -82,7 +82,7 @@ def _encode(examples: Examples, labels: list[str]) -> list[int]:
     index = {label: k for k, label in enumerate(labels)}
     unknown = sorted(set(examples.labels) - index.keys())
     if unknown:
-        raise PersonError(
+        raise UserError(
             f"{examples.source}: label {unknown[0]!r} is not one of {', '.join(labels)}; mend or drop its rows"
         )
     return [index[label] for label in examples.labels]

@@ -8,13 +8,13 @@ import numpy as np
 
 from proxtune.data.dataset import Encoded
 from proxtune.data.examples import Examples
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 
 
 def encode(examples: Examples, labels: list[str], tokenizer: Any, max_length: int) -> Encoded:
     """Tokenise every row once, cut at `max_length` tokens; counts the rows that were cut.
 
-    Raises PersonError for a label that `labels` does not hold, naming its line.
+    Raises UserError for a label that `labels` does not hold, naming its line.
     """
     index = {label: i for i, label in enumerate(labels)}
     ids: list[np.ndarray] = []
@@ -34,7 +34,7 @@ def encode(examples: Examples, labels: list[str], tokenizer: Any, max_length: in
     numbers = np.empty(len(examples), dtype=np.int64)
     for row_number, label in enumerate(examples.labels):
         if label not in index:
-            raise PersonError(
+            raise UserError(
                 f"{examples.source} line {examples.lines[row_number]}: label {label!r} was never seen in training "
                 f"(labels: {', '.join(labels[:8])}{', …' if len(labels) > 8 else ''}); correct it or drop the row"
             )

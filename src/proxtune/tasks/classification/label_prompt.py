@@ -29,12 +29,12 @@ def prompt_for(labels: list[str]) -> Prompt:
     return Prompt(f"\nLabel{choices}:", tuple(f" {name}" for name in names))
 
 
-def speaks(config: Any) -> bool:
+def has_language_head(config: Any) -> bool:
     """Whether a model's checkpoint is a decoder with a language-model head, whose words can be asked for."""
     return any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in getattr(config, "architectures", None) or [])
 
 
-def ask_after(tokenizer: Any, prompt: Prompt) -> None:
+def append_question(tokenizer: Any, prompt: Prompt) -> None:
     """Let the tokenizer put the question after every text, within what truncation leaves; it is saved with the tokenizer."""
     from tokenizers.processors import Sequence, TemplateProcessing
 
@@ -45,7 +45,7 @@ def ask_after(tokenizer: Any, prompt: Prompt) -> None:
     backend.post_processor = ask if backend.post_processor is None else Sequence([backend.post_processor, ask])
 
 
-def begin_with_words(head: Any, rows: Any) -> None:
+def init_head_from_words(head: Any, rows: Any) -> None:
     """Set the classification layer (labels, width) to `rows`, the language model's own for the labels' words."""
     import torch
 
@@ -55,7 +55,7 @@ def begin_with_words(head: Any, rows: Any) -> None:
             head.bias.zero_()
 
 
-def word_rows(model: Any, folder: Path, tokenizer: Any, prompt: Prompt) -> Any:
+def label_word_rows(model: Any, folder: Path, tokenizer: Any, prompt: Prompt) -> Any:
     """For each label the mean of the output embeddings of its word's tokens, (labels, width) float32."""
     import torch
 

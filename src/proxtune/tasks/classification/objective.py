@@ -14,7 +14,7 @@ from proxtune.tasks.classification.metrics import score_classification
 _TAUGHT = 0.5  # of the loss, once there is a teacher
 
 
-def said(model: Any, data: Encoded, rows: np.ndarray, pad_id: int) -> Any:
+def outputs(model: Any, data: Encoded, rows: np.ndarray, pad_id: int) -> Any:
     """The logits of rows, (rows, classes)."""
     device = next(model.parameters()).device
     ids, mask = (part.to(device) for part in collate(data, rows, pad_id))
@@ -28,7 +28,7 @@ def loss(
 
     With a `teacher`, logits of all rows (rows, classes), half of it is what it says instead of the labels (Hinton et al., 2015).
     """
-    logits = said(model, data, rows, pad_id).float()
+    logits = outputs(model, data, rows, pad_id).float()
     with torch.autocast(logits.device.type, enabled=False):
         labels = torch.from_numpy(data.labels[rows]).to(logits.device)
         total = torch.nn.functional.cross_entropy(logits, labels, reduction="sum") / len(whole)

@@ -39,7 +39,7 @@ def read_turns(cell: object, system: str | None = None) -> list[Message]:
     return [Message("system", system), *turns] if system is not None and not begins else turns
 
 
-def part_turns(turns: list[Message], need_answers: bool = True) -> list[tuple[tuple[Message, ...], str | None]]:
+def split_turns(turns: list[Message], need_answers: bool = True) -> list[tuple[tuple[Message, ...], str | None]]:
     """Each of the assistant's turns with the turns before it.
 
     A conversation that ends with the user waits for one answer: it raises BadRow, or unless `need_answers` is one row
@@ -72,12 +72,12 @@ def _values(cell: object) -> list[object]:
 def _turn(place: int, value: object) -> Message:
     if not isinstance(value, dict):
         raise BadRow(f"turn {place} is {kind_of(value)}, not an object")
-    said = value.get("role", value.get("from"))
-    if not isinstance(said, str):
+    role_given = value.get("role", value.get("from"))
+    if not isinstance(role_given, str):
         raise BadRow(f"turn {place} has no role")
-    role = _ROLES.get(said.strip().lower())
+    role = _ROLES.get(role_given.strip().lower())
     if role is None:
-        raise BadRow(f"turn {place} has the unknown role {said[:20]!r}")
+        raise BadRow(f"turn {place} has the unknown role {role_given[:20]!r}")
     content = value.get("content", value.get("value"))
     if content is None or (isinstance(content, str) and not content.strip()):
         raise BadRow(f"turn {place} ({role}) is empty")

@@ -19,59 +19,59 @@ _MORE, _MORE_CHECKPOINTED, _MOST_TOKENS = 8, 2, 8192
 
 
 @dataclass(frozen=True, slots=True)
-class Answering:
+class GenerationSettings:
     """How answers are generated: the tokenizer that writes them out, the padding, what ends one, and their most tokens."""
 
     tokenizer: Any
     pad_id: int
-    stops: tuple[int, ...]
+    stop_ids: tuple[int, ...]
     new_tokens: int
 
 
-class Pieces:
+class AnswerStreamer:
     """Hands an answer on piece by piece as its tokens come, as transformers' streamers do.
 
     State: what was said, so that of an answer that is begun again only the rest is.
     """
 
-    def __init__(self, tokenizer: Any, hear: Callable[[str], None]) -> None:
-        self._tokenizer, self._hear = tokenizer, hear
-        self._said = ""
-        self.begin()
+    def __init__(self, tokenizer: Any, on_text: Callable[[str], None]) -> None:
+        self._tokenizer, self._on_text = tokenizer, on_text
+        self._emitted = ""
+        self.reset()
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         """An answer begins; what was asked comes first and is not said."""
         self._ids: list[int] = []
-        self._is_asked = True
+        self._is_prompt = True
 
     def put(self, ids: torch.Tensor) -> None:
         """Some tokens of the one row."""
-        if self._is_asked:
-            self._is_asked = False
+        if self._is_prompt:
+            self._is_prompt = False
             return
         self._ids += ids.flatten().tolist()
         text = self._tokenizer.decode(self._ids, skip_special_tokens=True).strip()
-        if text.startswith(self._said) and not text.endswith("\ufffd"):  # else half a letter, the rest is to come
-            if len(text) > len(self._said):
-                self._hear(text[len(self._said) :])
-            self._said = text
+        if text.startswith(self._emitted) and not text.endswith("\ufffd"):  # else half a letter, the rest is to come
+            if len(text) > len(self._emitted):
+                self._on_text(text[len(self._emitted) :])
+            self._emitted = text
 
     def end(self) -> None:
         """All tokens were put."""
 
 
-def answers_of(
+def generate_answers(
     model: Any,
     data: Encoded,
-    how: Answering,
+    settings: GenerationSettings,
     dtype: str,
     micro_tokens: int,
     governor: Governor,
-    pieces_of_one: Pieces | None = None,
+    streamer: AnswerStreamer | None = None,
 ) -> Iterator[tuple[int, str]]:
     """(row number, answer) for every row, those with short prompts first; at most `micro_tokens` at a time, answers and all.
 
-    Where there is one row, `pieces_of_one` hears of its answer before it is whole. A refused allocation halves the rows and
+    Where there is one row, `streamer` hears of its answer before it is whole. A refused allocation halves the rows and
     repeats them; raises MemoryError when one row is too much.
     """
     device, plain = next(model.parameters()).device, without_adapters(model)
@@ -80,14 +80,14 @@ def answers_of(
 
     def generate(rows: np.ndarray) -> list[str]:
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bf16"):
-            return _generate(plain, data, rows, prompts, how, device, pieces_of_one)
+            return _generate(plain, data, rows, prompts, settings, device, streamer)
 
-    pieces = sorted_batches(prompts + how.new_tokens, micro_tokens)
+    pieces = sorted_batches(prompts + settings.new_tokens, micro_tokens)
     too_much = "generating one answer does not fit in the memory budget"
     for rows, found in in_halves(pieces, generate, governor, too_much):
         yield from zip(map(int, rows), found, strict=True)
-        if governor.meter.breaks_up:
-            governor.meter.give_back()  # the cache has left holes of each length that it had
+        if governor.meter.fragments:
+            governor.meter.trim()  # the cache has left holes of each length that it had
     model.train(was_training)
 
 
@@ -121,30 +121,30 @@ def _generate(
     data: Encoded,
     rows: np.ndarray,
     prompts: np.ndarray,
-    how: Answering,
+    settings: GenerationSettings,
     device: Any,
-    pieces: Pieces | None,
+    streamer: AnswerStreamer | None,
 ) -> list[str]:
     length = int(prompts[rows].max())
-    ids = torch.full((len(rows), length), how.pad_id)
+    ids = torch.full((len(rows), length), settings.pad_id)
     mask = torch.zeros_like(ids)
     for i, row in enumerate(rows):
         own = torch.from_numpy(data.ids[data.starts[row] : data.starts[row] + prompts[row]].astype(np.int64))
         place = slice(length - len(own), None) if data.answers is None else slice(len(own))
         ids[i, place], mask[i, place] = own, 1
-    if pieces is not None:
+    if streamer is not None:
         assert len(rows) == 1, "pieces of several answers cannot be told apart"
-        pieces.begin()
+        streamer.reset()
     hook = plain.get_output_embeddings().register_forward_pre_hook(_contiguous)
     try:
         made = plain.generate(
-            input_ids=ids.to(device), attention_mask=mask.to(device), max_new_tokens=how.new_tokens, do_sample=False,
-            num_beams=1, pad_token_id=how.pad_id, eos_token_id=list(how.stops), use_cache=True, streamer=pieces,
+            input_ids=ids.to(device), attention_mask=mask.to(device), max_new_tokens=settings.new_tokens, do_sample=False,
+            num_beams=1, pad_token_id=settings.pad_id, eos_token_id=list(settings.stop_ids), use_cache=True, streamer=streamer,
         )  # fmt: skip
     finally:
         hook.remove()
     new = made[:, length if data.answers is None else 1 :].cpu()
-    return [text.strip() for text in how.tokenizer.batch_decode(new, skip_special_tokens=True)]
+    return [text.strip() for text in settings.tokenizer.batch_decode(new, skip_special_tokens=True)]
 
 
 def _contiguous(head: Any, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from proxtune.data.dataset import Encoded
 from proxtune.data.examples import Message, Pairs
-from proxtune.tasks.generation.prompting import Asking, prompt_of
+from proxtune.tasks.generation.prompting import PromptFormat, prompt_of
 
 LONGEST = 1024  # tokens of a row, unless --max-length asks for more
 _WHOLE, _FAR_LONGER = (
@@ -34,25 +34,25 @@ class Tokens:
         return np.asarray([len(prompt) + len(answer) for prompt, answer in pairs], dtype=np.int64)
 
 
-def encode_pairs(pairs: Pairs, asking: Asking, tokenizer: Any, max_length: int) -> Encoded:
+def encode_pairs(pairs: Pairs, prompt_format: PromptFormat, tokenizer: Any, max_length: int) -> Encoded:
     """Tokenise every row once, what is asked cut so that with its answer it has at most `max_length` tokens.
 
     Counts the rows that were cut. Rows without answers are what a model is to go on from.
     """
-    return fitted(tokens_of(pairs, asking, tokenizer), pairs, asking, tokenizer, max_length)
+    return fit_to_length(tokens_of(pairs, prompt_format, tokenizer), pairs, prompt_format, tokenizer, max_length)
 
 
-def tokens_of(pairs: Pairs, asking: Asking, tokenizer: Any) -> Tokens:
+def tokens_of(pairs: Pairs, prompt_format: PromptFormat, tokenizer: Any) -> Tokens:
     """Tokenise every row once; an answer with what ends it."""
-    prompts = _tokens([prompt_of(asked, asking, tokenizer) for asked in pairs.asked], asking, tokenizer)
+    prompts = _tokens([prompt_of(messages, prompt_format, tokenizer) for messages in pairs.prompts], prompt_format, tokenizer)
     if not pairs.answers:
         return Tokens(prompts, [np.zeros(0, dtype=np.int32)] * len(prompts))
-    space = "" if asking.by_turns or asking.apart else " "
+    space = "" if prompt_format.uses_chat_template or prompt_format.is_encoder_decoder else " "
     answers = _ids([space + answer for answer in pairs.answers], tokenizer)
-    return Tokens(prompts, [np.append(ids, asking.closing).astype(np.int32) for ids in answers])
+    return Tokens(prompts, [np.append(ids, prompt_format.closing).astype(np.int32) for ids in answers])
 
 
-def length_that_pays(lengths: np.ndarray, most: int) -> int:
+def useful_length(lengths: np.ndarray, most: int) -> int:
     """Tokens that a row may have: all rows stay whole, up to `most`, unless a few are far longer than the others.
 
     Memory is planned for the longest row, so one in two hundred is rather cut than all be learned in smaller bites.
@@ -61,19 +61,19 @@ def length_that_pays(lengths: np.ndarray, most: int) -> int:
     return min(most, longest if longest <= _FAR_LONGER * usual else usual)
 
 
-def fitted(tokens: Tokens, pairs: Pairs, asking: Asking, tokenizer: Any, max_length: int) -> Encoded:
+def fit_to_length(tokens: Tokens, pairs: Pairs, prompt_format: PromptFormat, tokenizer: Any, max_length: int) -> Encoded:
     """Rows of at most `max_length` tokens, an encoder-decoder's on either side; counts the rows that were cut."""
     prompts, answers = list(tokens.prompts), list(tokens.answers)
     truncated = 0
     for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
-        most = max_length if asking.apart else max_length // 2
-        room = max_length if asking.apart else max_length - min(len(answer), most)
+        most = max_length if prompt_format.is_encoder_decoder else max_length // 2
+        room = max_length if prompt_format.is_encoder_decoder else max_length - min(len(answer), most)
         if len(answer) <= most and len(prompt) <= room:
             continue
         truncated += 1
         answers[row] = answer[:most]  # which then does not learn where to end
-        prompts[row] = _shortened(pairs.asked[row], asking, tokenizer, prompt, room)
-    if asking.apart:
+        prompts[row] = _shortened(pairs.prompts[row], prompt_format, tokenizer, prompt, room)
+    if prompt_format.is_encoder_decoder:
         rows, begins = prompts, np.zeros(len(prompts), dtype=np.int64)
         return Encoded(*_flat(rows), _NO_LABELS, truncated, begins, Encoded(*_flat(answers), _NO_LABELS, 0))
     rows = [np.concatenate(pair) for pair in zip(prompts, answers, strict=True)]
@@ -90,12 +90,12 @@ def _flat(rows: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return (np.concatenate(rows) if rows else np.zeros(0, dtype=np.int32)), starts
 
 
-def _tokens(prompts: list[str], asking: Asking, tokenizer: Any) -> list[np.ndarray]:
+def _tokens(prompts: list[str], prompt_format: PromptFormat, tokenizer: Any) -> list[np.ndarray]:
     """Ids of what is asked: a template writes its own special tokens, elsewhere the tokenizer adds those that begin a text."""
-    found = _ids(prompts, tokenizer, add_special_tokens=not asking.by_turns)
-    if asking.apart:
+    found = _ids(prompts, tokenizer, add_special_tokens=not prompt_format.uses_chat_template)
+    if prompt_format.is_encoder_decoder:
         return found
-    return [ids[:-1] if len(ids) > 1 and ids[-1] in asking.stops and not asking.by_turns else ids for ids in found]
+    return [ids[:-1] if len(ids) > 1 and ids[-1] in prompt_format.stop_ids and not prompt_format.uses_chat_template else ids for ids in found]
 
 
 def _ids(texts: list[str], tokenizer: Any, add_special_tokens: bool = False) -> list[np.ndarray]:
@@ -108,9 +108,9 @@ def _ids(texts: list[str], tokenizer: Any, add_special_tokens: bool = False) -> 
     return found
 
 
-def _shortened(asked: Sequence[Message], asking: Asking, tokenizer: Any, prompt: np.ndarray, room: int) -> np.ndarray:
+def _shortened(messages: Sequence[Message], prompt_format: PromptFormat, tokenizer: Any, prompt: np.ndarray, room: int) -> np.ndarray:
     """What is asked with the end of its longest turn left out, in at most `room` tokens."""
-    turns = list(asked)
+    turns = list(messages)
     for _ in range(_TRIES):
         over = len(prompt) - room
         if over <= 0:
@@ -119,5 +119,5 @@ def _shortened(asked: Sequence[Message], asking: Asking, tokenizer: Any, prompt:
         own = _ids([turns[longest].content], tokenizer)[0]
         kept = tokenizer.decode(own[: max(0, len(own) - over)], skip_special_tokens=False)
         turns[longest] = Message(turns[longest].role, kept)
-        prompt = _tokens([prompt_of(turns, asking, tokenizer)], asking, tokenizer)[0]
+        prompt = _tokens([prompt_of(turns, prompt_format, tokenizer)], prompt_format, tokenizer)[0]
     return prompt[-max(1, room) :]

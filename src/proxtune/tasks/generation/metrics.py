@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 from proxtune.tasks.generation.rouge import import_rouge
 
 # as people call them, those that matter most first
@@ -23,7 +23,7 @@ _LIBRARIES = {
 
 
 def require_scores(task: str) -> None:
-    """Raises PersonError where the libraries that score `task` are not installed. Imports nothing."""
+    """Raises UserError where the libraries that score `task` are not installed. Imports nothing."""
     if any(importlib.util.find_spec(name) is None for name in _LIBRARIES[task]):
         raise _missing(task)
 
@@ -39,7 +39,7 @@ def score_texts(task: str, answers: Sequence[str], references: Sequence[str]) ->
     summarize: `rouge1`, `rouge2`, `rougeL`, the mean over the rows of the F-measure, 0 to 1, words stemmed (Lin, ROUGE: A
     Package for Automatic Evaluation of Summaries, 2004). translate: `bleu` (Papineni et al., 2002) and `chrf` (Popović,
     2015) of all rows together, 0 to 100, as sacrebleu computes them by default. instruct: ROUGE, and `exact`, the share that
-    are the same but for spaces around them. Raises ValueError for no rows or different lengths, PersonError for want of a
+    are the same but for spaces around them. Raises ValueError for no rows or different lengths, UserError for want of a
     library.
     """
     _check(answers, references)
@@ -89,9 +89,9 @@ def _sacrebleu() -> Any:
     return metrics
 
 
-def _missing(task: str) -> PersonError:
+def _missing(task: str) -> UserError:
     name = _LIBRARIES[task][0].replace("_", "-")
-    return PersonError(f"the scores of {task} take {name}; run `pip install 'proxtune[text]'`")
+    return UserError(f"the scores of {task} take {name}; run `pip install 'proxtune[text]'`")
 
 
 def _check(answers: Sequence[str], references: Sequence[str]) -> None:

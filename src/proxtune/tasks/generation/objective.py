@@ -18,7 +18,7 @@ from torch import Tensor
 
 from proxtune.data.batching import collate
 from proxtune.data.dataset import Encoded
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 from proxtune.models.introspection import without_adapters
 
 _CHUNK_NUMBERS = 2_000_000  # logits at a time
@@ -26,7 +26,7 @@ HEAD_BYTES = 10 * _CHUNK_NUMBERS  # which take so much: logits, their slope, and
 _TOLERANCE = 0.02  # of the largest logit: bfloat16 has 8 bits
 
 
-def said(model: Any, data: Encoded, rows: np.ndarray, pad_id: int) -> Tensor:
+def outputs(model: Any, data: Encoded, rows: np.ndarray, pad_id: int) -> Tensor:
     """For each row −log P of its answer and the tokens of that, (rows, 2) float32."""
     hidden, targets, owner, head, one = _at_answers(model, data, rows, pad_id)
     head.check(hidden[:1], one)
@@ -90,10 +90,10 @@ class _Head:
         return of_logits.mul_(self.scale)
 
     def check(self, hidden: Tensor, theirs: Tensor) -> None:
-        """Raises PersonError where the model itself makes something else of a hidden state."""
+        """Raises UserError where the model itself makes something else of a hidden state."""
         ours, theirs = self.logits(hidden), theirs.float().reshape(1, -1)[:, : self.vocabulary]
         if not torch.allclose(ours, theirs, rtol=_TOLERANCE, atol=_TOLERANCE * float(ours.abs().max() + 1)):
-            raise PersonError("this model changes its logits in a way that is not known here; choose another model")
+            raise UserError("this model changes its logits in a way that is not known here; choose another model")
 
 
 class _HeadLoss(torch.autograd.Function):

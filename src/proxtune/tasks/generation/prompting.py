@@ -24,7 +24,7 @@ _PAIR = re.compile(r"(?<![a-z])([a-z]{2})[-_]([a-z]{2})(?![a-z])")
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
+class PromptFormat:
     """How a model is asked: the `instruction` before each text, and the token ids that an answer can end with.
 
     `closing` is what ends an answer that is learned, `label` what stands before one where there is no chat template.
@@ -32,17 +32,17 @@ class Asking:
 
     task: str
     instruction: str
-    stops: tuple[int, ...]
+    stop_ids: tuple[int, ...]
     closing: tuple[int, ...]
     label: str
-    by_turns: bool  # through the tokenizer's chat template
-    apart: bool  # an encoder-decoder's answers
+    uses_chat_template: bool  # through the tokenizer's chat template
+    is_encoder_decoder: bool  # an encoder-decoder's answers
 
 
-def instruction_for(task: str, pairs: Pairs, apart: bool) -> str:
+def instruction_for(task: str, pairs: Pairs, is_encoder_decoder: bool) -> str:
     """What is said before each text, from the task, the length of the answers and what the columns or the path are called."""
     languages = _languages(pairs) if task == "translate" else None
-    if apart:
+    if is_encoder_decoder:
         return f"translate {languages[0]} to {languages[1]}:" if languages else _T5_WORDS[task]
     if task == "summarize":
         words = float(np.median([len(answer.split()) for answer in pairs.answers]))
@@ -60,12 +60,12 @@ def _languages(pairs: Pairs) -> tuple[str, str] | None:
     return None
 
 
-def asking_of(task: str, instruction: str, tokenizer: Any, config: Any, stops: Sequence[int]) -> Asking:
-    """How to ask a model with this tokenizer; `stops` are the ends of a text that its generation config knows."""
-    ends = [stop for stop in (*stops, tokenizer.eos_token_id) if stop is not None]
-    by_turns = bool(getattr(tokenizer, "chat_template", None)) and not config.is_encoder_decoder
+def prompt_format_for(task: str, instruction: str, tokenizer: Any, config: Any, stop_ids: Sequence[int]) -> PromptFormat:
+    """How to ask a model with this tokenizer; `stop_ids` are the ends of a text that its generation config knows."""
+    ends = [stop for stop in (*stop_ids, tokenizer.eos_token_id) if stop is not None]
+    uses_chat_template = bool(getattr(tokenizer, "chat_template", None)) and not config.is_encoder_decoder
     closing: list[int] = []
-    if by_turns:
+    if uses_chat_template:
         turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "bcd"}]
         after = str(tokenizer.apply_chat_template(turns, tokenize=False)).rpartition("bcd")[2]
         for token in tokenizer(after, add_special_tokens=False)["input_ids"]:
@@ -76,29 +76,29 @@ def asking_of(task: str, instruction: str, tokenizer: Any, config: Any, stops: S
         else:
             closing = []
     closing = closing or ends[-1:]
-    stops, apart = tuple(dict.fromkeys(ends)), bool(config.is_encoder_decoder)
-    return Asking(task, instruction, stops, tuple(closing), label_before(task), by_turns, apart)
+    stop_ids, is_encoder_decoder = tuple(dict.fromkeys(ends)), bool(config.is_encoder_decoder)
+    return PromptFormat(task, instruction, stop_ids, tuple(closing), answer_label(task), uses_chat_template, is_encoder_decoder)
 
 
-def label_before(task: str) -> str:
+def answer_label(task: str) -> str:
     """What stands before an answer where there is no chat template."""
     return _LABELS.get(task, "Answer")
 
 
-def turns_of(asked: Sequence[Message], asking: Asking) -> list[dict[str, str]]:
+def turns_of(messages: Sequence[Message], prompt_format: PromptFormat) -> list[dict[str, str]]:
     """The turns as a chat template takes them, the instruction before the last of them."""
-    turns = [{"role": turn.role, "content": turn.content} for turn in asked]
-    if asking.instruction:
-        turns[-1]["content"] = f"{asking.instruction}\n\n{turns[-1]['content']}"
+    turns = [{"role": turn.role, "content": turn.content} for turn in messages]
+    if prompt_format.instruction:
+        turns[-1]["content"] = f"{prompt_format.instruction}\n\n{turns[-1]['content']}"
     return turns
 
 
-def prompt_of(asked: Sequence[Message], asking: Asking, tokenizer: Any) -> str:
+def prompt_of(messages: Sequence[Message], prompt_format: PromptFormat, tokenizer: Any) -> str:
     """What a model reads before it answers."""
-    if asking.apart:
-        text = "\n\n".join(turn.content for turn in asked)
-        return f"{asking.instruction} {text}".strip()
-    turns = turns_of(asked, asking)
-    if asking.by_turns:
+    if prompt_format.is_encoder_decoder:
+        text = "\n\n".join(turn.content for turn in messages)
+        return f"{prompt_format.instruction} {text}".strip()
+    turns = turns_of(messages, prompt_format)
+    if prompt_format.uses_chat_template:
         return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
-    return "\n\n".join(turn["content"] for turn in turns) + f"\n\n{asking.label}:"
+    return "\n\n".join(turn["content"] for turn in turns) + f"\n\n{prompt_format.label}:"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from proxtune.data.bad_rows import BadRow, check_choice, settle
+from proxtune.data.bad_rows import BadRow, check_bad_rows, reject_or_skip
 from proxtune.data.examples import Message, Pairs
 from proxtune.data.readers.source import read_source, read_source_split
 from proxtune.data.table import Table
-from proxtune.data.values import is_whole, whole, word
+from proxtune.data.values import is_valid_unicode, to_valid_unicode, cell_text
 from proxtune.tasks.generation.columns import KINDS, PairColumns, choose_pair_columns, spread_translations
-from proxtune.tasks.generation.conversations import part_turns, read_turns
+from proxtune.tasks.generation.conversations import split_turns, read_turns
 
 Row = tuple[tuple[Message, ...], str | None]  # what is asked, and the answer where there is one
 
@@ -26,9 +26,9 @@ def read_pairs(
 
     `task` is summarize, translate or instruct. Columns not named are guessed and the guess is told in `notes`. Rows that
     will not do are refused, or with `bad_rows` "skip" left out and told in `notes`. Without `need_answers` a row needs none,
-    and `answers` is empty unless every row has one. Raises PersonError.
+    and `answers` is empty unless every row has one. Raises UserError.
     """
-    check_choice(bad_rows)
+    check_bad_rows(bad_rows)
     table = read_source(source, objects=True)
     return _to_pairs(table, source, task, text_column, label_column, bad_rows, need_answers)
 
@@ -44,7 +44,7 @@ def read_pairs_split(
     need_answers: bool = True,
 ) -> Pairs | None:
     """A folder's or hub dataset's own split, "validation" or "test"; None where it has none. Else as `read_pairs`."""
-    check_choice(bad_rows)
+    check_bad_rows(bad_rows)
     table = read_source_split(source, split, objects=True)
     if table is None:
         return None
@@ -74,11 +74,11 @@ def _to_pairs(
         else:
             rows += read
             lines += [line] * len(read)
-    notes = [*table.notes, *([columns.note] if columns.note else []), *settle(table, source, bad, bad_rows)]
-    notes += _mend(rows)
+    notes = [*table.notes, *([columns.note] if columns.note else []), *reject_or_skip(table, source, bad, bad_rows)]
+    notes += _fix_unicode(rows)
     answers = [answer for _, answer in rows if answer is not None]
     answers = answers if len(answers) == len(rows) else []
-    return Pairs([asked for asked, _ in rows], answers, source, lines, columns.names, notes)
+    return Pairs([prompt for prompt, _ in rows], answers, source, lines, columns.names, notes)
 
 
 def _read_row(table: Table, place: int, columns: PairColumns, kinds: tuple[str, str], need_answers: bool) -> list[Row]:
@@ -86,12 +86,12 @@ def _read_row(table: Table, place: int, columns: PairColumns, kinds: tuple[str, 
     cells = {name: table.columns[name][place] for name in columns.names}
     system = _text(cells, columns.system, "system's turn")
     if columns.turns is not None:
-        return part_turns(read_turns(cells[columns.turns], system), need_answers)
+        return split_turns(read_turns(cells[columns.turns], system), need_answers)
     kind, answer_kind = kinds
-    asked, added = _needed_text(cells, columns.asked, kind), _text(cells, columns.added, "input")
-    user = Message("user", asked if added is None else f"{asked}\n\n{added}")
+    prompt, extra_input = _needed_text(cells, columns.prompt, kind), _text(cells, columns.extra_input, "input")
+    user = Message("user", prompt if extra_input is None else f"{prompt}\n\n{extra_input}")
     read = _needed_text if need_answers else _text_if_any
-    answer = read(cells, columns.answered, answer_kind)
+    answer = read(cells, columns.answer, answer_kind)
     return [((user,) if system is None else (Message("system", system), user), answer)]
 
 
@@ -100,17 +100,17 @@ def _text(cells: dict[str, object], column: str | None, kind: str) -> str | None
     if column is None:
         return None
     try:
-        said = word(cells[column])
+        text = cell_text(cells[column])
     except TypeError as error:
         raise BadRow(f"the {kind} in column {column!r} is {error}") from None
-    return said if said is not None and said.strip() else None
+    return text if text is not None and text.strip() else None
 
 
 def _needed_text(cells: dict[str, object], column: str | None, kind: str) -> str:
-    said = _text(cells, column, kind)
-    if said is None:
+    text = _text(cells, column, kind)
+    if text is None:
         raise BadRow(f"no {kind} in column {column!r}")
-    return said
+    return text
 
 
 def _text_if_any(cells: dict[str, object], column: str | None, kind: str) -> str | None:
@@ -120,17 +120,17 @@ def _text_if_any(cells: dict[str, object], column: str | None, kind: str) -> str
         return None
 
 
-def _mend(rows: list[Row]) -> list[str]:
+def _fix_unicode(rows: list[Row]) -> list[str]:
     """Put whole characters for broken ones in `rows`; the notes on how many there were."""
     broken = [
         place
-        for place, (asked, answer) in enumerate(rows)
-        if not all(is_whole(turn.content) for turn in asked) or not is_whole(answer or "")
+        for place, (prompt, answer) in enumerate(rows)
+        if not all(is_valid_unicode(turn.content) for turn in prompt) or not is_valid_unicode(answer or "")
     ]
     for place in broken:
-        asked, answer = rows[place]
-        turns = tuple(Message(turn.role, whole(turn.content)) for turn in asked)
-        rows[place] = (turns, None if answer is None else whole(answer))
+        prompt, answer = rows[place]
+        turns = tuple(Message(turn.role, to_valid_unicode(turn.content)) for turn in prompt)
+        rows[place] = (turns, None if answer is None else to_valid_unicode(answer))
     if not broken:
         return []
     return [f"{len(broken):,} rows held half a character (a lone surrogate), now marked by \ufffd"]

@@ -12,55 +12,56 @@ from proxtune.tasks.generation.baselines import text_baselines
 from proxtune.tasks.generation.metrics import MAIN, each_text, score_texts
 
 Record = dict[str, Any]
-BEFORE = "before.json"  # what the untouched model says of the judged rows
-JUDGED_ANSWERS = 64  # validation rows that answers are generated for, at most: each takes a pass for every token
+BASE_ANSWERS = "before.json"  # what the untouched model says of the judged rows
+VALIDATION_ANSWERS = 64  # validation rows that answers are generated for, at most: each takes a pass for every token
 _SHOWN, _SHOWN_WORST = 12, 8
 _SHOWN_CHARACTERS = 1200
 
 
-def compared(task: str, train: Pairs | None, judged: Pairs, after: Record, before: Record | None) -> Record:
+def compare_answers(task: str, train: Pairs | None, validation: Pairs, after: Record, before: Record | None) -> Record:
     """Scores of the answers, of the untouched model's and of the baselines', and some rows to look at, worst first.
 
     `after` and `before` hold `answers`, one for each row, and `metrics` of the tokens (loss, perplexity).
     """
-    metrics = {**after["metrics"], **score_texts(task, after["answers"], judged.answers)}
+    metrics = {**after["metrics"], **score_texts(task, after["answers"], validation.answers)}
     baselines: Record = {}
     if before is not None:
-        baselines["untouched"] = {**before["metrics"], **score_texts(task, before["answers"], judged.answers)}
-    baselines |= text_baselines(task, train, judged)
-    each = each_text(task, after["answers"], judged.answers)
-    order = sorted(range(len(judged)), key=each.__getitem__)
+        baselines["untouched"] = {**before["metrics"], **score_texts(task, before["answers"], validation.answers)}
+    baselines |= text_baselines(task, train, validation)
+    each = each_text(task, after["answers"], validation.answers)
+    order = sorted(range(len(validation)), key=each.__getitem__)
     evenly = sorted({round(i * (len(order) - 1) / max(1, _SHOWN - 1)) for i in range(_SHOWN)})
 
     def row(i: int) -> Record:
-        asked = judged.asked[i][-1].content
+        prompt = validation.prompts[i][-1].content
         return {
-            "line": judged.lines[i], "asked": asked[:_SHOWN_CHARACTERS], "reference": judged.answers[i][:_SHOWN_CHARACTERS],
+            "line": validation.lines[i], "asked": prompt[:_SHOWN_CHARACTERS],
+            "reference": validation.answers[i][:_SHOWN_CHARACTERS],
             "before": None if before is None else before["answers"][i][:_SHOWN_CHARACTERS],
             "after": after["answers"][i][:_SHOWN_CHARACTERS], "score": each[i],
         }  # fmt: skip
 
     return {
-        "metrics": metrics, "baselines": baselines, "main": MAIN[task], "judged_answers": len(judged),
+        "metrics": metrics, "baselines": baselines, "main": MAIN[task], "judged_answers": len(validation),
         "samples": [row(order[i]) for i in evenly], "worst": [row(i) for i in order[:_SHOWN_WORST]],
     }  # fmt: skip
 
 
-def keep_before(folder: Path, found: Record) -> None:
+def save_base_answers(folder: Path, found: Record) -> None:
     """Write down what the untouched model said. Raises OSError."""
-    write_json(folder / BEFORE, found)
+    write_json(folder / BASE_ANSWERS, found)
 
 
-def kept_before(folder: Path) -> Record | None:
-    """What `keep_before` wrote; None where there is none that can be read."""
+def load_base_answers(folder: Path) -> Record | None:
+    """What `save_base_answers` wrote; None where there is none that can be read."""
     try:
-        found: Record = json.loads((folder / BEFORE).read_text(encoding="utf-8"))
+        found: Record = json.loads((folder / BASE_ANSWERS).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
     return found if {"answers", "metrics", "seconds"} <= found.keys() else None
 
 
-def asked_before(folder: Path) -> int:
+def base_answer_count(folder: Path) -> int:
     """How many rows the untouched model answered: as many are judged after it has learned."""
-    found = kept_before(folder)
-    return JUDGED_ANSWERS if found is None else len(found["answers"])
+    found = load_base_answers(folder)
+    return VALIDATION_ANSWERS if found is None else len(found["answers"])

@@ -10,10 +10,10 @@ import numpy as np
 from proxtune.config.recipe import Recipe
 from proxtune.data.batching import padded
 from proxtune.data.examples import Pairs, Split
-from proxtune.models.loading import ends_of_text, generator_config, load_tokenizer
+from proxtune.models.loading import eos_token_ids, generator_config, load_tokenizer
 from proxtune.tasks.base import Task, length_allowed, longest_row
-from proxtune.tasks.generation.encoding import LONGEST, fitted, length_that_pays, tokens_of
-from proxtune.tasks.generation.prompting import Asking, asking_of, instruction_for
+from proxtune.tasks.generation.encoding import LONGEST, fit_to_length, useful_length, tokens_of
+from proxtune.tasks.generation.prompting import PromptFormat, prompt_format_for, instruction_for
 
 
 def generation_task(recipe: Recipe, split: Split[Pairs], folder: Path) -> Task:
@@ -23,22 +23,22 @@ def generation_task(recipe: Recipe, split: Split[Pairs], folder: Path) -> Task:
     instruction = recipe.instruction
     if instruction is None:
         instruction = instruction_for(recipe.task, split.train, config.is_encoder_decoder)
-    asking = asking_of(recipe.task, instruction, tokenizer, config, ends_of_text(folder))
+    prompt_format = prompt_format_for(recipe.task, instruction, tokenizer, config, eos_token_ids(folder))
     allowed = length_allowed(recipe, tokenizer, config, LONGEST)
     parts = (split.train, split.validation)
-    tokens = [tokens_of(part, asking, tokenizer) for part in parts]
+    tokens = [tokens_of(part, prompt_format, tokenizer) for part in parts]
     if recipe.knobs.max_length is None:
         lengths = np.concatenate([part.lengths for part in tokens])
-        allowed = min(allowed, padded(length_that_pays(lengths, allowed)))
-    train_rows, held_rows = (
-        fitted(own, part, asking, tokenizer, allowed) for own, part in zip(tokens, parts, strict=True)
+        allowed = min(allowed, padded(useful_length(lengths, allowed)))
+    train_rows, validation_rows = (
+        fit_to_length(own, part, prompt_format, tokenizer, allowed) for own, part in zip(tokens, parts, strict=True)
     )
-    longest = longest_row(train_rows, held_rows)
+    longest = longest_row(train_rows, validation_rows)
     config = generator_config(folder, tokenizer, longest)
-    return Task(split, [], tokenizer, config, train_rows, held_rows, min(longest, allowed), asking=asking)
+    return Task(split, [], tokenizer, config, train_rows, validation_rows, min(longest, allowed), prompt_format=prompt_format)
 
 
-def describe_asking(asking: Asking, new_tokens: int) -> dict[str, Any]:
+def describe_asking(prompt_format: PromptFormat, new_tokens: int) -> dict[str, Any]:
     """What whoever uses the model has to know to ask it as it was asked when it learned."""
-    form = "source" if asking.apart else "messages" if asking.by_turns else "prompt"
-    return {"instruction": asking.instruction, "new_tokens": new_tokens, "asked_as": form}
+    form = "source" if prompt_format.is_encoder_decoder else "messages" if prompt_format.uses_chat_template else "prompt"
+    return {"instruction": prompt_format.instruction, "new_tokens": new_tokens, "asked_as": form}

@@ -123,7 +123,7 @@ def test_a_hub_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
     assert validation.texts[0] == "dev 1"
     assert read_split("someone/reviews", "test") is None
     assert (
-        read_source("someone/reviews", most_rows=200).columns["text"][0] == "train[:200] 1"
+        read_source("someone/reviews", max_rows=200).columns["text"][0] == "train[:200] 1"
     )  # what `datasets` slices by
     assert "not loaded (no network)" in fails("someone/gone")
     assert "has no rows" in fails("nobody")

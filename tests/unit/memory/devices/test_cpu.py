@@ -28,7 +28,7 @@ blocks = [torch.ones(250_000) for _ in range(200)]  # a megabyte each
 full, full_heap = meter.now(), heap()
 del blocks[::2]
 before = measure.hole_bytes()
-meter.give_back()
+meter.trim()
 holes, given_back, reach = measure.hole_bytes() - before, full - meter.now(), meter.reach() - full
 governor = Governor(full + 40_000_000, meter)
 governor.hold()

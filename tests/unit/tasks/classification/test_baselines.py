@@ -1,7 +1,7 @@
 import pytest
 
 from proxtune.data.examples import Examples, Split
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 from proxtune.tasks.classification.baselines import baseline_scores_on, run_baselines
 
 LABELS = ["bad", "good"]
@@ -73,5 +73,5 @@ def test_nothing_to_learn_from_falls_back_on_the_majority(rows: list[tuple[str, 
 
 
 def test_an_unknown_label_is_the_persons_to_mend() -> None:
-    with pytest.raises(PersonError, match=r"reviews\.csv: label 'meh' is not one of bad, good"):
+    with pytest.raises(UserError, match=r"reviews\.csv: label 'meh' is not one of bad, good"):
         baseline_scores_on(reviews(5), examples([("so so", "meh")]), LABELS)

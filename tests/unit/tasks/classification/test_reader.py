@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 from proxtune.samples import movies_path
 from proxtune.tasks.classification.reader import read_examples
 from support.written import Write, fails
@@ -32,7 +32,7 @@ def test_the_bundled_movies() -> None:
     assert (len(examples), examples.labels.count("positive")) == (8005, 4023)
     assert len(read_examples(str(movies_path("test")))) == 1000
     assert (movies_path().parent / "LICENSE").is_file()
-    with pytest.raises(PersonError, match="train"):
+    with pytest.raises(UserError, match="train"):
         movies_path("../train")
 
 
@@ -85,7 +85,7 @@ def test_any_bytes_give_examples_or_a_line_for_the_person(folder: Path, content:
     told, examples = None, None
     try:
         examples = read_examples(str(path), need_labels=need)
-    except PersonError as error:
+    except UserError as error:
         told = str(error)
     if examples is None:
         assert told is not None

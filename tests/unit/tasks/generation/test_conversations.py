@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from proxtune.data.bad_rows import BadRow
 from proxtune.data.examples import Message
-from proxtune.tasks.generation.conversations import part_turns, read_turns
+from proxtune.tasks.generation.conversations import split_turns, read_turns
 
 U, A, S = Message("user", "u"), Message("assistant", "a"), Message("system", "s")
 
@@ -27,7 +27,7 @@ def why(value: object) -> str:
 
 def test_a_row_for_each_answer() -> None:
     turns = read_turns(cell(S, U, A, U, Message("assistant", "b")))
-    assert part_turns(turns) == [((S, U), "a"), ((S, U, A, U), "b")]
+    assert split_turns(turns) == [((S, U), "a"), ((S, U, A, U), "b")]
 
 
 def test_the_words_of_other_writers() -> None:
@@ -44,9 +44,9 @@ def test_a_system_beside_the_turns() -> None:
 
 def test_a_conversation_that_waits_for_an_answer() -> None:
     turns = [U, A, U]
-    assert part_turns(turns, need_answers=False) == [((U, A, U), None)]
+    assert split_turns(turns, need_answers=False) == [((U, A, U), None)]
     with pytest.raises(BadRow, match="ends with user, not with assistant"):
-        part_turns(turns)
+        split_turns(turns)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def order_is_right(said: list[str]) -> bool:
 def test_every_order_of_roles(said: list[str], need: bool) -> None:
     value = [{"role": role, "content": f"{place}"} for place, role in enumerate(said)]
     try:
-        rows = part_turns(read_turns(value), need)
+        rows = split_turns(read_turns(value), need)
     except BadRow:
         assert not order_is_right(said) or (need and said[-1] == "user")
         return

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from proxtune.data.dataset import take
+from proxtune.data.dataset import select_rows
 from proxtune.memory.devices.cpu import ProcessMeter
 from proxtune.memory.governor import Governor
-from proxtune.runtime.model_setup import answering
-from proxtune.tasks.generation.decoding import Answering, Pieces, answers_of, cache_bytes
+from proxtune.runtime.model_setup import generation_settings
+from proxtune.tasks.generation.decoding import GenerationSettings, AnswerStreamer, generate_answers, cache_bytes
 from support.generating import a_task
 
 
@@ -22,7 +22,7 @@ def slow(model, data, row, how):
     for _ in range(how.new_tokens):
         given = {"input_ids": asked, "decoder_input_ids": said} if apart else {"input_ids": said}
         token = int(model(**given).logits[0, -1].argmax())
-        if token in how.stops:
+        if token in how.stop_ids:
             break
         new.append(token)
         said = torch.cat([said, torch.tensor([[token]])], 1)
@@ -33,10 +33,10 @@ def slow(model, data, row, how):
 def test_answers_are_those_of_one_row_alone_without_a_cache(tiny_generator, tiny_pairs, tokens):
     task = a_task(tiny_generator, tiny_pairs)
     model = task.load(tiny_generator, 0).eval()
-    rows, how = take(task.held, np.arange(6)), answering(task)
-    found = dict(answers_of(model, rows, how, "fp32", tokens, Governor(None, ProcessMeter())))
+    rows, settings = select_rows(task.validation, np.arange(6)), generation_settings(task)
+    found = dict(generate_answers(model, rows, settings, "fp32", tokens, Governor(None, ProcessMeter())))
     with torch.no_grad():
-        assert [found[row] for row in range(6)] == [slow(model, rows, row, how) for row in range(6)]
+        assert [found[row] for row in range(6)] == [slow(model, rows, row, settings) for row in range(6)]
 
 
 def test_no_frozen_head_is_copied_for_each_row(tiny_chat, tiny_pairs):
@@ -45,8 +45,8 @@ def test_no_frozen_head_is_copied_for_each_row(tiny_chat, tiny_pairs):
     model, seen = task.load(tiny_chat, 0).eval().requires_grad_(False), []
     head = model.get_output_embeddings()
     head.register_forward_hook(lambda module, given, found: seen.append(given[0].is_contiguous()))
-    rows = take(task.held, np.arange(6))
-    list(answers_of(model, rows, answering(task), "fp32", 10_000, Governor(None, ProcessMeter())))
+    rows = select_rows(task.validation, np.arange(6))
+    list(generate_answers(model, rows, generation_settings(task), "fp32", 10_000, Governor(None, ProcessMeter())))
     assert len(seen) > 1
     assert all(seen)
     assert not head._forward_pre_hooks, "the model is as it was"
@@ -55,9 +55,9 @@ def test_no_frozen_head_is_copied_for_each_row(tiny_chat, tiny_pairs):
 def test_a_refusal_halves_the_rows_and_one_row_too_much_is_a_memory_error(tiny_chat, tiny_pairs):
     task = a_task(tiny_chat, tiny_pairs)
     model = task.load(tiny_chat, 0).eval()
-    rows, how = take(task.held, np.arange(8)), answering(task)
+    rows, settings = select_rows(task.validation, np.arange(8)), generation_settings(task)
     governor = Governor(None, ProcessMeter())
-    whole = dict(answers_of(model, rows, how, "fp32", 10_000, governor))
+    whole = dict(generate_answers(model, rows, settings, "fp32", 10_000, governor))
     asked, real = [], model.generate
 
     def refusing(most):
@@ -70,11 +70,11 @@ def test_a_refusal_halves_the_rows_and_one_row_too_much_is_a_memory_error(tiny_c
         return generate
 
     model.generate = refusing(2)
-    assert dict(answers_of(model, rows, how, "fp32", 10_000, governor)) == whole
+    assert dict(generate_answers(model, rows, settings, "fp32", 10_000, governor)) == whole
     assert max(asked) == 8
     model.generate = refusing(0)
     with pytest.raises(MemoryError, match="one answer"):
-        list(answers_of(model, rows, how, "fp32", 10_000, governor))
+        list(generate_answers(model, rows, settings, "fp32", 10_000, governor))
 
 
 def test_the_cache_of_a_token_is_a_key_and_a_value_in_each_block(tiny_chat, tiny_pairs):
@@ -89,8 +89,8 @@ def test_the_cache_of_a_token_is_a_key_and_a_value_in_each_block(tiny_chat, tiny
 def test_generating_leaves_the_model_training_as_it_was(tiny_chat, tiny_pairs):
     task = a_task(tiny_chat, tiny_pairs)
     model = task.load(tiny_chat, 0).train()
-    how = Answering(task.tokenizer, task.pad_id, task.asking.stops, 2)
-    list(answers_of(model, take(task.held, np.arange(2)), how, "fp32", 10_000, Governor(None, ProcessMeter())))
+    settings = GenerationSettings(task.tokenizer, task.pad_id, task.prompt_format.stop_ids, 2)
+    list(generate_answers(model, select_rows(task.validation, np.arange(2)), settings, "fp32", 10_000, Governor(None, ProcessMeter())))
     assert model.training
 
 
@@ -105,10 +105,10 @@ class Letters:
 def test_pieces_are_whole_letters_said_once_however_often_an_answer_begins():
 
     heard = []
-    pieces = Pieces(Letters(), heard.append)
+    pieces = AnswerStreamer(Letters(), heard.append)
     words = " où est né l’été ? "
     for until in (5, 11, len(words.encode())):
-        pieces.begin()
+        pieces.reset()
         pieces.put(torch.tensor([[1, 2, 3]]))  # what was asked
         for byte in words.encode()[:until]:
             pieces.put(torch.tensor([byte]))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from proxtune.data.examples import Message, Pairs
-from proxtune.tasks.generation.encoding import encode_pairs, length_that_pays
+from proxtune.tasks.generation.encoding import encode_pairs, useful_length
 from proxtune.tasks.generation.prompting import instruction_for, prompt_of
 from support.generating import a_task
 
@@ -17,7 +17,7 @@ def test_a_row_is_what_the_template_makes_of_the_turns_and_the_answer(tiny_chat,
     task, pairs = a_task(tiny_chat, tiny_pairs), None
     pairs = task.split.train
     for row in (0, 5, 20):
-        asked = f"Translate:\n\n{pairs.asked[row][0].content}"
+        asked = f"Translate:\n\n{pairs.prompts[row][0].content}"
         turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": pairs.answers[row]}]
         wanted = task.tokenizer(task.tokenizer.apply_chat_template(turns, tokenize=False), add_special_tokens=False)
         own = task.train.ids[task.train.starts[row] : task.train.starts[row + 1]]
@@ -29,14 +29,14 @@ def test_a_row_is_what_the_template_makes_of_the_turns_and_the_answer(tiny_chat,
 def test_an_encoder_decoder_has_question_and_answer_apart(tiny_t5, tiny_pairs):
     task = a_task(tiny_t5, tiny_pairs)
     pairs, rows = task.split.train, task.train
-    assert words_of(task, rows.ids[: rows.starts[1]]) == f"translate : {pairs.asked[0][0].content} </s>"
+    assert words_of(task, rows.ids[: rows.starts[1]]) == f"translate : {pairs.prompts[0][0].content} </s>"
     assert words_of(task, rows.answers.ids[: rows.answers.starts[1]]) == f"{pairs.answers[0]} </s>"
     assert rows.lengths[0] == max(rows.starts[1], rows.answers.starts[1])
 
 
 def test_without_a_template_an_instruction_and_a_label_stand_around_the_text(tiny_decoder, tiny_pairs):
     task = a_task(tiny_decoder, tiny_pairs)
-    assert prompt_of((Message("user", "a b"),), task.asking, task.tokenizer) == "Translate:\n\na b\n\nTranslation:"
+    assert prompt_of((Message("user", "a b"),), task.prompt_format, task.tokenizer) == "Translate:\n\na b\n\nTranslation:"
 
 
 @pytest.mark.parametrize("length", [16, 24])
@@ -44,10 +44,10 @@ def test_what_is_too_long_is_cut_in_what_is_asked_and_counted(tiny_generator, ti
     task = a_task(tiny_generator, tiny_pairs)
     long = " ".join(["tree river stone bird"] * 20)
     pairs = Pairs([(Message("user", long),), (Message("user", "red"),)], ["old house", "new"], "f", [1, 2], ("a", "b"))
-    rows = encode_pairs(pairs, task.asking, task.tokenizer, length)
+    rows = encode_pairs(pairs, task.prompt_format, task.tokenizer, length)
     assert rows.truncated == 1
     assert rows.lengths.max() <= length
-    whole = encode_pairs(pairs, task.asking, task.tokenizer, 1024)
+    whole = encode_pairs(pairs, task.prompt_format, task.tokenizer, 1024)
     assert rows.answer_lengths.tolist() == whole.answer_lengths.tolist(), "answers stay whole"
     if rows.answers is None:
         tail = rows.ids[: rows.begins[0]][-1]
@@ -57,15 +57,15 @@ def test_what_is_too_long_is_cut_in_what_is_asked_and_counted(tiny_generator, ti
 def test_an_answer_that_fills_the_row_is_cut_and_does_not_end(tiny_chat, tiny_pairs):
     task = a_task(tiny_chat, tiny_pairs)
     pairs = Pairs([(Message("user", "red"),)], ["tree " * 40], "f", [1], ("a", "b"))
-    rows = encode_pairs(pairs, task.asking, task.tokenizer, 32)
+    rows = encode_pairs(pairs, task.prompt_format, task.tokenizer, 32)
     assert rows.truncated == 1
     assert rows.answer_lengths[0] == 16
-    assert rows.ids[-1] not in task.asking.stops
+    assert rows.ids[-1] not in task.prompt_format.stop_ids
 
 
 def test_rows_without_answers_are_prompts(tiny_generator, tiny_pairs):
     task = a_task(tiny_generator, tiny_pairs)
-    rows = encode_pairs(Pairs([(Message("user", "red"),)], [], "f", [1], ()), task.asking, task.tokenizer, 32)
+    rows = encode_pairs(Pairs([(Message("user", "red"),)], [], "f", [1], ()), task.prompt_format, task.tokenizer, 32)
     assert len(rows) == 1
     assert rows.answer_lengths.tolist() == [0]
 
@@ -105,7 +105,7 @@ def test_what_is_longer_than_the_rows_takes_is_bounded(tiny_chat, tiny_pairs):
 
 def test_a_few_rows_that_are_far_longer_are_cut_and_others_not():
     usual = np.full(1000, 100)
-    assert length_that_pays(np.append(usual, [140, 140]), 1024) == 140
-    assert length_that_pays(np.append(usual, [900]), 1024) == 100
-    assert length_that_pays(np.append(usual, np.full(100, 900)), 1024) == 900
-    assert length_that_pays(np.append(usual, np.full(100, 900)), 512) == 512
+    assert useful_length(np.append(usual, [140, 140]), 1024) == 140
+    assert useful_length(np.append(usual, [900]), 1024) == 100
+    assert useful_length(np.append(usual, np.full(100, 900)), 1024) == 900
+    assert useful_length(np.append(usual, np.full(100, 900)), 512) == 512

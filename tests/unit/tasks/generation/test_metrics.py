@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 from proxtune.tasks.generation import rouge
 from proxtune.tasks.generation.metrics import MAIN, each_text, require_scores, score_texts
 
@@ -105,9 +105,9 @@ def test_without_the_library(task: str, library: str, monkeypatch: pytest.Monkey
     for name in (library.replace("-", "_"), f"{library.replace('-', '_')}.metrics", "rouge_score.rouge_scorer"):
         monkeypatch.setitem(sys.modules, name, None)
     advice = rf"{library}; run `pip install 'proxtune\[text\]'`"
-    with pytest.raises(PersonError, match=advice):
+    with pytest.raises(UserError, match=advice):
         require_scores(task)
-    with pytest.raises(PersonError, match=advice):
+    with pytest.raises(UserError, match=advice):
         score_texts(task, ["a"], ["a"])
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 from proxtune.tasks.base import objective_of
 from proxtune.tasks.generation import objective
 from support.generating import a_task
@@ -34,7 +34,7 @@ def test_what_is_said_of_rows_is_what_the_model_says_of_each_alone(case, monkeyp
     monkeypatch.setattr(objective, "_CHUNK_NUMBERS", numbers)
     rows = np.array([3, 0, 17, 4, 9])
     with torch.no_grad():
-        found = objective.said(model, task.train, rows, task.pad_id)
+        found = objective.outputs(model, task.train, rows, task.pad_id)
         wanted = torch.stack([slow(model, task.train, row) for row in rows])
     torch.testing.assert_close(found[:, 0], wanted, rtol=1e-4, atol=1e-4)
     assert found[:, 1].tolist() == task.train.answer_lengths[rows].tolist()
@@ -86,11 +86,11 @@ def test_a_capped_head_is_followed_and_an_unknown_one_is_refused(tiny_chat, tiny
     plain.backward()
     torch.testing.assert_close(fast, model.model.layers[0].mlp.up_proj.weight.grad, rtol=1e-3, atol=1e-6)
     with torch.no_grad():
-        objective.said(model, task.train, rows, task.pad_id)
+        objective.outputs(model, task.train, rows, task.pad_id)
         model.config.final_logit_softcapping = None  # the model caps no more, and its own logits say so
         model.lm_head.register_forward_hook(lambda layer, given, made: made * 3)
-        with pytest.raises(PersonError, match="changes its logits"):
-            objective.said(model, task.train, rows, task.pad_id)
+        with pytest.raises(UserError, match="changes its logits"):
+            objective.outputs(model, task.train, rows, task.pad_id)
 
 
 def test_scores_are_means_over_tokens_and_rank_by_likelihood(case):

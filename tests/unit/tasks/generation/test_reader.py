@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxtune.data.examples import Message, Pairs
-from proxtune.errors import PersonError
+from proxtune.errors import UserError
 from proxtune.samples import translations_path
 from proxtune.tasks.generation.reader import read_pairs, read_pairs_split
 from support.written import Write
@@ -34,7 +34,7 @@ def user(*contents: str) -> list[tuple[Message, ...]]:
 
 
 def fails(path: Path, task: str, **options: Any) -> str:
-    with pytest.raises(PersonError) as caught:
+    with pytest.raises(UserError) as caught:
         read_pairs(str(path), task, **options)
     assert "\n" not in str(caught.value)
     return str(caught.value)
@@ -46,7 +46,7 @@ def test_the_bundled_translations() -> None:
     assert len(read_pairs(str(translations_path("test")), "translate").answers) == 50
     assert "BSD-3" in (translations_path().parent / "README.md").read_text(encoding="utf-8")
     assert "Django Software Foundation" in (translations_path().parent / "LICENSE").read_text(encoding="utf-8")
-    with pytest.raises(PersonError, match="no django_en_fr sample"):
+    with pytest.raises(UserError, match="no django_en_fr sample"):
         translations_path("../train")
 
 
@@ -83,7 +83,7 @@ def test_usual_names(write: Write, task: str, header: str, columns: tuple[str, .
 def test_named_columns_are_taken_and_not_called_guesses(write: Write) -> None:
     path = write("a.csv", "text,summary,other,short\nt,s,o,k\n")
     pairs = read_pairs(str(path), "summarize", text_column="other", label_column="short")
-    assert (pairs.asked, pairs.answers, pairs.notes) == (user("o"), ["k"], [])
+    assert (pairs.prompts, pairs.answers, pairs.notes) == (user("o"), ["k"], [])
     assert read_pairs(str(path), "summarize", text_column="other").notes == [
         "summary from column 'summary' (guessed; --label-column to change)"
     ]
@@ -106,7 +106,7 @@ def test_languages_in_objects(write: Write) -> None:
     rows = [{"translation": {"en": "cat", "fr": "chat"}}, {"translation": {"fr": "chien", "en": "dog"}}]
     path = write("a.jsonl", lined(*rows))
     pairs = read_pairs(str(path), "translate")
-    assert (pairs.asked, pairs.answers, pairs.columns) == (user("cat", "dog"), ["chat", "chien"], ("en", "fr"))
+    assert (pairs.prompts, pairs.answers, pairs.columns) == (user("cat", "dog"), ["chat", "chien"], ("en", "fr"))
     back = read_pairs(str(path), "translate", text_column="fr")
     assert (back.answers, back.columns) == (["cat", "dog"], ("fr", "en"))
     path = write("b.jsonl", lined(*rows, {"translation": {"en": "cow"}}, {"translation": "?"}))
@@ -121,7 +121,7 @@ def test_alpaca_with_and_without_an_input(write: Write) -> None:
         {"instruction": "Greet.", "input": "", "output": "Hello", "system": "Be brief."},
     ]
     pairs = read_pairs(str(write("a.jsonl", lined(*rows))), "instruct")
-    assert pairs.asked == [
+    assert pairs.prompts == [
         (Message("user", "Add.\n\n1 and 2"),),
         (Message("system", "Be brief."), Message("user", "Greet.")),
     ]
@@ -133,7 +133,7 @@ def test_conversations_are_a_row_for_each_answer(write: Write) -> None:
     path = write("a.jsonl", lined({"id": 1, "conversations": turns}, {"id": 2, "conversations": turns[:2]}))
     pairs = read_pairs(str(path), "instruct")
     assert (pairs.answers, pairs.lines) == (["gpt 1", "gpt 2", "gpt 1"], [1, 1, 2])
-    assert [len(asked) for asked in pairs.asked] == [1, 3, 1]
+    assert [len(messages) for messages in pairs.prompts] == [1, 3, 1]
     assert pairs.notes == ["conversations from column 'conversations' (guessed; --text-column to change)"]
     assert read_pairs(str(path), "instruct", text_column="conversations").notes == []
 
@@ -174,7 +174,7 @@ def test_bad_rows_are_counted_and_refused(write: Write) -> None:
 
 def test_bad_rows_are_counted_and_left_out(write: Write) -> None:
     pairs = read_pairs(str(write("a.jsonl", lined(*BAD))), "summarize", bad_rows="skip")
-    assert (pairs.asked, pairs.answers, pairs.lines) == (user("one", "eight"), ["1", "8"], [1, 8])
+    assert (pairs.prompts, pairs.answers, pairs.lines) == (user("one", "eight"), ["1", "8"], [1, 8])
     assert pairs.notes[-1].startswith("left out 6 of 8 rows: line 2 (no summary in column 'summary'), line 3 (")
     assert pairs.notes[-1].endswith(", ...")
 
@@ -200,19 +200,19 @@ def test_questions_without_answers(write: Write) -> None:
     rows = [{"prompt": "a", "completion": "b"}, {"prompt": "c"}]
     path = write("a.jsonl", lined(*rows))
     pairs = read_pairs(str(path), "instruct", need_answers=False)
-    assert (pairs.asked, pairs.answers) == (user("a", "c"), [])
+    assert (pairs.prompts, pairs.answers) == (user("a", "c"), [])
     assert "no answer in column 'completion'" in fails(path, "instruct", need_answers=False, label_column="completion")
     assert read_pairs(str(write("b.jsonl", lined(rows[0]))), "instruct", need_answers=False).answers == ["b"]
     alone = read_pairs(str(write("c.csv", "text\nx\n")), "summarize", need_answers=False)
     assert (alone.asked, alone.columns) == (user("x"), ("text",))
     waiting = write("d.jsonl", lined({"messages": [{"role": "user", "content": "u"}]}))
-    assert read_pairs(str(waiting), "instruct", need_answers=False).asked == user("u")
+    assert read_pairs(str(waiting), "instruct", need_answers=False).prompts == user("u")
 
 
 def test_half_a_character_is_marked(write: Write) -> None:
     path = write("a.jsonl", '{"source": "x \\ud800", "target": "\\udfffy"}\n{"source": "é", "target": "e"}\n')
     pairs = read_pairs(str(path), "translate")
-    assert (pairs.asked[0][0].content, pairs.answers[0]) == ("x \ufffd", "\ufffdy")
+    assert (pairs.prompts[0][0].content, pairs.answers[0]) == ("x \ufffd", "\ufffdy")
     assert pairs.notes[-1] == "1 rows held half a character (a lone surrogate), now marked by \ufffd"
 
 
@@ -225,7 +225,7 @@ def test_texts_read_back_as_written(folder: Path, rows: list[tuple[str, str]]) -
     path = folder / "round.jsonl"
     path.write_text(lined(*({"source": source, "target": target} for source, target in rows)), encoding="utf-8")
     pairs = read_pairs(str(path), "translate")
-    assert [(asked[0].content, answer) for asked, answer in zip(pairs.asked, pairs.answers, strict=True)] == rows
+    assert [(asked[0].content, answer) for asked, answer in zip(pairs.prompts, pairs.answers, strict=True)] == rows
 
 
 scalars = st.one_of(
@@ -274,7 +274,7 @@ def test_every_row_is_read_or_counted(folder: Path, rows: list[dict[str, Any]], 
     def read(bad_rows: str) -> Pairs | str:
         try:
             return read_pairs(str(path), task, bad_rows=bad_rows, need_answers=need)
-        except PersonError as error:
+        except UserError as error:
             return str(error)
 
     left = read("skip")
@@ -285,7 +285,7 @@ def test_every_row_is_read_or_counted(folder: Path, rows: list[dict[str, Any]], 
     assert len(left) == len(left.lines) >= 1
     assert left.lines == sorted(left.lines)
     assert len(left.answers) == len(left) or (not need and left.answers == [])
-    for asked in left.asked:
+    for asked in left.prompts:
         assert asked[-1].role == "user"
         assert all(said.content.strip() and said.content.encode() for said in asked)
     bad = len(rows) - len(set(left.lines))

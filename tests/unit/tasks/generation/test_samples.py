@@ -7,7 +7,7 @@ from proxtune.data.examples import Message, Pairs
 from proxtune.pipeline import stages
 from proxtune.storage.run_folder import write_recipe
 from proxtune.tasks.generation.metrics import each_text
-from proxtune.tasks.generation.samples import compared, keep_before, kept_before
+from proxtune.tasks.generation.samples import compare_answers, save_base_answers, load_base_answers
 
 ASKED = [f"word{i} red green blue" for i in range(40)]
 PAIRS = Pairs([(Message("user", text),) for text in ASKED], ASKED, "f", list(range(10, 50)), ("source", "target"))
@@ -16,7 +16,7 @@ ANSWERS = [" ".join(text.split()[: i % 5]) for i, text in enumerate(ASKED)]
 
 
 def test_rows_to_read_go_from_the_worst_to_the_best_and_the_worst_are_apart():
-    found = compared("translate", PAIRS, PAIRS, {"answers": ANSWERS, "metrics": {"loss": 1.0}}, None)
+    found = compare_answers("translate", PAIRS, PAIRS, {"answers": ANSWERS, "metrics": {"loss": 1.0}}, None)
     each = each_text("translate", ANSWERS, ASKED)
     told = [row["score"] for row in found["samples"]]
     assert told == sorted(told)
@@ -33,9 +33,9 @@ def test_rows_to_read_go_from_the_worst_to_the_best_and_the_worst_are_apart():
 
 def test_the_untouched_models_answers_stand_beside(tmp_path):
     before = {"answers": ASKED, "metrics": {"loss": 2.0, "perplexity": 7.4}, "seconds": 3.0}
-    keep_before(tmp_path, before)
-    assert kept_before(tmp_path) == before
-    found = compared("summarize", PAIRS, PAIRS, {"answers": ANSWERS, "metrics": {"loss": 1.0}}, before)
+    save_base_answers(tmp_path, before)
+    assert load_base_answers(tmp_path) == before
+    found = compare_answers("summarize", PAIRS, PAIRS, {"answers": ANSWERS, "metrics": {"loss": 1.0}}, before)
     assert found["baselines"]["untouched"]["rougeL"] == pytest.approx(1.0)
     assert found["baselines"]["untouched"]["loss"] == 2.0
     assert found["samples"][0]["before"] == found["samples"][0]["asked"]
@@ -43,9 +43,9 @@ def test_the_untouched_models_answers_stand_beside(tmp_path):
 
 
 def test_what_cannot_be_read_was_not_said(tmp_path):
-    assert kept_before(tmp_path) is None
+    assert load_base_answers(tmp_path) is None
     (tmp_path / "before.json").write_text('{"answers": []')
-    assert kept_before(tmp_path) is None
+    assert load_base_answers(tmp_path) is None
 
 
 @pytest.mark.parametrize("gone", [False, True])
