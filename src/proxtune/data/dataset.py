@@ -1,10 +1,47 @@
-"""Rows as token ids: one flat array for all of them."""
+"""Rows as token ids, in one flat array, and the objective that they are learned by."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
+
+
+class Objective(Protocol):
+    """What a model is trained for on some rows, and how it is scored. `rows` are row numbers of `data`."""
+
+    @property
+    def long_rows(self) -> bool:
+        """Whether rows are long and of many lengths: memory then goes back between computations."""
+        ...
+
+    @property
+    def reads_vocabulary(self) -> bool:
+        """Whether the model's head is a table with a row for each token, all of which are read."""
+        ...
+
+    def outputs(self, model: Any, data: Encoded, rows: np.ndarray, pad_id: int) -> Any:
+        """What the model makes of each row, (rows, numbers): all that `score` needs. Forward only."""
+        ...
+
+    def loss(
+        self, model: Any, data: Encoded, rows: np.ndarray, pad_id: int, whole: np.ndarray, teacher: np.ndarray | None = None
+    ) -> Any:
+        """The part that `rows` have in the mean loss over the `whole` batch, with a graph.
+
+        `teacher`: outputs of all rows to learn from besides, (rows, numbers).
+        """
+        ...
+
+    def score(self, outputs: np.ndarray, data: Encoded) -> dict[str, float]:
+        """Metrics by name of the outputs of all rows; `loss` is among them."""
+        ...
+
+    def rank(self, metrics: Mapping[str, float]) -> tuple[float, float]:
+        """A pair that is larger where the metrics are better; its first number is not negative."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +56,7 @@ class Encoded:
     starts: np.ndarray  # (rows + 1,) int64
     labels: np.ndarray  # (rows,) int64; empty when there are none
     truncated: int
+    objective: Objective
     begins: np.ndarray | None = None  # (rows,) int64, in tokens from the row's start
     answers: Encoded | None = None
 
@@ -28,11 +66,6 @@ class Encoded:
     def tokens(self, rows: np.ndarray) -> np.ndarray:
         """The different tokens of some rows."""
         return np.unique(np.concatenate([self.ids[self.starts[row] : self.starts[row + 1]] for row in rows]))
-
-    @property
-    def have_answers(self) -> bool:
-        """Whether the rows are learned to be answered, and not classified."""
-        return self.begins is not None
 
     @property
     def lengths(self) -> np.ndarray:
@@ -52,13 +85,19 @@ class Encoded:
 def rows_like(data: Encoded, rows: int, length: int) -> Encoded:
     """So many rows of `length` tokens in the form of `data`; a decoder's end in an answer of one token."""
     every = np.arange(rows + 1, dtype=np.int64)
-    found = Encoded(np.ones(rows * length, dtype=np.int32), every * length, np.zeros(rows, dtype=np.int64), 0)
+    found = Encoded(
+        ids=np.ones(rows * length, dtype=np.int32),
+        starts=every * length,
+        labels=np.zeros(rows, dtype=np.int64),
+        truncated=0,
+        objective=data.objective,
+    )
     if data.begins is None:
         return found
     if data.answers is None:
         return replace(found, begins=np.full(rows, length - 1))
     longest = min(length, int(data.answer_lengths.max()))
-    answers = Encoded(np.ones(rows * longest, dtype=np.int32), every * longest, np.zeros(0, dtype=np.int64), 0)
+    answers = replace(found, ids=np.ones(rows * longest, dtype=np.int32), starts=every * longest, labels=found.labels[:0])
     return replace(found, begins=np.zeros(rows, dtype=np.int64), answers=answers)
 
 
@@ -67,7 +106,12 @@ def select_rows(data: Encoded, rows: np.ndarray) -> Encoded:
     pieces = [data.ids[data.starts[row] : data.starts[row + 1]] for row in rows]
     starts = np.zeros(len(rows) + 1, dtype=np.int64)
     np.cumsum([len(piece) for piece in pieces], out=starts[1:])
-    return Encoded(
-        np.concatenate(pieces), starts, data.labels[rows] if len(data.labels) else data.labels, 0,
-        None if data.begins is None else data.begins[rows], None if data.answers is None else select_rows(data.answers, rows),
-    )  # fmt: skip
+    return replace(
+        data,
+        ids=np.concatenate(pieces),
+        starts=starts,
+        labels=data.labels[rows] if len(data.labels) else data.labels,
+        truncated=0,
+        begins=None if data.begins is None else data.begins[rows],
+        answers=None if data.answers is None else select_rows(data.answers, rows),
+    )
