@@ -25,7 +25,7 @@ from proxtune.checkpoint.checkpointer import Checkpointer
 from proxtune.checkpoint.history import History, first_event
 from proxtune.checkpoint.snapshot import save_weights
 from proxtune.config.plan import Plan, plan_as_dict
-from proxtune.data.dataset import Encoded
+from proxtune.data.dataset import select_rows
 from proxtune.memory.devices.cpu import ProcessMeter
 from proxtune.memory.governor import Governor
 from proxtune.memory.phases import Phases
@@ -36,6 +36,7 @@ from proxtune.runtime.clock import Clock
 from proxtune.samples import movies_path
 from proxtune.storage.journal import Journal
 from proxtune.tasks.classification.encoding import encode
+from proxtune.tasks.classification.objective import LABELS
 from proxtune.tasks.classification.reader import read_examples
 from proxtune.training.context import Training
 from proxtune.training.trainer import train
@@ -119,7 +120,7 @@ def _seconds(
     config = classifier_config(source, ["negative", "positive"], load_tokenizer(source), 64)
     model = METHODS[plan.method].prepare(load_classifier(source, config, 0), plan)
     journal = Journal.create(folder / "journal.bin", first_event(plan_as_dict(plan), {}, {}))
-    checkpointer = kind(folder, model, journal, History(plan, {}, {}))
+    checkpointer = kind(folder, model, journal, History(plan, {}, {}, LABELS.rank))
     made, spent = [0], [0.0]
 
     def counted(name: str) -> Any:
@@ -136,7 +137,7 @@ def _seconds(
 
     for name in ("save", "record_event", "record_step", "commit"):
         setattr(checkpointer, name, counted(name))
-    validation = Encoded(data.ids[: data.starts[64]], data.starts[:65], data.labels[:64], 0)
+    validation = select_rows(data, np.arange(64))
     training = Training(
         model, data, validation, config.pad_token_id, 0, Clock(time.monotonic(), None), 0.0, 3, steps,
         Governor(None, ProcessMeter()), Phases(ProcessMeter(), 0), lambda: save_weights(model, folder), lambda: None,

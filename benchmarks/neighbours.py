@@ -23,8 +23,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from harness import table, write_record
 from proxtune.memory import process
-from proxtune.memory.allocator import trim, set_allocator
-from proxtune.models.prefix_cache import starting_from_hidden, hidden_at_block
+from proxtune.memory.allocator import set_allocator, trim
+from proxtune.models.prefix_cache import hidden_at_block, starting_from_hidden
 from proxtune.models.source import find_model
 from proxtune.optim.nno import NNO
 from proxtune.samples import movies_path

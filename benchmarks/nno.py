@@ -58,7 +58,7 @@ from proxtune.tasks.classification.encoding import encode
 from proxtune.tasks.classification.label_prompt import init_head_from_words, label_word_rows
 from proxtune.tasks.classification.objective import score
 from proxtune.tasks.classification.reader import read_examples
-from proxtune.tasks.loading import read_split_of, read_task
+from proxtune.tasks.classification.task import CLASSIFY
 from proxtune.training.gradient_step import gradient_of
 from proxtune.training.neighbour_step import Batch, cross_entropy, nno_step
 from proxtune.training.optimizer import make_optimizer, update
@@ -124,7 +124,7 @@ def main() -> None:
 def _task() -> tuple[Task, Encoded]:
     recipe = Recipe(data=str(movies_path("train")), out="", model="smollm2")
     folder = find_model("smollm2").folder
-    task = read_task(recipe, read_split_of(recipe), folder)
+    task = CLASSIFY.encode(recipe, CLASSIFY.read(recipe), folder)
     test = encode(read_examples(str(movies_path("test"))), task.labels, task.tokenizer, task.max_length)
     return task, select_rows(test, np.arange(min(JUDGED_ROWS, len(test))))
 

@@ -15,7 +15,7 @@ from proxtune.models.source import find_model
 from proxtune.pipeline.supervisor import resolve_recipe
 from proxtune.samples import movies_path
 from proxtune.storage.run_folder import write_recipe
-from proxtune.tasks.loading import read_split_of
+from proxtune.tasks.classification.task import CLASSIFY
 
 
 def begin_uniform(out: Path, size: str, seed: int, epochs: float) -> None:
@@ -28,7 +28,7 @@ def begin_uniform(out: Path, size: str, seed: int, epochs: float) -> None:
         )
     )  # fmt: skip
     assert recipe.budget.size is not None
-    shrink_model(find_model(recipe.model), read_split_of(recipe), recipe.budget.size, out, uniform)
+    shrink_model(find_model(recipe.model), CLASSIFY.read(recipe), recipe.budget.size, out, uniform)
     write_recipe(recipe, out / "recipe.toml")  # last: a folder without it is begun anew
 
 

@@ -35,7 +35,7 @@ from proxtune.samples import movies_path
 from proxtune.storage.run_folder import read_recipe
 from proxtune.tasks.classification.encoding import encode
 from proxtune.tasks.classification.reader import sorted_labels
-from proxtune.tasks.loading import read_split_of
+from proxtune.tasks.classification.task import CLASSIFY
 from proxtune.training.bit_allocation import importance_of, rows_at_a_time
 from size_begun import uniform
 
@@ -150,7 +150,8 @@ def _at_the_end(run: Path, size: str, choose: Any) -> dict[str, Any]:
 
     recipe = replace(read_recipe(run / "recipe.toml"), data=str(movies_path("train")))  # a run may have been moved here
     plan = plan_from_dict(json.loads((run / "result.json").read_text(encoding="utf-8"))["plan"])
-    split, labels = read_split_of(recipe), sorted_labels(read_split_of(recipe).train)
+    split = CLASSIFY.read(recipe)
+    labels = sorted_labels(split.train)
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         source = ModelSource("trained", run / "model", "trained")

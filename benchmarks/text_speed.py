@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 
 from harness import table, write_record
-from proxtune.memory.allocator import trim, set_allocator
+from proxtune.memory.allocator import set_allocator, trim
 from proxtune.memory.kernel_cache import SOME, limit_kernel_cache
 
 WAYS = ("proxtune", "trainer", "trainer, by length")
@@ -117,17 +117,19 @@ def _loaded(asked: Any) -> tuple[Any, Any]:
     from proxtune.config.recipe import Recipe
     from proxtune.data.dataset import select_rows
     from proxtune.memory.lean_imports import import_lean
+    from proxtune.models.loading import load_generator
     from proxtune.models.source import find_model
     from proxtune.samples import translations_path
-    from proxtune.tasks.loading import read_split_of, read_task
+    from proxtune.tasks.registry import find_task
 
     if asked.way == "proxtune":
         import_lean()
     recipe = Recipe(data=asked.data or str(translations_path("train")), out="", model=asked.model, task=asked.task)
     folder = find_model(asked.model).folder
-    task = read_task(recipe, read_split_of(recipe), folder)
+    kind = find_task(recipe.task)
+    task = kind.encode(recipe, kind.read(recipe), folder)
     task = replace(task, train=select_rows(task.train, np.arange(min(asked.rows, len(task.train)))))
-    return task, _adapted(task.load(folder, 0, "bf16"), asked, task)
+    return task, _adapted(load_generator(folder, task.config, "bf16"), asked, task)
 
 
 def _plan(asked: Any, task: Any) -> Any:

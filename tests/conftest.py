@@ -17,6 +17,7 @@ from hypothesis import settings
 
 from proxtune.data.dataset import Encoded
 from proxtune.samples import movies_path
+from proxtune.tasks.classification.objective import LABELS
 from support.written import Write
 
 # A loaded machine is slow now and then: that is no bug of the code under test.
@@ -219,4 +220,6 @@ def rows() -> Encoded:
     random = np.random.default_rng(0)
     lengths = random.integers(3, 33, 48)
     ids = random.integers(10, 90, int(lengths.sum())).astype(np.int32)
-    return Encoded(ids, np.concatenate([[0], np.cumsum(lengths)]), np.arange(48) % 2, 0)
+    return Encoded(
+        ids=ids, starts=np.concatenate([[0], np.cumsum(lengths)]), labels=np.arange(48) % 2, truncated=0, objective=LABELS
+    )

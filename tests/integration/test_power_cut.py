@@ -37,7 +37,7 @@ from proxtune.training.trainer import train
 keeping._SHARE, keeping._LEAST_SECONDS = 0.5, 0.001
 folder, source, plan = Path(sys.argv[1]), Path(sys.argv[2]), test_power_cut.PLANS[sys.argv[3]]
 with np.load(sys.argv[5]) as own:
-    rows = Encoded(own["ids"], own["starts"], own["labels"], 0)
+    rows = Encoded(ids=own["ids"], starts=own["starts"], labels=own["labels"], truncated=0, objective=LABELS)
 folder.mkdir(exist_ok=True)
 model = kept.a_model(source, plan)
 checkpointer, unseen = kept.a_keeper(folder, model, plan), []

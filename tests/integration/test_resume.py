@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from proxtune.checkpoint.history import History, first_event, read_history, encode_event
+from proxtune.checkpoint.history import History, encode_event, first_event, read_history
 from proxtune.checkpoint.snapshot import restore_weights, snapshots
 from proxtune.config.plan import Plan, plan_as_dict
 from proxtune.errors import Interrupted, UserError
+from proxtune.tasks.classification.objective import LABELS
 from support.kept import a_keeper, a_model, digest, go, stopping_after
 
 FULL = Plan("full", "fp32", 8, 8, 32, False, "adamw", 1e-3, 3.0, 9, 0)
@@ -128,11 +129,11 @@ def test_the_point_where_the_person_stops_is_kept_apart(tmp_path, tiny_model, ro
 
 
 def test_the_best_point_is_known_by_accuracy_where_there_are_labels_and_by_loss_where_there_are_answers(tmp_path):
-    history = History(FULL, {}, {})
+    history = History(FULL, {}, {}, LABELS.rank)
     history.add_event({"kind": "judged", "step": 3, "best": True, "accuracy": 0.75, "loss": 0.5})
     assert history.best == (0.75, -0.5)
     history.add_event({"kind": "judged", "step": 4, "best": True, "loss": 0.5, "perplexity": 1.65})
     assert history.best == pytest.approx((0.6065, -0.5), abs=1e-4)
     odd = {"kind": "judged", "step": 3, "best": True, "loss": -1e9}
     with pytest.raises(UserError, match="cannot read"):
-        read_history(tmp_path / "j", [first_event(plan_as_dict(FULL), {}, {}), encode_event(odd)])
+        read_history(tmp_path / "j", [first_event(plan_as_dict(FULL), {}, {}), encode_event(odd)], LABELS.rank)

@@ -16,6 +16,7 @@ from proxtune.methods.registry import METHODS
 from proxtune.models.loading import classifier_config, load_classifier, load_tokenizer
 from proxtune.runtime.clock import Clock
 from proxtune.storage.journal import Journal
+from proxtune.tasks.classification.objective import LABELS
 from proxtune.training.context import Training
 from proxtune.training.trainer import train
 
@@ -67,9 +68,9 @@ def a_keeper(folder: Path, model, plan: Plan) -> Checkpointer:
     path = folder / "journal.bin"
     if path.exists():
         journal, found = Journal.open(path)
-        return Checkpointer(folder, model, journal, read_history(path, found))
+        return Checkpointer(folder, model, journal, read_history(path, found, LABELS.rank))
     journal = Journal.create(path, first_event(plan_as_dict(plan), {}, {}))
-    return Checkpointer(folder, model, journal, History(plan, {}, {}))
+    return Checkpointer(folder, model, journal, History(plan, {}, {}, LABELS.rank))
 
 
 def training_of(model, rows: Encoded, plan: Plan, checkpointer, folder: Path | None = None, **changes) -> Training:

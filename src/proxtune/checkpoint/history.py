@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ from typing import Any
 from proxtune.config.plan import Plan, plan_from_dict
 from proxtune.errors import UserError
 from proxtune.optim.step_record import StepRecord, unpack
-from proxtune.tasks.base import rank_of
 
 Record = dict[str, Any]
 _STEP = b"s"  # before a step's own record; anything else is JSON
@@ -27,6 +26,7 @@ class History:
     plan: Plan
     selection: Record
     pins: Record
+    rank: Callable[[Mapping[str, float]], tuple[float, float]]  # of metrics: larger is better
     records: list[StepRecord] = field(default_factory=list)
     schedule: dict[int, int] = field(default_factory=dict)
     validations: dict[int, Record] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class History:
         elif event["kind"] == "judged":
             self.validations[event["step"]] = event
             if event["best"]:
-                self.best = rank_of(event)
+                self.best = self.rank(event)
         elif event["kind"] == "returned":
             self.drop_after(event["to"])
         elif event["kind"] == "pins":
@@ -82,7 +82,9 @@ def encode_step(record: StepRecord) -> bytes:
     return _STEP + record.pack()
 
 
-def read_history(path: Path, records: Iterable[bytes]) -> History:
+def read_history(
+    path: Path, records: Iterable[bytes], rank: Callable[[Mapping[str, float]], tuple[float, float]]
+) -> History:
     """What the records of the journal `path` come to. Raises UserError for some that no proxtune wrote."""
     found: History | None = None
     try:
@@ -92,7 +94,7 @@ def read_history(path: Path, records: Iterable[bytes]) -> History:
                 continue
             event = json.loads(data)
             if found is None:
-                found = History(plan_from_dict(event["plan"]), event["settled"], event["pins"])
+                found = History(plan_from_dict(event["plan"]), event["settled"], event["pins"], rank)
             else:
                 found.add_event(event)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:

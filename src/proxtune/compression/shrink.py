@@ -25,7 +25,7 @@ from proxtune.models.loading import classifier_config, load_tokenizer
 from proxtune.models.source import ModelSource
 from proxtune.storage.atomic import as_system_errors, write_json
 from proxtune.storage.safetensors_header import check_files
-from proxtune.tasks.classification.label_prompt import Prompt, prompt_for, has_language_head
+from proxtune.tasks.classification.label_prompt import LabelPrompt, has_language_head, prompt_for
 from proxtune.tasks.classification.reader import sorted_labels
 
 Choose = Callable[[Shapes, int, int, int], Structure | None]  # as `choose_structure`
@@ -112,7 +112,7 @@ def _rows_kept(tokenizer: Any, counts: np.ndarray) -> tuple[int, int]:
     return len(counts), len(counts)
 
 
-def _counts(tokenizer: Any, split: Split[Examples], prompt: Prompt | None, rows: int) -> np.ndarray:
+def _counts(tokenizer: Any, split: Split[Examples], prompt: LabelPrompt | None, rows: int) -> np.ndarray:
     """How often each token stands in the texts of a run, (rows,)."""
     counts = np.zeros(rows, dtype=np.int64)
     prompt_texts = [] if prompt is None else [prompt.question, *prompt.words]

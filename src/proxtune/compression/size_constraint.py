@@ -29,8 +29,8 @@ from proxtune.compression.weight_format import (
     WeightFormat,
     allocate_formats,
     rough_formats,
-    set_name,
     set_from_name,
+    set_name,
     try_fitting,
 )
 from proxtune.feasible.allocation import Allocation, Choice

@@ -2,46 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 
-class Objective(Protocol):
-    """What a model is trained for on some rows, and how it is scored. `rows` are row numbers of `data`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objective:
+    """What a model is trained for on some rows, and how it is scored.
 
-    @property
-    def long_rows(self) -> bool:
-        """Whether rows are long and of many lengths: memory then goes back between computations."""
-        ...
+    `outputs(model, data, rows, pad_id)` is what the model makes of these row numbers, (rows, numbers): all that `score` needs.
+    `loss(model, data, rows, pad_id, whole, teacher)` is the part that `rows` have in the mean loss over the `whole` batch, with
+    a graph; a `teacher`, outputs of all rows, may be learned from besides. `score(outputs, data)` gives metrics by name, `loss`
+    among them, and `rank(metrics)` a pair that is larger where they are better, its first number not negative.
+    With `long_rows`, which are of many lengths, memory goes back between computations. With `reads_vocabulary` the model's head
+    is a table with a row for each token, all of which are read.
+    """
 
-    @property
-    def reads_vocabulary(self) -> bool:
-        """Whether the model's head is a table with a row for each token, all of which are read."""
-        ...
-
-    def outputs(self, model: Any, data: Encoded, rows: np.ndarray, pad_id: int) -> Any:
-        """What the model makes of each row, (rows, numbers): all that `score` needs. Forward only."""
-        ...
-
-    def loss(
-        self, model: Any, data: Encoded, rows: np.ndarray, pad_id: int, whole: np.ndarray, teacher: np.ndarray | None = None
-    ) -> Any:
-        """The part that `rows` have in the mean loss over the `whole` batch, with a graph.
-
-        `teacher`: outputs of all rows to learn from besides, (rows, numbers).
-        """
-        ...
-
-    def score(self, outputs: np.ndarray, data: Encoded) -> dict[str, float]:
-        """Metrics by name of the outputs of all rows; `loss` is among them."""
-        ...
-
-    def rank(self, metrics: Mapping[str, float]) -> tuple[float, float]:
-        """A pair that is larger where the metrics are better; its first number is not negative."""
-        ...
+    outputs: Callable[[Any, Encoded, np.ndarray, int], Any]
+    loss: Callable[[Any, Encoded, np.ndarray, int, np.ndarray, np.ndarray | None], Any]
+    score: Callable[[np.ndarray, Encoded], dict[str, float]]
+    rank: Callable[[Mapping[str, float]], tuple[float, float]]
+    long_rows: bool = False
+    reads_vocabulary: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +67,13 @@ class Encoded:
         return np.diff(self.starts) - self.begins
 
 
+def flat(rows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Token ids of rows end to end, (tokens,) int32, and where each begins, (rows + 1,)."""
+    starts = np.zeros(len(rows) + 1, dtype=np.int64)
+    np.cumsum([len(row) for row in rows], out=starts[1:])
+    return (np.concatenate(rows) if len(rows) else np.zeros(0, dtype=np.int32)), starts
+
+
 def rows_like(data: Encoded, rows: int, length: int) -> Encoded:
     """So many rows of `length` tokens in the form of `data`; a decoder's end in an answer of one token."""
     every = np.arange(rows + 1, dtype=np.int64)
@@ -103,12 +95,10 @@ def rows_like(data: Encoded, rows: int, length: int) -> Encoded:
 
 def select_rows(data: Encoded, rows: np.ndarray) -> Encoded:
     """Some of the rows, by number."""
-    pieces = [data.ids[data.starts[row] : data.starts[row + 1]] for row in rows]
-    starts = np.zeros(len(rows) + 1, dtype=np.int64)
-    np.cumsum([len(piece) for piece in pieces], out=starts[1:])
+    ids, starts = flat([data.ids[data.starts[row] : data.starts[row + 1]] for row in rows])
     return replace(
         data,
-        ids=np.concatenate(pieces),
+        ids=ids,
         starts=starts,
         labels=data.labels[rows] if len(data.labels) else data.labels,
         truncated=0,

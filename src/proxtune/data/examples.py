@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 
@@ -23,6 +23,10 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    def without_labels(self) -> Examples:
+        """The texts alone."""
+        return replace(self, labels=[], label_column=None, notes=[])
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,10 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.prompts)
 
+    def without_answers(self) -> Pairs:
+        """What is asked alone."""
+        return replace(self, answers=[], notes=[])
+
 
 Rows = TypeVar("Rows", Examples, Pairs)
 
@@ -62,3 +70,8 @@ class Split(Generic[Rows]):
     train: Rows
     validation: Rows
     note: str  # how the split was made, in words to show
+
+
+def row_name(rows: Examples | Pairs, row: int) -> str:
+    """What the user calls a row: its file and line."""
+    return f"{rows.source} line {rows.lines[row]}"

@@ -94,11 +94,16 @@ def _generator(config: Any) -> Any:
     return AutoModelForCausalLM if named and type(config) in AutoModelForCausalLM._model_mapping else None
 
 
-def import_architecture(config: Any, generates: bool = False) -> None:
-    """Import the code of the model that `config` describes (a second), which transformers does at the first load."""
+def import_classifier_code(config: Any) -> None:
+    """Import the code of the classifier that `config` describes (a second), which transformers does at the first load."""
     from transformers import AutoModelForSequenceClassification
 
-    _ = (_generator(config) if generates else AutoModelForSequenceClassification)._model_mapping[type(config)]
+    _ = AutoModelForSequenceClassification._model_mapping[type(config)]
+
+
+def import_generator_code(config: Any) -> None:
+    """The same of a model that generates text."""
+    _ = _generator(config)._model_mapping[type(config)]
 
 
 def load_generator(folder: Path, config: Any, dtype: str = "fp32") -> Any:

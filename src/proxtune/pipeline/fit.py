@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from proxtune.checkpoint.snapshot import BEST, STOPPED, remove_snapshots, has_weights, save_weights, restore_weights
+from proxtune.checkpoint.snapshot import BEST, STOPPED, has_weights, remove_snapshots, restore_weights, save_weights
 from proxtune.compression.shrink import remove_smaller_model
-from proxtune.compression.size_constraint import SizeConstraint, NoSizeConstraint
+from proxtune.compression.size_constraint import NoSizeConstraint, SizeConstraint
 from proxtune.config.plan import Plan, plan_as_dict
+from proxtune.data.examples import row_name
 from proxtune.errors import Interrupted, UserError
 from proxtune.memory.governor import is_refusal
 from proxtune.memory.lean_imports import without_sharding
@@ -20,14 +21,14 @@ from proxtune.methods.registry import METHODS
 from proxtune.pipeline.base_model import evaluate_base_model
 from proxtune.pipeline.final_evaluation import evaluate_and_save
 from proxtune.pipeline.head_features import (
-    needs_features,
-    remove_features,
     has_features,
     model_with_head,
+    needs_features,
+    remove_features,
     save_features,
 )
-from proxtune.pipeline.resume import resumable_plan, open_checkpointer
-from proxtune.planning.cost_model import evaluations, validation_steps, size_phase_seconds
+from proxtune.pipeline.resume import open_checkpointer, resumable_plan
+from proxtune.planning.cost_model import evaluations, size_phase_seconds, validation_steps
 from proxtune.planning.plan_table import plan_table, promised, refusal
 from proxtune.planning.planner import choose, steps_of
 from proxtune.planning.profiler import make_profile
@@ -36,7 +37,6 @@ from proxtune.runtime.model_setup import constraint_of, prepared
 from proxtune.runtime.session import Record, Session
 from proxtune.storage.atomic import as_system_errors, write_json
 from proxtune.storage.result import FIT_RESULT
-from proxtune.tasks.loading import line_of
 from proxtune.training.context import Training
 from proxtune.training.trainer import train
 
@@ -99,7 +99,7 @@ def _train_and_save(
     """Train where the method makes steps; then judge what was learned and save it."""
     folder = session.folder
     progress: Record = {
-        "status": "done", "steps": 0, "examples_seen": len(session.task.train), "flops": plan.cost.flops,
+        "status": "done", "steps": 0, "examples_seen": len(session.data.train), "flops": plan.cost.flops,
     }  # fmt: skip
     if METHODS[plan.method].makes_steps:
         progress = _train(session, plan, selection, model, constraint, exact)
@@ -126,15 +126,15 @@ def _train(
 ) -> Record:
     """Train until the best weights are on disk; how far it came."""
     session.emit_phase("train")
-    task, folder, governor, stop = session.task, session.folder, session.governor, _StopSignal()
+    data, folder, governor, stop = session.data, session.folder, session.governor, _StopSignal()
     checkpointer = open_checkpointer(session, plan, selection, model, exact)
     session.phases.enter("resume" if checkpointer.can_resume else "train")
     timing = selection.pop("pace")
     training = Training(
-        model, task.train, task.validation, task.pad_id, session.recipe.seed, session.clock, timing["ending_seconds"],
+        model, data.train, data.validation, data.pad_id, session.recipe.seed, session.clock, timing["ending_seconds"],
         timing["evaluations"], timing["most_steps"], governor, session.phases, partial(save_weights, model, folder, BEST),
         partial(save_weights, model, folder, STOPPED), stop.is_requested, checkpointer, constraint,
-        partial(line_of, task.split.train), timing.get("milestone_seconds", 0.0), timing.get("judging_steps", 0.0),
+        partial(row_name, data.split.train), timing.get("milestone_seconds", 0.0), timing.get("judging_steps", 0.0),
     )  # fmt: skip
     last: Record = {}
     status, unseen = "done", []

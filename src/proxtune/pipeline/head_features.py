@@ -16,7 +16,7 @@ from proxtune.methods.linear_head import FEATURES, HEAD, save_arrays
 from proxtune.methods.probe import features, install_head
 from proxtune.methods.registry import METHODS
 from proxtune.models.introspection import head_of
-from proxtune.runtime.inference import warm_up_forward, forward_passes
+from proxtune.runtime.inference import forward_passes, warm_up_forward
 from proxtune.runtime.model_setup import prepared
 from proxtune.runtime.session import Record, Session
 from proxtune.storage.atomic import write_json
@@ -35,25 +35,25 @@ def has_features(session: Session) -> bool:
 
 def save_features(session: Session, plan: Plan, model: Any, promised: Record) -> Record:
     """First half: features to disk, for the process that fits the head."""
-    task, phases, folder = session.task, session.phases, session.folder
+    rows, phases, folder = session.data, session.phases, session.folder
     phases.enter("train")
-    warm_up_forward(model, task.train, task.pad_id, plan.autocast, session.governor)
+    warm_up_forward(model, rows.train, rows.pad_id, plan.autocast, session.governor)
     session.governor.hold()
     tokens = plan.micro_batch * plan.max_length
 
     def features_of(data: Encoded) -> np.ndarray:
-        return features(model, forward_passes(model, data, task.pad_id, plan.autocast, tokens, session.governor), data.lengths)
+        return features(model, forward_passes(model, data, rows.pad_id, plan.autocast, tokens, session.governor), data.lengths)
 
-    train = sample_rows(task.train, plan.head_rows, session.recipe.seed) if plan.neighbours else task.train
+    train = sample_rows(rows.train, plan.head_rows, session.recipe.seed) if plan.neighbours else rows.train
     arrays = {
         "train": features_of(train),
         "labels": train.labels,
-        "held": features_of(task.validation),
-        "held_labels": task.validation.labels,
-        "classes": np.asarray(len(task.labels)),
+        "held": features_of(rows.validation),
+        "held_labels": rows.validation.labels,
+        "classes": np.asarray(len(rows.labels)),
         "has_bias": np.asarray(head_of(model)[1].bias is not None),
     }
-    if task.prompt is not None:
+    if rows.knows_labels:
         arrays["words"] = head_of(model)[1].weight.detach().float().cpu().numpy()
     session.governor.release()
     save_arrays(folder / FEATURES, arrays)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from proxtune.errors import UserError
 from proxtune.pipeline.process import run_stage
 from proxtune.storage.atomic import write_json
 from proxtune.storage.event_log import Listen, Record
 from proxtune.storage.result import read_result, run_with_model
 from proxtune.storage.run_folder import absolute, read_recipe
+from proxtune.tasks.registry import find_task
 
 
 def predictions(
@@ -22,7 +22,7 @@ def predictions(
     """
     place = run_with_model(folder)
     rows: list[Record] = []
-    job = {"folder": str(place), "texts": list(texts), "file": None if file is None else absolute(file)}
+    job: Record = {"folder": str(place), "texts": list(texts), "file": None if file is None else absolute(file)}
 
     def on_event(record: Record) -> None:
         if record.get("kind") == "prediction":
@@ -37,32 +37,22 @@ def predictions(
 def evaluate(folder: str | Path, data: str) -> Record:
     """Metrics on the rows of `data`, with the baselines' beside them; kept in the run's result and report."""
     place = run_with_model(folder)
+    task = find_task(str(read_recipe(place / "recipe.toml").task))
     job = {"folder": str(place), "file": absolute(data), "evaluate": True}
     found = run_stage("apply", job)
-    if read_recipe(place / "recipe.toml").generates:
-        found = _with_answer_scores(found, job)
-    else:
-        try:
-            found["baselines"] = run_stage("baselines", {"folder": str(place), "file": absolute(data)})["baselines"]
-        except UserError as error:  # the rows that the run learned from may be gone by now
-            found["baselines"], found["note"] = {}, f"no baselines: {error}"
+    base = run_stage("apply", job | {"base": True}) if task.traits.compares_base_model else None
+    wanted = {"folder": str(place), "file": absolute(data), "results": found, "base_results": base}
+    compared = run_stage("baselines", wanted)
+    compared.pop("peak_bytes")
+    found.pop("answers", None)  # the samples among what was compared show enough of them
+    found |= compared
+    if base is not None:
+        found["untouched_memory_bytes"] = base["memory_bytes"]
     result = read_result(place)
     result.setdefault("evaluations", {})[Path(data).name] = found
     write_json(place / "result.json", result)
     run_stage("report", {"folder": str(place)})
     return found
-
-
-def _with_answer_scores(found: Record, job: Record) -> Record:
-    """An evaluation with the untouched model's and the baselines' scores on the same rows."""
-    before = run_stage("apply", job | {"untouched": True})
-    both = {
-        name: {key: one[key] for key in ("answers", "metrics")} for name, one in (("after", found), ("before", before))
-    }
-    compared = run_stage("baselines", {key: job[key] for key in ("folder", "file")} | both)
-    compared.pop("peak_bytes")
-    kept = {key: value for key, value in found.items() if key != "answers"}
-    return {**kept, **compared, "untouched_memory_bytes": before["memory_bytes"]}
 
 
 def report(folder: str | Path) -> Path:

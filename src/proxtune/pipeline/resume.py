@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from proxtune.checkpoint.checkpointer import Checkpointer
-from proxtune.checkpoint.history import History, first_event, read_history, encode_event
+from proxtune.checkpoint.history import History, encode_event, first_event, read_history
 from proxtune.checkpoint.snapshot import STOPPED, remove_weights, snapshots
 from proxtune.config.plan import Plan, plan_as_dict
 from proxtune.data.dataset import Encoded
@@ -39,7 +39,7 @@ def resumable_plan(session: Session) -> tuple[Plan, Record] | None:
     check_files(session.folder, [JOURNAL, "snapshots"])
     if not path.is_file():
         return None
-    history = read_history(path, [data for _, data in read_records(path)][:1])
+    history = read_history(path, [data for _, data in read_records(path)][:1], session.data.train.objective.rank)
     session.governor.step_downs[:0] = history.selection["step_downs"]
     return history.plan, history.selection | {"step_downs": session.governor.step_downs}
 
@@ -49,12 +49,12 @@ def open_checkpointer(session: Session, plan: Plan, selection: Record, model: An
 
     Raises UserError where something is otherwise than it was and the training is to be gone on with `exact`ly.
     """
-    path, pins = session.folder / JOURNAL, pins_of(session)
+    path, pins, rank = session.folder / JOURNAL, pins_of(session), session.data.train.objective.rank
     if not path.exists():
         journal = Journal.create(path, first_event(plan_as_dict(plan), selection, pins))
-        return Checkpointer(session.folder, model, journal, History(plan, selection, pins))
+        return Checkpointer(session.folder, model, journal, History(plan, selection, pins, rank))
     journal, found = Journal.open(path)
-    history = read_history(path, found)
+    history = read_history(path, found, rank)
     remove_weights(session.folder, STOPPED)
     changed = [name for name in pins if history.pins.get(name) != pins[name]]
     if not changed:
@@ -73,11 +73,11 @@ def pins_of(session: Session) -> Record:
     """What the steps of a training depend on, but for its plan: digests of weights, head and rows; the seed; the machine."""
     import torch
 
-    task = session.task
+    data = session.data
     return {
         "weights": _digest_of_files(sorted(session.source.folder.glob("*.safetensors"))),
         "head": _digest_of_files([path for path in (session.folder / HEAD,) if path.is_file()]),
-        "rows": _digest_of_rows(task.train, task.validation),
+        "rows": _digest_of_rows(data.train, data.validation),
         "seed": session.recipe.seed,
         "order": ORDER,
         "device": session.device.type,

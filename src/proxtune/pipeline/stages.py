@@ -85,47 +85,20 @@ def _head(job: Record, emit: Callable[[Record], None]) -> Record:
 
 
 def _baselines(job: Record, emit: Callable[[Record], None]) -> Record:
-    from proxtune.storage.run_folder import read_recipe
-    from proxtune.tasks.classification.baselines import baseline_scores_on, run_baselines
-    from proxtune.tasks.classification.reader import sorted_labels
-    from proxtune.tasks.loading import read_evaluation_rows, read_split_of
-
-    recipe = read_recipe(Path(job["folder"]) / "recipe.toml")
-    if recipe.generates:
-        return _compare_answers(job, recipe) | {"peak_bytes": process.peak_bytes() + job["others_bytes"]}
-    split = read_split_of(recipe)
-    labels = sorted_labels(split.train)
-    if job.get("file") is None:
-        scores = run_baselines(split, labels, recipe.seed)
-    else:
-        scores = baseline_scores_on(split.train, read_evaluation_rows(recipe, job["file"]), labels)
-    return {"baselines": scores, "peak_bytes": process.peak_bytes() + job["others_bytes"]}
-
-
-def _compare_answers(job: Record, recipe: Any) -> Record:
-    """What was answered in training, or to the rows of `job["file"]`, with scores and with the baselines beside it.
-
-    The rows that were learned from are needed for one baseline alone, and may be gone by the time of another file.
-    """
-    from proxtune.data.split import select_pairs
+    from proxtune.pipeline.base_model import read_base_results
     from proxtune.storage.result import read_fit_result
-    from proxtune.tasks.base import evenly_spaced_rows
-    from proxtune.tasks.generation.samples import compare_answers, load_base_answers
-    from proxtune.tasks.loading import read_evaluation_rows, read_split_of
+    from proxtune.storage.run_folder import read_recipe
+    from proxtune.tasks.base import BaselineRequest
+    from proxtune.tasks.registry import find_task
 
-    if job.get("file") is not None:
-        learned, note = None, {}
-        if recipe.task == "instruct":
-            try:
-                learned = read_split_of(recipe).train
-            except UserError as error:
-                note = {"note": f"not every baseline: {error}"}
-        return compare_answers(recipe.task, learned, read_evaluation_rows(recipe, job["file"]), job["after"], job["before"]) | note
-    folder, split = Path(job["folder"]), read_split_of(recipe)
-    fit_result = read_fit_result(folder)
-    rows = evenly_spaced_rows(len(split.validation), len(fit_result["answers"]))
-    validation = select_pairs(split.validation, rows.tolist())
-    return compare_answers(recipe.task, split.train, validation, fit_result, load_base_answers(folder))
+    folder = Path(job["folder"])
+    recipe = read_recipe(folder / "recipe.toml")
+    if job.get("file") is None:
+        asked = BaselineRequest(results=read_fit_result(folder), base_results=read_base_results(folder))
+    else:
+        asked = BaselineRequest(file=job["file"], results=job.get("results"), base_results=job.get("base_results"))
+    found = find_task(str(recipe.task)).baselines(recipe, asked)
+    return found | {"peak_bytes": process.peak_bytes() + job["others_bytes"]}
 
 
 def _report(job: Record, emit: Callable[[Record], None]) -> Record:
@@ -139,9 +112,11 @@ def _report(job: Record, emit: Callable[[Record], None]) -> Record:
 
 
 def _predict(job: Record, emit: Callable[[Record], None]) -> Record:
+    from proxtune.pipeline.jobs import PredictJob
     from proxtune.pipeline.predict import predict
 
-    return predict(job, emit)
+    others_bytes = job.pop("others_bytes")
+    return predict(PredictJob.from_dict(job), lambda event: emit(event.as_dict()), others_bytes)
 
 
 _STAGES: dict[str, Callable[[Record, Callable[[Record], None]], Record]] = {

@@ -14,26 +14,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from proxtune.config.recipe import DEFAULT_GENERATOR, DEFAULT_MODEL, GENERATIVE, Recipe, check
+from proxtune.config.recipe import Recipe, check
 from proxtune.errors import DiskFailed, Interrupted, UserError
 from proxtune.memory.process import outer_limit_bytes
 from proxtune.models.aliases import ALIASES
 from proxtune.pipeline.process import StageFailed, run_stage
 from proxtune.pipeline.result import result_of
 from proxtune.storage.atomic import disk_error_message, remove_partial_files, write_json
-from proxtune.storage.event_log import Listen, EventLog, Record, read_events, seconds_used
+from proxtune.storage.event_log import EventLog, Listen, Record, read_events, seconds_used
 from proxtune.storage.lock import locked
 from proxtune.storage.result import (
     FEATURES_RESULT,
+    finished_fit,
     how_it_ended,
     interruptions,
     is_finished,
-    finished_fit,
     read_result,
     step_downs_of,
 )
 from proxtune.storage.run_folder import absolute, claim_folder, missing_parents, read_recipe, write_recipe
 from proxtune.storage.safetensors_header import check_files
+from proxtune.tasks.registry import find_task
 
 _FIT_TRIES = 3
 _SHORT_OF_MEMORY = ("SIGKILL", "SIGSEGV", "SIGBUS")  # the system's answer, and that of compilers which do not ask
@@ -184,10 +185,6 @@ def resolve_recipe(recipe: Recipe, listen: Listen | None = None) -> Recipe:
     check(recipe)
     recipe = _with_task(recipe, listen)
     check(recipe)
-    if recipe.generates:
-        from proxtune.tasks.generation.metrics import require_scores
-
-        require_scores(str(recipe.task))
     outer = outer_limit_bytes() if recipe.device != "cuda" else None
     if outer is not None and (recipe.budget.memory is None or recipe.budget.memory > outer):
         budget = recipe.budget.with_memory(outer)
@@ -204,13 +201,12 @@ def _with_task(recipe: Recipe, listen: Listen | None) -> Recipe:
     """The recipe with its task guessed, if need be, and said; and with the task's own model where none is named."""
     task = recipe.task
     if task is None:
-        from proxtune.tasks.detection import guess_task
+        from proxtune.tasks.detection import DEFAULT_TASK, guess_task
 
         task, why = guess_task(recipe.data, text_column=recipe.text_column, label_column=recipe.label_column)
-        if task in GENERATIVE and listen is not None:
+        if task != DEFAULT_TASK and listen is not None:
             listen({"kind": "warning", "words": f"the task is taken to be {task}, for {why} (--task to change)"})
-    model = recipe.model or (DEFAULT_GENERATOR if task in GENERATIVE else DEFAULT_MODEL)
-    return dataclasses.replace(recipe, task=task, model=model)
+    return dataclasses.replace(recipe, task=task, model=recipe.model or find_task(task).default_model)
 
 
 def _run_fit_stage(recipe: Recipe, folder: Path, started: float, event_log: EventLog, more: Record) -> Record:

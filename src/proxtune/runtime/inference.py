@@ -11,7 +11,6 @@ import torch
 from proxtune.data.batching import sorted_batches
 from proxtune.data.dataset import Encoded, select_rows
 from proxtune.memory.governor import Governor, in_halves
-from proxtune.tasks.base import objective_of
 
 
 def forward_passes(
@@ -27,13 +26,13 @@ def forward_passes(
 
     def outputs(rows: np.ndarray) -> torch.Tensor:
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bf16"):
-            found: torch.Tensor = objective_of(data).outputs(model, data, rows, pad_id)
+            found: torch.Tensor = data.objective.outputs(model, data, rows, pad_id)
         return found
 
     pieces = sorted_batches(data.lengths, micro_tokens)
     for found in in_halves(pieces, outputs, governor, "evaluating one row does not fit in the memory budget"):
         yield found
-        if data.have_answers and governor.meter.fragments:  # of as many lengths as rows: each would fill other holes
+        if data.objective.long_rows and governor.meter.fragments:  # of as many lengths as rows: each would fill other holes
             governor.meter.trim()
 
 
@@ -74,8 +73,7 @@ def touch_embeddings(model: Any, *rows: Encoded) -> None:
     """Touch the embeddings that these rows use, all where they learn: weights are mapped, and come in as they are read."""
     weight = model.get_input_embeddings().weight  # (vocabulary, width)
     used = torch.from_numpy(np.unique(np.concatenate([data.ids for data in rows])))
-    has_lm_head = rows[0].have_answers  # by a head that is the same table, or as large
-    if weight.requires_grad or has_lm_head:
+    if weight.requires_grad or rows[0].objective.reads_vocabulary:  # by a head that is the same table, or as large
         used = torch.arange(len(weight))
     with torch.no_grad():
         for few in used.to(weight.device).split(1024):

@@ -19,25 +19,27 @@ from proxtune.memory.phases import Phases
 from proxtune.models.loading import choose_attention
 from proxtune.models.source import ModelSource, find_model
 from proxtune.runtime.clock import Clock
-from proxtune.tasks.base import Task
-from proxtune.tasks.loading import describe_data, read_split_of, read_task
+from proxtune.storage.events import DataRead, Event, Phase
+from proxtune.tasks.base import Task, TaskData
+from proxtune.tasks.registry import find_task
 
 if TYPE_CHECKING:
     from proxtune.compression.architecture import Structure
 
 
 Record = dict[str, Any]
-Emit = Callable[[Record], None]
+Emit = Callable[[Event], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """The recipe and its folder, the task, the device, and what keeps time and memory."""
+    """The recipe and its folder, the task and its rows, the device, and what keeps time and memory."""
 
     recipe: Recipe
     folder: Path
     source: ModelSource
     task: Task
+    data: TaskData
     device: Any  # torch.device
     clock: Clock
     governor: Governor
@@ -52,13 +54,14 @@ class Session:
 
     def emit_phase(self, phase: str) -> None:
         """Tell whoever listens what begins now."""
-        self.emit({"kind": "phase", "phase": phase, "seconds": self.clock.elapsed})
+        self.emit(Phase(phase=phase, seconds=self.clock.elapsed))
 
 
 def open_session(recipe: Recipe, folder: Path, clock: Clock, others_bytes: int, emit: Emit) -> Session:
     """Read the data, then import torch and tokenise. Raises UserError when the data or the model do not do."""
-    emit({"kind": "phase", "phase": "read", "seconds": clock.elapsed})
-    source, split = find_model(recipe.model), read_split_of(recipe)  # before torch: a mistake is told at once
+    emit(Phase(phase="read", seconds=clock.elapsed))
+    task, source = find_task(str(recipe.task)), find_model(recipe.model)
+    split = task.read(recipe)  # before torch: a mistake is told at once
     import_lean()
     unload_cold_code()
     set_allocator("fast")
@@ -67,28 +70,31 @@ def open_session(recipe: Recipe, folder: Path, clock: Clock, others_bytes: int, 
     phases = Phases(meter, others)
     phases.memory_bytes["load"] = meter.peak() + others
     structure = None
-    if recipe.budget.size is not None and recipe.generates:
-        raise UserError("--size is not there yet for models that generate text; leave it out")
+    if recipe.budget.size is not None and not task.traits.can_be_sized:
+        raise UserError(f"--size does not work with --task {task.name} yet; leave it out")
     if recipe.budget.size is not None:
         from proxtune.compression.shrink import shrink_model
 
         source, structure = shrink_model(source, split, recipe.budget.size, folder)
-    task = read_task(recipe, split, source.folder)
-    choose_attention(task.config, device.type)
-    task.import_architecture()  # here, once, and not in each forked child
-    emit({"kind": "data", **describe_data(task)})
+    data = task.encode(recipe, split, source.folder)
+    choose_attention(data.config, device.type)
+    task.import_architecture(data)  # here, once, and not in each forked child
+    emit(DataRead(facts=task.describe(data)))
     meter.trim()  # what tokenising left behind
     unload_cold_code()
     governor = Governor(recipe.budget.memory, meter, others)
-    return Session(recipe, folder, source, task, device, clock, governor, phases, emit, structure)
+    return Session(
+        recipe=recipe, folder=folder, source=source, task=task, data=data, device=device, clock=clock, governor=governor,
+        phases=phases, emit=emit, structure=structure,
+    )  # fmt: skip
 
 
-def in_child_process(session: Session, work: Callable[[], Record]) -> Record:
+def in_child_process(session: Session, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What `work` finds out, leaving this process as it was: in a forked child, but on CUDA, which does not survive a fork."""
     if session.device.type == "cpu":
         from proxtune.memory.fork import in_forked_child
 
-        found: Record = in_forked_child(work)
+        found: dict[str, Any] = in_forked_child(work)
         return found
     found = work()
     gc.collect()  # a refused allocation's traceback holds tensors in a circle

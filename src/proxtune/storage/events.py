@@ -1,4 +1,4 @@
-"""What happens in a run, as values: each event is a frozen dataclass, and one line of JSON in `metrics.jsonl` and between processes.
+"""What happens in a run, as values: frozen dataclasses, each a line of JSON in `metrics.jsonl` and between processes.
 
 An event's `kind` names it in JSON. `as_dict` gives plain values, `event_from_dict` reads them again; the keys are part of the
 run folder's format and stay as they are.
@@ -174,7 +174,7 @@ class StepRejected(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Warning(Event):
+class Notice(Event):
     """Something the user should know."""
 
     kind: ClassVar[str] = "warning"
@@ -237,7 +237,7 @@ EVENTS: dict[str, type[Event]] = {
     event.kind: event
     for event in (
         Phase, DataRead, DryRunDone, PlanChosen, StepEvent, Validation, StepDown, ScheduleChange, SizePhaseBegun, StepRejected,
-        Warning, Resumed, Continued, RunInterrupted, Prediction, AnswerPiece,
+        Notice, Resumed, Continued, RunInterrupted, Prediction, AnswerPiece,
     )
 }  # fmt: skip
 

@@ -1,95 +1,212 @@
-"""What a task is: the rows as the model sees them, and the objective that computes with them."""
+"""What a task is: the contract that each folder of this package fills in.
+
+A task knows its rows: how they are read, what the model sees of them, what it is trained for, how it is scored, and what it
+answers. All else (plans, memory, time, checkpoints, reports) is the same for every task and asks it only for the traits below.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
+from proxtune.config.plan import Plan
 from proxtune.config.recipe import Recipe
-from proxtune.data.batching import padded
-from proxtune.data.dataset import Encoded
 from proxtune.data.examples import Split
-from proxtune.models.loading import import_architecture, load_classifier, load_generator, longest_allowed
-from proxtune.tasks.classification.label_prompt import Prompt
-from proxtune.tasks.generation.prompting import PromptFormat
+from proxtune.storage.events import Event
 
-_MOST_NEW_TOKENS = 512
-_LONGER = 1.5  # an answer may be than the longest that was learned
+if TYPE_CHECKING:  # these bring numpy, which the process that supervises a run does without
+    import numpy as np
+
+    from proxtune.data.dataset import Encoded
+    from proxtune.memory.governor import Governor
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
-    """The data as the model sees it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskTraits:
+    """What planning, training and evaluation need to know of a task beside its rows.
+
+    needs_gradients: no method without back-propagation can learn it.
+    long_rows: rows are long and of many lengths: memory goes back before each step, and few compiled kernels are kept.
+    new_head: a classification head is added, which guesses at first.
+    base_quality: expected quality of the base model before the first step, as a share of the best; None where it knows nothing.
+    frozen_codes: the weights under adapters may be held in bf16 or as codes of 8 or 4 bits.
+    usual_batch: rows of an update; None for the method's own. A budget of fewer than `few_steps` steps halves it to
+        `few_steps_batch`.
+    micro_batch_tokens: micro-batches of more tokens are no faster; None where they are.
+    traced_tokens: tokens of a row that is traced, where whole ones would take gigabytes; None for whole rows.
+    head_bytes: what the objective's head takes for a while, whatever the rows.
+    compares_base_model: the base model is scored before training, on the same rows as the result.
+    can_be_sized: `--size` works.
+    prediction_tokens, prediction_tokens_in_budget: padded tokens of a micro-batch where a trained model is used; the second
+        where the run had a memory budget.
+    """
+
+    needs_gradients: bool = False
+    long_rows: bool = False
+    new_head: bool = True
+    base_quality: float | None = None
+    frozen_codes: bool = False
+    usual_batch: int | None = None
+    few_steps: int = 0
+    few_steps_batch: int = 0
+    micro_batch_tokens: int | None = None
+    traced_tokens: int | None = None
+    head_bytes: int = 0
+    compares_base_model: bool = False
+    can_be_sized: bool = True
+    prediction_tokens: int = 2048
+    prediction_tokens_in_budget: int = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskData:
+    """The rows of a run as its model sees them. A task may return a subclass with more in it."""
 
     split: Split[Any]
-    labels: list[str]  # none where text is generated
     tokenizer: Any
-    config: Any
+    config: Any  # transformers' config, with what the task needs of it
     train: Encoded
     validation: Encoded
-    max_length: int
-    prompt: Prompt | None = None  # of a decoder that tells classes apart
-    prompt_format: PromptFormat | None = None  # of a model that generates
+    max_length: int  # tokens of the longest row
+    labels: tuple[str, ...] = ()  # the classes, where there are any
+    knows_labels: bool = False  # the head begins with what the model knows of them
 
     @property
     def pad_id(self) -> int:
-        """What fills a row up."""
+        """The token that fills a row up."""
         return int(self.config.pad_token_id)
 
-    @property
-    def generates(self) -> bool:
-        """Whether text is to be generated."""
-        return self.prompt_format is not None
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelAtHand:
+    """A model that is evaluated: with its plan, its rows, and what holds its memory. `dtype` is what weights are cast to."""
+
+    model: Any
+    plan: Plan
+    data: TaskData
+    governor: Governor
+    dtype: str = "fp32"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaselineRequest:
+    """What baselines are wanted for: the validation rows, or those of `file`; beside what the model and the base model gave."""
+
+    file: str | None = None
+    results: Mapping[str, Any] | None = None
+    base_results: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedModel:
+    """A finished run's model with the rows that it is asked about. A task may return a subclass with more in it."""
+
+    model: Any
+    rows: Encoded
+    pad_id: int
+
+
+class Task(Protocol):
+    """One kind of task. `proxtune.checks.check_task` tries all of it.
+
+    None of its attributes and neither `check` nor `read` may import torch: a mistake in a recipe or a file is told at once, by a
+    process that stays small.
+    """
 
     @property
-    def new_tokens(self) -> int:
-        """Tokens that an answer may have."""
-        longest = int(self.train.answer_lengths.max())
-        return max(16, min(_MOST_NEW_TOKENS, padded(int(_LONGER * longest))))
+    def name(self) -> str:
+        """What `--task` calls it."""
+        ...
 
-    def load(self, folder: Path, seed: int, dtype: str = "fp32") -> Any:
-        """The pretrained weights, held in `dtype`, with the head that the task needs."""
-        if self.generates:
-            return load_generator(folder, self.config, dtype)
-        return load_classifier(folder, self.config, seed, dtype)
+    @property
+    def default_model(self) -> str:
+        """The model where the user names none."""
+        ...
 
-    def import_architecture(self) -> None:
-        """Import the code of the model, which transformers does at the first load."""
-        import_architecture(self.config, self.generates)
+    @property
+    def report_section(self) -> str:
+        """How reports show its results: "classification" or "generation"."""
+        ...
 
+    @property
+    def traits(self) -> TaskTraits: ...
 
-def longest_row(train: Encoded, validation: Encoded) -> int:
-    return padded(int(max(train.lengths.max(), validation.lengths.max())))
+    def check(self, recipe: Recipe) -> None:
+        """Raise UserError where the recipe asks for what the task cannot do, or where a library is missing."""
+        ...
 
+    def read(self, recipe: Recipe) -> Split[Any]:
+        """Training and validation rows. Raises UserError."""
+        ...
 
-def length_allowed(recipe: Recipe, tokenizer: Any, config: Any, most: int | None = None) -> int:
-    """Tokens of a row at most, a multiple of 8: what the recipe asks for, or `most`; and no more than the model takes."""
-    allowed = longest_allowed(tokenizer, config) // 8 * 8
-    wanted = recipe.knobs.max_length or most
-    return allowed if wanted is None else max(8, min(allowed, padded(wanted)))
+    def read_evaluation(self, recipe: Recipe, file: str) -> Any:
+        """Rows with labels or answers to score a trained model on. Raises UserError."""
+        ...
 
+    def read_inputs(self, recipe: Recipe, texts: Sequence[str], file: str | None) -> Any:
+        """Rows to predict: `texts`, or those of `file`. Raises UserError."""
+        ...
 
-def evenly_spaced_rows(rows: int, most: int) -> np.ndarray:
-    """At most so many of some rows, evenly spread: their numbers."""
-    return np.unique(np.linspace(0, rows - 1, min(rows, most)).round().astype(np.int64))
+    def encode(self, recipe: Recipe, split: Split[Any], model_folder: Path) -> TaskData:
+        """Rows → token ids, with the sequence length that they need; each `Encoded` names the task's objective."""
+        ...
 
+    def describe(self, data: TaskData) -> dict[str, Any]:
+        """What `result.json` says of the rows, under `data`."""
+        ...
 
-def objective_of(data: Encoded) -> ModuleType:
-    """The module that computes with such rows."""
-    from proxtune.tasks.classification import objective as labels
-    from proxtune.tasks.generation import objective as answers
+    def import_architecture(self, data: TaskData) -> None:
+        """Import the model's code, which transformers does at the first load."""
+        ...
 
-    return answers if data.have_answers else labels
+    def load_model(self, model_folder: Path, data: TaskData, seed: int, dtype: str = "fp32") -> Any:
+        """The pretrained model with the head that the task needs, its weights held in `dtype` ("fp32" or "bf16")."""
+        ...
 
+    def results(
+        self, final: ModelAtHand, outputs: np.ndarray, base_results: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
+        """What the result says of the final model beside its metrics. `outputs` are those of the validation rows."""
+        ...
 
-def rank_of(found: dict[str, float]) -> tuple[float, float]:
-    """The rank of a score, which says itself whether it is of labels or of answers."""
-    from proxtune.tasks.classification import objective as labels
-    from proxtune.tasks.generation import objective as answers
+    def base_results(self, base: ModelAtHand, seconds_left: float) -> dict[str, Any]:
+        """The same of the base model before training, with the `seconds` that it took; only where it is compared."""
+        ...
 
-    ranked: tuple[float, float] = (labels if "accuracy" in found else answers).rank(found)
-    return ranked
+    def dry_run_results(self, final: ModelAtHand, micro_tokens: int) -> int:
+        """Do the largest part of what `results` does; returns the bytes that the whole of it takes on top."""
+        ...
+
+    def baselines(self, recipe: Recipe, asked: BaselineRequest) -> dict[str, Any]:
+        """Scores by name, under `baselines`, of what needs no training, and what else comes of comparing with them."""
+        ...
+
+    def load_trained(
+        self, model_folder: Path, recipe: Recipe, rows: Any, *, result: Mapping[str, Any], model: Any = None, base: bool = False
+    ) -> TrainedModel:
+        """A trained `model` (loaded here where None is given) with rows of `read_evaluation` or `read_inputs` encoded for it.
+
+        `result` is the run's `result.json`; with `base` the model is the one that the run began with.
+        """
+        ...
+
+    def evaluation(self, trained: TrainedModel, outputs: np.ndarray, governor: Governor, micro_tokens: int) -> dict[str, Any]:
+        """What an evaluation says beside the metrics."""
+        ...
+
+    def predict(
+        self,
+        trained: TrainedModel,
+        rows: Any,
+        governor: Governor,
+        micro_tokens: int,
+        outputs: Callable[[], np.ndarray],
+        emit: Callable[[Event], None],
+    ) -> None:
+        """Emit a `Prediction` for each row, in order; pieces of a single answer may come before it.
+
+        `outputs()` warms up, sets the memory limit and gives the model's outputs; a task that does without it does both itself.
+        """
+        ...

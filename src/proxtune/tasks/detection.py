@@ -19,6 +19,7 @@ from proxtune.tasks.generation.columns import (
     spread_translations,
 )
 
+DEFAULT_TASK = "classify"
 _ROWS = 200
 _Guess = tuple[str, str]
 
@@ -36,7 +37,7 @@ def guess_task(source: str, *, text_column: str | None = None, label_column: str
     answer_table = _only(table, label_column, besides=text_column)
     found = _conversations(table, text_column, label_column) or _prompts(prompt_table, answer_table)
     found = found or _summaries(table, prompt_table, answer_table) or _translations(table, prompt_table, answer_table)
-    return found or ("classify", "no column of summaries, translations or answers in free text")
+    return found or (DEFAULT_TASK, "no column of summaries, translations or answers in free text")
 
 
 def _only(table: Table, name: str | None, besides: str | None) -> Table:

@@ -22,7 +22,7 @@ from proxtune.data.dataset import Encoded
 from proxtune.feasible.allocation import Allocation
 from proxtune.memory.governor import is_refusal
 from proxtune.training.context import Training
-from proxtune.training.memory_retry import Record, run_within_limit, error_line
+from proxtune.training.memory_retry import Record, error_line, run_within_limit
 
 _ROWS, _BATCHES = 16, 16  # that the worth of weights is taken from
 _FEWEST_FITTED = 1 << 14  # numbers at a time: tens of kilobytes

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from proxtune.checkpoint.checkpointer import Checkpointer
-from proxtune.compression.size_constraint import SizeConstraint, NoSizeConstraint
+from proxtune.compression.size_constraint import NoSizeConstraint, SizeConstraint
 from proxtune.config.plan import Plan
 from proxtune.data.dataset import Encoded
 from proxtune.memory.governor import Governor

@@ -18,8 +18,7 @@ from proxtune.memory.allocator import set_allocator
 from proxtune.memory.governor import Governor
 from proxtune.memory.phases import Phases
 from proxtune.models.introspection import enable_checkpointing
-from proxtune.tasks.base import objective_of
-from proxtune.training.context import StepResult, StepMaker, Training
+from proxtune.training.context import StepMaker, StepResult, Training
 from proxtune.training.memory_retry import faulty_rows, run_within_limit, with_memory_retry
 from proxtune.training.optimizer import make_optimizer, room_for_state, state_of, update
 
@@ -36,7 +35,7 @@ def gradient_step_maker(plan: Plan, training: Training) -> StepMaker:
         for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
             group["lr"] = rate * share
         model.train()
-        if data.have_answers and training.governor.meter.fragments:  # in many lengths, each of which fills other holes
+        if data.objective.long_rows and training.governor.meter.fragments:  # in many lengths, each of which fills other holes
             training.governor.meter.trim()
             training.governor.hold()
 
@@ -95,7 +94,7 @@ def gradient_of(
     The sum over micro-batches divided by what the whole batch has: the same number however the batch is cut. A `teacher` is what
     a model said of all rows, (rows, numbers). `before_each` micro-batch something may be done.
     """
-    device, objective, total = next(model.parameters()).device, objective_of(data), 0.0
+    device, objective, total = next(model.parameters()).device, data.objective, 0.0
     for piece in cut(rows, data.lengths, plan.micro_batch * plan.max_length):
         before_each()
         with torch.autocast(device.type, torch.bfloat16, enabled=plan.dtype == "bf16"):

@@ -12,11 +12,11 @@ from proxtune.config.plan import Plan
 from proxtune.data.batching import collate, cut
 from proxtune.data.dataset import Encoded
 from proxtune.models.introspection import blocks_of
-from proxtune.models.prefix_cache import starting_from_hidden, hidden_at_block
+from proxtune.models.prefix_cache import hidden_at_block, starting_from_hidden
 from proxtune.optim.nno import NNO, Objective
 from proxtune.optim.step_record import StepRecord
-from proxtune.runtime.inference import warm_up_forward, touch_embeddings
-from proxtune.training.context import StepResult, StepMaker, Training
+from proxtune.runtime.inference import touch_embeddings, warm_up_forward
+from proxtune.training.context import StepMaker, StepResult, Training
 from proxtune.training.memory_retry import faulty_rows, run_within_limit, with_memory_retry
 
 Batch = dict[str, Any]  # ids and mask (rows, length), labels and weights (rows,)

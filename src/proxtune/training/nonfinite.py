@@ -5,7 +5,7 @@ from __future__ import annotations
 from proxtune.checkpoint.checkpointer import warning
 from proxtune.checkpoint.state import TrainingState
 from proxtune.errors import UserError
-from proxtune.training.context import StepResult, StepMaker, Training
+from proxtune.training.context import StepMaker, StepResult, Training
 from proxtune.training.memory_retry import Record
 
 _REJECTED = 3  # steps in a row, after which the last snapshot is gone back to

@@ -20,7 +20,7 @@ from proxtune.training.memory_retry import Record
 from proxtune.training.neighbour_step import neighbour_step_maker
 from proxtune.training.nonfinite import back_off, rejected_event
 from proxtune.training.schedule import reschedule
-from proxtune.training.size_phase import start_size_phase, is_size_phase_due, rate_share
+from proxtune.training.size_phase import is_size_phase_due, rate_share, start_size_phase
 from proxtune.training.validation import is_validation_due, validate, validate_at_stop
 
 

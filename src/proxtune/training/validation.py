@@ -13,7 +13,6 @@ from proxtune.checkpoint.state import TrainingState
 from proxtune.config.plan import Plan
 from proxtune.errors import DiskFailed
 from proxtune.runtime.inference import final_outputs
-from proxtune.tasks.base import objective_of
 from proxtune.training.context import Training
 from proxtune.training.memory_retry import Record, run_within_limit
 
@@ -52,7 +51,7 @@ def validate(state: TrainingState, training: Training) -> Iterator[Record]:
         if found["best"]:
             try:
                 _save_best(state, training)
-                state.best = objective_of(training.validation).rank(score)
+                state.best = training.validation.objective.rank(score)
             except OSError as error:
                 found["best"] = False
                 yield warning(f"the best weights cannot be written ({error.strerror}); training goes on, make room")
@@ -64,7 +63,7 @@ def validate(state: TrainingState, training: Training) -> Iterator[Record]:
 
 
 def _is_better(state: TrainingState, found: dict[str, float], training: Training) -> bool:
-    rank = objective_of(training.validation).rank(found)
+    rank = training.validation.objective.rank(found)
     return rank > (state.best[0] + _LEAST_GAIN, state.best[1]) or not math.isfinite(state.best[1])
 
 
@@ -108,4 +107,4 @@ def validation_scores(plan: Plan, training: Training) -> dict[str, float]:
         with training.constraint.at_nearest():
             return final_outputs(training.model, training.validation, training.pad_id, plan.autocast, tokens, governor)
 
-    return objective_of(training.validation).score(run_within_limit(outputs, governor), training.validation)
+    return training.validation.objective.score(run_within_limit(outputs, governor), training.validation)

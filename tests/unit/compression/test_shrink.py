@@ -5,20 +5,20 @@ from dataclasses import replace
 import pytest
 import torch
 
-from proxtune.compression.shrink import shrink_model, remove_smaller_model
+from proxtune.compression.shrink import remove_smaller_model, shrink_model
 from proxtune.config.recipe import Recipe
 from proxtune.data.split import select_examples
 from proxtune.errors import UserError
 from proxtune.models.loading import classifier_config, load_classifier, load_tokenizer
 from proxtune.models.source import ModelSource
-from proxtune.tasks.loading import read_split_of
+from proxtune.tasks.classification.task import CLASSIFY
 
 LABELS = ["negative", "positive"]
 
 
 @pytest.fixture
 def split(tiny_reviews):
-    return read_split_of(Recipe(data=str(tiny_reviews), out=""))
+    return CLASSIFY.read(Recipe(data=str(tiny_reviews), out=""))
 
 
 def begun(source, split, size, folder):

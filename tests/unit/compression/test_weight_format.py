@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from proxtune.compression.weight_format import HALF_BITS, WeightFormat, allocate_formats, rough_formats, set_name, rounded, set_from_name
+from proxtune.compression.weight_format import (
+    HALF_BITS,
+    WeightFormat,
+    allocate_formats,
+    rough_formats,
+    rounded,
+    set_from_name,
+    set_name,
+)
 from proxtune.feasible.grid import Grid
 
 NONE = frozenset()

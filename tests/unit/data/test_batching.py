@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from proxtune.data.batching import collate, cut, epoch_batches, one_of_each_shape, padded, shape_of, sorted_batches
 from proxtune.data.dataset import Encoded
+from proxtune.tasks.classification.objective import LABELS
 
 lengths_of_rows = st.lists(st.integers(1, 70), min_size=1, max_size=120).map(np.array)
 seeds, epochs, batch_sizes = st.integers(0, 2**31), st.integers(0, 50), st.integers(1, 40)
@@ -14,7 +15,7 @@ seeds, epochs, batch_sizes = st.integers(0, 2**31), st.integers(0, 50), st.integ
 def rows_end_to_end(rows: list[list[int]]) -> Encoded:
     starts = np.cumsum([0, *(len(row) for row in rows)])
     flat = np.array([token for row in rows for token in row], dtype=np.int32)
-    return Encoded(flat, starts, np.zeros(len(rows), dtype=np.int64), 0)
+    return Encoded(ids=flat, starts=starts, labels=np.zeros(len(rows), dtype=np.int64), truncated=0, objective=LABELS)
 
 
 def halved(rows: list[int], lengths: np.ndarray, micro_tokens: int) -> list[list[int]]:

@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from proxtune.data.examples import Examples
-from proxtune.data.split import check_labels, split_examples, select_examples
+from proxtune.data.split import check_labels, select_examples, split_examples
 from proxtune.errors import UserError
 
 

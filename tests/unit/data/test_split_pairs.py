@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxtune.data.examples import Message, Pairs
-from proxtune.data.split import split_pairs, select_pairs
+from proxtune.data.split import select_pairs, split_pairs
 from proxtune.errors import UserError
 
 

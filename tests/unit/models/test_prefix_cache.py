@@ -6,7 +6,7 @@ from transformers import AutoModelForSequenceClassification
 
 from proxtune.data.batching import collate
 from proxtune.models.introspection import blocks_of
-from proxtune.models.prefix_cache import starting_from_hidden, hidden_at_block
+from proxtune.models.prefix_cache import hidden_at_block, starting_from_hidden
 
 
 @pytest.fixture

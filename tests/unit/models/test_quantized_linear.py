@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from proxtune.config.plan import Plan
 from proxtune.methods.registry import METHODS
-from proxtune.models.quantized_linear import GROUP, FrozenCodes, quantize_frozen_layers, dequantized_extra_bytes
+from proxtune.models.loading import load_generator
+from proxtune.models.quantized_linear import GROUP, FrozenCodes, dequantized_extra_bytes, quantize_frozen_layers
 from proxtune.training.gradient_step import gradient_of
-from support.generating import a_task
+from support.generating import toy_data
 
 BOUND = {8: 0.008, 4: 0.1}  # of the distance to normal weights, beside their size
 
@@ -97,9 +98,9 @@ def test_they_take_a_half_or_a_quarter_of_bfloat16_and_keep_nothing_for_the_back
 @pytest.mark.parametrize("which", ["tiny_chat", "tiny_t5"])
 @pytest.mark.parametrize("base_dtype", ["int8", "int4"])
 def test_adapters_on_codes_learn_and_merge_into_what_they_were_learned_on(which, base_dtype, request, tiny_pairs):
-    task = a_task(request.getfixturevalue(which), tiny_pairs)
+    task = toy_data(request.getfixturevalue(which), tiny_pairs)
     plan, folder = a_plan(base_dtype), request.getfixturevalue(which)
-    model = METHODS["lora"].prepare(task.load(folder, 0, plan.loaded_dtype), plan)
+    model = METHODS["lora"].prepare(load_generator(folder, task.config, plan.loaded_dtype), plan)
     layers = [module for module in model.modules() if isinstance(module, FrozenCodes)]
     assert layers
     gradient_of(model, task.train, np.arange(4), plan, task.pad_id)
@@ -119,8 +120,8 @@ def test_adapters_on_codes_learn_and_merge_into_what_they_were_learned_on(which,
 
 
 def test_the_weight_file_is_let_go_of(tiny_chat, tiny_pairs):
-    task = a_task(tiny_chat, tiny_pairs)
-    model = METHODS["lora"].prepare(task.load(tiny_chat, 0, "fp32"), a_plan("fp32"))
+    task = toy_data(tiny_chat, tiny_pairs)
+    model = METHODS["lora"].prepare(load_generator(tiny_chat, task.config, "fp32"), a_plan("fp32"))
     frozen = [p for p in model.parameters() if not p.requires_grad]
     before = {p.data_ptr() for p in frozen}
     quantize_frozen_layers(model, 8)

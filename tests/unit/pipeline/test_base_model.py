@@ -1,42 +1,30 @@
-"""The untouched model is asked as many rows as the time allows, and so is the model that has learned."""
+"""The base model's results are written down once, and what cannot be read counts as none."""
 
-import time
 from types import SimpleNamespace
 
-import pytest
+from proxtune.pipeline.base_model import BASE_RESULTS, evaluate_base_model, read_base_results
+from proxtune.storage.atomic import write_json
+from proxtune.tasks.registry import find_task
 
-import proxtune.pipeline.base_model
-from proxtune.runtime.clock import Clock
-from proxtune.tasks.generation.samples import VALIDATION_ANSWERS, base_answer_count, save_base_answers
-
-
-@pytest.mark.parametrize(
-    ("left", "each", "count"),
-    [
-        (None, 9.0, VALIDATION_ANSWERS),
-        (1000.0, 0.5, VALIDATION_ANSWERS),
-        (240.0, 2.0, 10),  # 20 seconds of 240
-        (160.0, 100.0, 4),
-    ],
-)
-def test_rows_are_answered_in_a_twelfth_of_the_time_that_is_left(monkeypatch, left, each, count):
-    now = [1000.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-
-    def answers(session, plan, model, dtype, rows):
-        now[0] += each * rows
-        return ["an answer"] * rows
-
-    monkeypatch.setattr(proxtune.pipeline.base_model, "validation_answers", answers)
-    clock = Clock(now[0], left)
-    session = SimpleNamespace(clock=clock)
-    before = now[0]
-    found = proxtune.pipeline.base_model._affordable_answers(session, None, None, "bf16")
-    assert found == count
-    assert now[0] - before == (0 if left is None else 4 * each)
+RESULTS = {"answers": ["one", "other"], "metrics": {"loss": 1.0}, "seconds": 3.0}
 
 
-def test_as_many_are_asked_afterwards(tmp_path):
-    assert base_answer_count(tmp_path) == VALIDATION_ANSWERS
-    save_base_answers(tmp_path, {"answers": ["one", "other"], "metrics": {}, "seconds": 1.0})
-    assert base_answer_count(tmp_path) == 2
+def test_what_cannot_be_read_counts_as_none(tmp_path):
+    assert read_base_results(tmp_path) is None
+    (tmp_path / BASE_RESULTS).write_text('{"answers": []')
+    assert read_base_results(tmp_path) is None
+    (tmp_path / BASE_RESULTS).write_text('["answers"]')
+    assert read_base_results(tmp_path) is None
+
+
+def test_a_base_model_that_was_scored_before_is_not_scored_again(tmp_path):
+    write_json(tmp_path / BASE_RESULTS, RESULTS)
+    assert read_base_results(tmp_path) == RESULTS
+    session = SimpleNamespace(task=find_task("translate"), folder=tmp_path)  # anything else asked of it would raise
+    assert evaluate_base_model(session, plan=None) == 3.0
+
+
+def test_a_task_with_a_new_head_compares_no_base_model(tmp_path):
+    session = SimpleNamespace(task=find_task("classify"), folder=tmp_path)
+    assert evaluate_base_model(session, plan=None) == 0.0
+    assert not (tmp_path / BASE_RESULTS).exists()

@@ -25,6 +25,7 @@ from proxtune.methods.registry import METHODS
 from proxtune.models.loading import classifier_config, load_classifier, load_tokenizer
 from proxtune.runtime.clock import Clock
 from proxtune.tasks.classification.encoding import encode
+from proxtune.tasks.classification.objective import LABELS
 from proxtune.training.context import Training
 from proxtune.training.gradient_step import gradient_of, step_down
 from proxtune.training.optimizer import make_optimizer, update
@@ -46,7 +47,7 @@ def words_of(tiny_texts: list[str], folder: Path, rows: int = 24, max_length: in
 def even_words() -> Encoded:
     """24 rows of 32 tokens: every micro-batch is as large as it may be."""
     ids = np.random.default_rng(0).integers(10, 90, 24 * 32).astype(np.int32)
-    return Encoded(ids, np.arange(25, dtype=np.int64) * 32, np.arange(24) % 2, 0)
+    return Encoded(ids=ids, starts=np.arange(25) * 32, labels=np.arange(24) % 2, truncated=0, objective=LABELS)
 
 
 def a_model(folder: Path, plan: Plan = PLAN):

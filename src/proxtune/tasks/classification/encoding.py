@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from proxtune.data.dataset import Encoded
+from proxtune.data.dataset import Encoded, flat
 from proxtune.data.examples import Examples
 from proxtune.errors import UserError
+from proxtune.tasks.classification.objective import LABELS
 
 
-def encode(examples: Examples, labels: list[str], tokenizer: Any, max_length: int) -> Encoded:
+def encode(examples: Examples, labels: Sequence[str], tokenizer: Any, max_length: int) -> Encoded:
     """Tokenise every row once, cut at `max_length` tokens; counts the rows that were cut.
 
     Raises UserError for a label that `labels` does not hold, naming its line.
@@ -26,11 +28,11 @@ def encode(examples: Examples, labels: list[str], tokenizer: Any, max_length: in
     if truncated:
         closing = _closing(tokenizer)
         ids = [row if len(row) <= max_length else _cut(row, max_length, closing) for row in ids]
-    starts = np.zeros(len(ids) + 1, dtype=np.int64)
-    np.cumsum([len(row) for row in ids], out=starts[1:])
-    flat = np.concatenate(ids) if ids else np.zeros(0, dtype=np.int32)
+    tokens, starts = flat(ids)
     if examples.label_column is None:
-        return Encoded(flat, starts, np.zeros(0, dtype=np.int64), truncated)
+        return Encoded(
+            ids=tokens, starts=starts, labels=np.zeros(0, dtype=np.int64), truncated=truncated, objective=LABELS
+        )
     numbers = np.empty(len(examples), dtype=np.int64)
     for row_number, label in enumerate(examples.labels):
         if label not in index:
@@ -39,7 +41,7 @@ def encode(examples: Examples, labels: list[str], tokenizer: Any, max_length: in
                 f"(labels: {', '.join(labels[:8])}{', …' if len(labels) > 8 else ''}); correct it or drop the row"
             )
         numbers[row_number] = index[label]
-    return Encoded(flat, starts, numbers, truncated)
+    return Encoded(ids=tokens, starts=starts, labels=numbers, truncated=truncated, objective=LABELS)
 
 
 def _closing(tokenizer: Any) -> list[int]:

@@ -15,18 +15,18 @@ _NAME = "<|question|>"
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
+class LabelPrompt:
     """The `question` after each text, and the word for each label as the model would say it."""
 
     question: str
     words: tuple[str, ...]
 
 
-def prompt_for(labels: list[str]) -> Prompt:
+def prompt_for(labels: list[str]) -> LabelPrompt:
     """A question that lists the labels where they are few; the words are the labels' own names."""
     names = [label.strip().replace("_", " ") for label in labels]
     choices = f" ({', '.join(names[:-1])} or {names[-1]})" if 2 <= len(names) <= _MOST_CHOICES else ""
-    return Prompt(f"\nLabel{choices}:", tuple(f" {name}" for name in names))
+    return LabelPrompt(f"\nLabel{choices}:", tuple(f" {name}" for name in names))
 
 
 def has_language_head(config: Any) -> bool:
@@ -34,7 +34,7 @@ def has_language_head(config: Any) -> bool:
     return any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in getattr(config, "architectures", None) or [])
 
 
-def append_question(tokenizer: Any, prompt: Prompt) -> None:
+def append_question(tokenizer: Any, prompt: LabelPrompt) -> None:
     """Let the tokenizer put the question after every text, within what truncation leaves; it is saved with the tokenizer."""
     from tokenizers.processors import Sequence, TemplateProcessing
 
@@ -55,7 +55,7 @@ def init_head_from_words(head: Any, rows: Any) -> None:
             head.bias.zero_()
 
 
-def label_word_rows(model: Any, folder: Path, tokenizer: Any, prompt: Prompt) -> Any:
+def label_word_rows(model: Any, folder: Path, tokenizer: Any, prompt: LabelPrompt) -> Any:
     """For each label the mean of the output embeddings of its word's tokens, (labels, width) float32."""
     import torch
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
 from proxtune.data.batching import collate
-from proxtune.data.dataset import Encoded
+from proxtune.data.dataset import Encoded, Objective
 from proxtune.tasks.classification.metrics import score_classification
 
 _TAUGHT = 0.5  # of the loss, once there is a teacher
@@ -57,6 +58,9 @@ def score(logits: np.ndarray, data: Encoded) -> dict[str, float]:
     return {**found, "loss": float(lost)}
 
 
-def rank(found: dict[str, float]) -> tuple[float, float]:
+def rank(metrics: Mapping[str, float]) -> tuple[float, float]:
     """Better where more answers are right; among equals, where the loss is less."""
-    return found["accuracy"], -found["loss"]
+    return metrics["accuracy"], -metrics["loss"]
+
+
+LABELS = Objective(outputs=outputs, loss=loss, score=score, rank=rank)

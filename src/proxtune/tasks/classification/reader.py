@@ -6,7 +6,7 @@ from proxtune.data.columns import Columns, choose_columns
 from proxtune.data.examples import Examples
 from proxtune.data.readers.source import read_source, read_source_split
 from proxtune.data.table import Table
-from proxtune.data.values import is_valid_unicode, to_valid_unicode, cell_text
+from proxtune.data.values import cell_text, is_valid_unicode, to_valid_unicode
 from proxtune.errors import UserError
 
 _SHOWN = 5  # line numbers in a message

@@ -1,28 +1,249 @@
-"""Classification as a task: labels, tokenizer, config and encoded rows."""
+"""Classification as a task: one text in, one of the user's labels out."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from proxtune.config.recipe import Recipe
+from proxtune.config.recipe import DEFAULT_MODEL, Recipe
 from proxtune.data.examples import Examples, Split
-from proxtune.models.loading import classifier_config, load_tokenizer
-from proxtune.tasks.base import Task, length_allowed, longest_row
-from proxtune.tasks.classification.encoding import encode
-from proxtune.tasks.classification.label_prompt import append_question, prompt_for, has_language_head
-from proxtune.tasks.classification.reader import sorted_labels
+from proxtune.errors import UserError
+from proxtune.storage.events import Event, Prediction
+from proxtune.tasks.base import BaselineRequest, ModelAtHand, TaskData, TaskTraits, TrainedModel
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from proxtune.memory.governor import Governor
+    from proxtune.tasks.classification.label_prompt import LabelPrompt
+
+_MISTAKES_SHOWN = 25
+_TYPED = "the command line"  # the source of texts that came from no file
+
+TRAITS = TaskTraits()
 
 
-def classification_task(recipe: Recipe, split: Split[Examples], folder: Path) -> Task:
-    labels = sorted_labels(split.train)
-    tokenizer = load_tokenizer(folder)
-    config = classifier_config(folder, labels, tokenizer, 512)
-    prompt = prompt_for(labels) if has_language_head(config) else None
-    if prompt is not None:
-        append_question(tokenizer, prompt)
-    allowed = length_allowed(recipe, tokenizer, config)
-    train_rows = encode(split.train, labels, tokenizer, allowed)
-    validation_rows = encode(split.validation, labels, tokenizer, allowed)
-    longest = longest_row(train_rows, validation_rows)
-    config = classifier_config(folder, labels, tokenizer, longest)
-    return Task(split, labels, tokenizer, config, train_rows, validation_rows, min(longest, allowed), prompt)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassificationData(TaskData):
+    """With the question that a decoder is asked after each text."""
+
+    prompt: LabelPrompt | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedClassifier(TrainedModel):
+    """With its classes, in the order of its logits."""
+
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """`--task classify`. The contract is `proxtune.tasks.base.Task`."""
+
+    name: str = "classify"
+    default_model: str = DEFAULT_MODEL
+    report_section: str = "classification"
+    traits: TaskTraits = TRAITS
+
+    def check(self, recipe: Recipe) -> None:
+        if recipe.knobs.base_dtype is not None:
+            raise UserError("--base-dtype is for tasks that generate text; leave it out")
+
+    def read(self, recipe: Recipe) -> Split[Examples]:
+        from proxtune.data.split import split_examples
+        from proxtune.tasks.classification.reader import read_examples, read_split
+
+        text, label = recipe.text_column, recipe.label_column
+        examples = read_examples(recipe.data, text_column=text, label_column=label)
+        if recipe.validation is not None:
+            validation: Examples | None = read_examples(recipe.validation, text_column=text, label_column=label)
+        else:
+            validation = read_split(recipe.data, "validation", text_column=text, label_column=label)
+        return split_examples(examples, validation, recipe.seed)
+
+    def read_evaluation(self, recipe: Recipe, file: str) -> Examples:
+        from proxtune.tasks.classification.reader import read_examples, read_split
+
+        text, label = recipe.text_column, recipe.label_column
+        own = read_split(file, "test", text_column=text, label_column=label)  # a folder's own test split
+        return read_examples(file, text_column=text, label_column=label) if own is None else own
+
+    def read_inputs(self, recipe: Recipe, texts: Sequence[str], file: str | None) -> Examples:
+        from proxtune.tasks.classification.reader import read_examples
+
+        if file is None:
+            return Examples(
+                texts=list(texts), labels=[], source=_TYPED, lines=list(range(1, len(texts) + 1)), text_column="text",
+                label_column=None,
+            )  # fmt: skip
+        found = read_examples(file, text_column=recipe.text_column, label_column=None, need_labels=False)
+        if len(found) == 0:
+            raise UserError(f"{file} has no rows; give a file with texts")
+        return found.without_labels()
+
+    def encode(self, recipe: Recipe, split: Split[Examples], model_folder: Path) -> ClassificationData:
+        from proxtune.models.loading import classifier_config, load_tokenizer
+        from proxtune.tasks.classification.encoding import encode
+        from proxtune.tasks.classification.label_prompt import append_question, has_language_head, prompt_for
+        from proxtune.tasks.classification.reader import sorted_labels
+        from proxtune.tasks.lengths import length_allowed, longest_row
+
+        labels = sorted_labels(split.train)
+        tokenizer = load_tokenizer(model_folder)
+        config = classifier_config(model_folder, labels, tokenizer, 512)
+        prompt = prompt_for(labels) if has_language_head(config) else None
+        if prompt is not None:
+            append_question(tokenizer, prompt)
+        allowed = length_allowed(recipe, tokenizer, config)
+        train = encode(split.train, labels, tokenizer, allowed)
+        validation = encode(split.validation, labels, tokenizer, allowed)
+        longest = longest_row(train, validation)
+        return ClassificationData(
+            split=split,
+            labels=tuple(labels),
+            tokenizer=tokenizer,
+            config=classifier_config(model_folder, labels, tokenizer, longest),
+            train=train,
+            validation=validation,
+            max_length=min(longest, allowed),
+            prompt=prompt,
+            knows_labels=prompt is not None,
+        )
+
+    def describe(self, data: TaskData) -> dict[str, Any]:
+        from proxtune.tasks.describe import row_facts
+
+        assert isinstance(data, ClassificationData), "encoded by this task"
+        if data.prompt is None:
+            return row_facts(data)
+        words = list(data.prompt.words)
+        return row_facts(data, (f"each text is followed by {data.prompt.question!r}; the labels' words are {words}",))
+
+    def import_architecture(self, data: TaskData) -> None:
+        from proxtune.models.loading import import_classifier_code
+
+        import_classifier_code(data.config)
+
+    def load_model(self, model_folder: Path, data: TaskData, seed: int, dtype: str = "fp32") -> Any:
+        from proxtune.models.introspection import head_of
+        from proxtune.models.loading import load_classifier
+        from proxtune.tasks.classification.label_prompt import init_head_from_words, label_word_rows
+
+        assert isinstance(data, ClassificationData), "encoded by this task"
+        model = load_classifier(model_folder, data.config, seed, dtype)
+        if data.prompt is not None:
+            init_head_from_words(head_of(model)[1], label_word_rows(model, model_folder, data.tokenizer, data.prompt))
+        return model
+
+    def results(
+        self, final: ModelAtHand, outputs: np.ndarray, base_results: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
+        from proxtune.tasks.classification.metrics import confusion
+
+        data = final.data
+        chosen = outputs.argmax(axis=1).tolist()
+        return {
+            "confusion": confusion(data.validation.labels.tolist(), chosen, len(data.labels)),
+            "mistakes": _mistakes(data.split.validation, data.labels, outputs, data.validation.labels),
+        }
+
+    def base_results(self, base: ModelAtHand, seconds_left: float) -> dict[str, Any]:
+        raise AssertionError("a new head knows nothing: the base model is not compared")
+
+    def dry_run_results(self, final: ModelAtHand, micro_tokens: int) -> int:
+        return 0  # counting labels takes nothing
+
+    def baselines(self, recipe: Recipe, asked: BaselineRequest) -> dict[str, Any]:
+        from proxtune.tasks.classification.baselines import baseline_scores_on, run_baselines
+        from proxtune.tasks.classification.reader import sorted_labels
+
+        if asked.file is None:
+            split = self.read(recipe)
+            return {"baselines": run_baselines(split, sorted_labels(split.train), recipe.seed)}
+        try:
+            train = self.read(recipe).train
+            rows = self.read_evaluation(recipe, asked.file)
+            return {"baselines": baseline_scores_on(train, rows, sorted_labels(train))}
+        except UserError as error:  # the training rows may be gone by now
+            return {"baselines": {}, "note": f"no baselines: {error}"}
+
+    def load_trained(
+        self,
+        model_folder: Path,
+        recipe: Recipe,
+        rows: Examples,
+        *,
+        result: Mapping[str, Any],
+        model: Any = None,
+        base: bool = False,
+    ) -> TrainedClassifier:
+        from transformers import AutoConfig, AutoModelForSequenceClassification
+
+        from proxtune.models.loading import load_tokenizer
+        from proxtune.tasks.classification.encoding import encode
+        from proxtune.tasks.lengths import length_allowed
+
+        config = AutoConfig.from_pretrained(str(model_folder)) if model is None else model.config
+        tokenizer = load_tokenizer(model_folder)
+        labels = tuple(config.id2label.get(i, str(i)) for i in range(config.num_labels))
+        encoded = encode(rows, labels, tokenizer, length_allowed(recipe, tokenizer, config))
+        if model is None:
+            model = AutoModelForSequenceClassification.from_pretrained(
+                str(model_folder), use_safetensors=True, attn_implementation="eager"
+            )
+        return TrainedClassifier(model=model, rows=encoded, pad_id=config.pad_token_id, labels=labels)
+
+    def evaluation(
+        self, trained: TrainedModel, outputs: np.ndarray, governor: Governor, micro_tokens: int
+    ) -> dict[str, Any]:
+        from proxtune.tasks.classification.metrics import confusion
+
+        assert isinstance(trained, TrainedClassifier), "loaded by this task"
+        chosen = outputs.argmax(axis=1).tolist()
+        labels = trained.labels
+        return {"confusion": confusion(trained.rows.labels.tolist(), chosen, len(labels)), "labels": list(labels)}
+
+    def predict(
+        self,
+        trained: TrainedModel,
+        rows: Examples,
+        governor: Governor,
+        micro_tokens: int,
+        outputs: Callable[[], np.ndarray],
+        emit: Callable[[Event], None],
+    ) -> None:
+        from proxtune.tasks.classification.objective import probabilities
+
+        assert isinstance(trained, TrainedClassifier), "loaded by this task"
+        if len(rows) == 0:
+            return
+        for text, chances in zip(rows.texts, probabilities(outputs()), strict=True):
+            label = trained.labels[int(chances.argmax())]
+            emit(Prediction(text=text, label=label, probabilities=tuple(map(float, chances))))
+
+
+def _mistakes(
+    validation: Examples, labels: Sequence[str], logits: np.ndarray, truth: np.ndarray
+) -> list[dict[str, object]]:
+    """The wrong answers, the most confident first."""
+    import numpy as np
+
+    from proxtune.tasks.classification.objective import probabilities
+
+    chances = probabilities(logits)
+    chosen = chances.argmax(axis=1)
+    wrong = np.flatnonzero(chosen != truth)
+    wrong = wrong[np.argsort(-chances[wrong, chosen[wrong]])][:_MISTAKES_SHOWN]
+    return [
+        {
+            "text": validation.texts[i][:500], "label": labels[truth[i]], "predicted": labels[chosen[i]],
+            "confidence": round(float(chances[i, chosen[i]]), 4), "line": validation.lines[i],
+        }
+        for i in wrong
+    ]  # fmt: skip
+
+
+CLASSIFY = Classification()

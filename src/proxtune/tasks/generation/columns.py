@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from proxtune.data.columns import find_column, column_list, looks_like_row, named_column, normalized
+from proxtune.data.columns import column_list, find_column, looks_like_row, named_column, normalized
 from proxtune.data.table import Table
 from proxtune.errors import UserError
 from proxtune.tasks.generation.conversations import is_conversation

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from proxtune.data.dataset import Encoded
+from proxtune.data.dataset import Encoded, flat
 from proxtune.data.examples import Message, Pairs
+from proxtune.tasks.generation.objective import ANSWERS
 from proxtune.tasks.generation.prompting import PromptFormat, prompt_of
 
 LONGEST = 1024  # tokens of a row, unless --max-length asks for more
-_WHOLE, _FAR_LONGER = (
-    0.995,
-    1.5,
-)  # share of the rows that stay whole, and by how much the others must be longer to be cut
+_WHOLE = 0.995  # share of the rows that stay whole, where the others are so much longer:
+_FAR_LONGER = 1.5
 _TRIES = 6  # to shorten a text until it fits
 
 
@@ -74,20 +73,16 @@ def fit_to_length(tokens: Tokens, pairs: Pairs, prompt_format: PromptFormat, tok
         answers[row] = answer[:most]  # which then does not learn where to end
         prompts[row] = _shortened(pairs.prompts[row], prompt_format, tokenizer, prompt, room)
     if prompt_format.is_encoder_decoder:
-        rows, begins = prompts, np.zeros(len(prompts), dtype=np.int64)
-        return Encoded(*_flat(rows), _NO_LABELS, truncated, begins, Encoded(*_flat(answers), _NO_LABELS, 0))
-    rows = [np.concatenate(pair) for pair in zip(prompts, answers, strict=True)]
+        begins = np.zeros(len(prompts), dtype=np.int64)
+        return replace(_encoded(prompts), truncated=truncated, begins=begins, answers=_encoded(answers))
     begins = np.fromiter((len(prompt) for prompt in prompts), dtype=np.int64, count=len(prompts))
-    return Encoded(*_flat(rows), _NO_LABELS, truncated, begins)
+    rows = [np.concatenate(pair) for pair in zip(prompts, answers, strict=True)]
+    return replace(_encoded(rows), truncated=truncated, begins=begins)
 
 
-_NO_LABELS = np.zeros(0, dtype=np.int64)
-
-
-def _flat(rows: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    starts = np.zeros(len(rows) + 1, dtype=np.int64)
-    np.cumsum([len(row) for row in rows], out=starts[1:])
-    return (np.concatenate(rows) if rows else np.zeros(0, dtype=np.int32)), starts
+def _encoded(rows: Sequence[np.ndarray]) -> Encoded:
+    ids, starts = flat(rows)
+    return Encoded(ids=ids, starts=starts, labels=np.zeros(0, dtype=np.int64), truncated=0, objective=ANSWERS)
 
 
 def _tokens(prompts: list[str], prompt_format: PromptFormat, tokenizer: Any) -> list[np.ndarray]:

@@ -10,6 +10,7 @@ pass is done at once, as in the fused losses of Liger kernel (Hsu et al., 2024):
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,12 @@ import torch
 from torch import Tensor
 
 from proxtune.data.batching import collate
-from proxtune.data.dataset import Encoded
+from proxtune.data.dataset import Encoded, Objective
 from proxtune.errors import UserError
 from proxtune.models.introspection import without_adapters
 
 _CHUNK_NUMBERS = 2_000_000  # logits at a time
-HEAD_BYTES = 10 * _CHUNK_NUMBERS  # which take so much: logits, their slope, and the slope once more in bfloat16
+HEAD_BYTES = 10 * _CHUNK_NUMBERS  # what they take: logits, their slope, and the slope once more in bfloat16
 _TOLERANCE = 0.02  # of the largest logit: bfloat16 has 8 bits
 
 
@@ -55,9 +56,9 @@ def score(found: np.ndarray, data: Encoded) -> dict[str, float]:
     return {"loss": lost, "perplexity": math.exp(min(lost, 700.0))}
 
 
-def rank(found: dict[str, float]) -> tuple[float, float]:
+def rank(metrics: Mapping[str, float]) -> tuple[float, float]:
     """Better where tokens are likelier, as a chance (0 to 1)."""
-    return math.exp(-found["loss"]), -found["loss"]
+    return math.exp(-metrics["loss"]), -metrics["loss"]
 
 
 class _Head:
@@ -185,3 +186,6 @@ def _first_token(model: Any) -> int:
 def _chunks(count: int, vocabulary: int) -> list[slice]:
     each = max(1, _CHUNK_NUMBERS // vocabulary)
     return [slice(begin, begin + each) for begin in range(0, count, each)]
+
+
+ANSWERS = Objective(outputs=outputs, loss=loss, score=score, rank=rank, long_rows=True, reads_vocabulary=True)

@@ -36,7 +36,12 @@ class PromptFormat:
     closing: tuple[int, ...]
     label: str
     uses_chat_template: bool  # through the tokenizer's chat template
-    is_encoder_decoder: bool  # an encoder-decoder's answers
+    is_encoder_decoder: bool  # whose answers stand apart
+
+    @property
+    def form(self) -> str:
+        """How whoever uses the model has to ask it: "source" (an encoder-decoder's), "messages" or "prompt"."""
+        return "source" if self.is_encoder_decoder else "messages" if self.uses_chat_template else "prompt"
 
 
 def instruction_for(task: str, pairs: Pairs, is_encoder_decoder: bool) -> str:

@@ -6,9 +6,9 @@ from proxtune.data.bad_rows import BadRow, check_bad_rows, reject_or_skip
 from proxtune.data.examples import Message, Pairs
 from proxtune.data.readers.source import read_source, read_source_split
 from proxtune.data.table import Table
-from proxtune.data.values import is_valid_unicode, to_valid_unicode, cell_text
+from proxtune.data.values import cell_text, is_valid_unicode, to_valid_unicode
 from proxtune.tasks.generation.columns import KINDS, PairColumns, choose_pair_columns, spread_translations
-from proxtune.tasks.generation.conversations import split_turns, read_turns
+from proxtune.tasks.generation.conversations import read_turns, split_turns
 
 Row = tuple[tuple[Message, ...], str | None]  # what is asked, and the answer where there is one
 

@@ -1,44 +1,342 @@
-"""Text generation as a task: instruction, tokenizer, config and encoded rows."""
+"""Text generation as a task: summaries, translations, and answers to instructions."""
 
 from __future__ import annotations
 
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from proxtune.config.recipe import DEFAULT_GENERATOR, Recipe
+from proxtune.data.examples import Message, Pairs, Split
+from proxtune.errors import UserError
+from proxtune.storage.events import AnswerPiece, Event, Prediction
+from proxtune.tasks.base import BaselineRequest, ModelAtHand, TaskData, TaskTraits, TrainedModel
 
-from proxtune.config.recipe import Recipe
-from proxtune.data.batching import padded
-from proxtune.data.examples import Pairs, Split
-from proxtune.models.loading import eos_token_ids, generator_config, load_tokenizer
-from proxtune.tasks.base import Task, length_allowed, longest_row
-from proxtune.tasks.generation.encoding import LONGEST, fit_to_length, useful_length, tokens_of
-from proxtune.tasks.generation.prompting import PromptFormat, prompt_format_for, instruction_for
+if TYPE_CHECKING:
+    import numpy as np
+
+    from proxtune.memory.governor import Governor
+    from proxtune.tasks.generation.decoding import GenerationSettings
+    from proxtune.tasks.generation.prompting import PromptFormat
+
+VALIDATION_ANSWERS = 64  # rows that answers are generated for, at most: each takes a pass for every token
+_FEW_ANSWERS = 4  # rows that are answered to see how long one takes
+_ANSWERS_SHARE = 1 / 12  # of the time that is left, for answers before training, and as much after it
+_MOST_NEW_TOKENS = 512
+_LONGER = 1.5  # an answer may be than the longest in the training rows
+_FEW_TOKENS = 4  # of an answer, in a dry run
+_WARM_UP_TOKENS = 2
+_WINDOW = 32  # rows that are answered together, before the next are: answers come in order
+_ALL_TOKENS = 1 << 40
+
+TRAITS = TaskTraits(
+    needs_gradients=True,
+    long_rows=True,
+    new_head=False,
+    base_quality=0.895,  # chrF and ROUGE-L of SmolLM2 before training over after it (docs/generation.md)
+    frozen_codes=True,
+    usual_batch=16,  # an answer is many things to learn from
+    # In 150 seconds SmolLM2 came to chrF 24.3 in 28 steps and to 30.6 in twice as many of half the batch (docs/generation.md).
+    few_steps=100,
+    few_steps_batch=8,
+    micro_batch_tokens=1024,
+    traced_tokens=32,
+    head_bytes=20_000_000,  # `objective.HEAD_BYTES`, which a test compares: this module brings no torch
+    compares_base_model=True,
+    can_be_sized=False,
+    prediction_tokens=8192,  # prompts and answers together
+    prediction_tokens_in_budget=2048,
+)
 
 
-def generation_task(recipe: Recipe, split: Split[Pairs], folder: Path) -> Task:
-    assert recipe.task is not None, "a recipe that is carried out has a task"
-    tokenizer = load_tokenizer(folder)
-    config = generator_config(folder, tokenizer, 512)
-    instruction = recipe.instruction
-    if instruction is None:
-        instruction = instruction_for(recipe.task, split.train, config.is_encoder_decoder)
-    prompt_format = prompt_format_for(recipe.task, instruction, tokenizer, config, eos_token_ids(folder))
-    allowed = length_allowed(recipe, tokenizer, config, LONGEST)
-    parts = (split.train, split.validation)
-    tokens = [tokens_of(part, prompt_format, tokenizer) for part in parts]
-    if recipe.knobs.max_length is None:
-        lengths = np.concatenate([part.lengths for part in tokens])
-        allowed = min(allowed, padded(useful_length(lengths, allowed)))
-    train_rows, validation_rows = (
-        fit_to_length(own, part, prompt_format, tokenizer, allowed) for own, part in zip(tokens, parts, strict=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationData(TaskData):
+    """With how the model is asked, and the tokens that an answer may have."""
+
+    prompt_format: PromptFormat
+    new_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedGenerator(TrainedModel):
+    """With how its answers are generated."""
+
+    settings: GenerationSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """`--task summarize`, `translate` or `instruct`. The contract is `proxtune.tasks.base.Task`."""
+
+    name: str
+    default_model: str = DEFAULT_GENERATOR
+    report_section: str = "generation"
+    traits: TaskTraits = TRAITS
+
+    def check(self, recipe: Recipe) -> None:
+        from proxtune.tasks.generation.metrics import require_scores
+
+        require_scores(self.name)
+
+    def read(self, recipe: Recipe) -> Split[Pairs]:
+        from proxtune.data.split import split_pairs
+
+        pairs = self._read(recipe, recipe.data)
+        if recipe.validation is not None:
+            validation: Pairs | None = self._read(recipe, recipe.validation)
+        else:
+            validation = self._read_split(recipe, recipe.data, "validation")
+        return split_pairs(pairs, validation, recipe.seed)
+
+    def read_evaluation(self, recipe: Recipe, file: str) -> Pairs:
+        own = self._read_split(recipe, file, "test")
+        return self._read(recipe, file) if own is None else own
+
+    def read_inputs(self, recipe: Recipe, texts: Sequence[str], file: str | None) -> Pairs:
+        if file is not None:
+            return self._read(recipe, file, need_answers=False).without_answers()
+        prompts = [(Message("user", text),) for text in texts]
+        lines = list(range(1, len(texts) + 1))
+        return Pairs(prompts=prompts, answers=[], source="the command line", lines=lines, columns=())
+
+    def encode(self, recipe: Recipe, split: Split[Pairs], model_folder: Path) -> GenerationData:
+        import numpy as np
+
+        from proxtune.data.batching import padded
+        from proxtune.models.loading import eos_token_ids, generator_config, load_tokenizer
+        from proxtune.tasks.generation.encoding import LONGEST, fit_to_length, tokens_of, useful_length
+        from proxtune.tasks.generation.prompting import instruction_for, prompt_format_for
+        from proxtune.tasks.lengths import length_allowed, longest_row
+
+        tokenizer = load_tokenizer(model_folder)
+        config = generator_config(model_folder, tokenizer, 512)
+        instruction = recipe.instruction
+        if instruction is None:
+            instruction = instruction_for(self.name, split.train, config.is_encoder_decoder)
+        prompt_format = prompt_format_for(self.name, instruction, tokenizer, config, eos_token_ids(model_folder))
+        allowed = length_allowed(recipe, tokenizer, config, LONGEST)
+        parts = (split.train, split.validation)
+        tokens = [tokens_of(part, prompt_format, tokenizer) for part in parts]
+        if recipe.knobs.max_length is None:
+            lengths = np.concatenate([part.lengths for part in tokens])
+            allowed = min(allowed, padded(useful_length(lengths, allowed)))
+        train, validation = (
+            fit_to_length(own, part, prompt_format, tokenizer, allowed) for own, part in zip(tokens, parts, strict=True)
+        )
+        longest = longest_row(train, validation)
+        longest_answer = padded(int(_LONGER * int(train.answer_lengths.max())))
+        return GenerationData(
+            split=split,
+            tokenizer=tokenizer,
+            config=generator_config(model_folder, tokenizer, longest),
+            train=train,
+            validation=validation,
+            max_length=min(longest, allowed),
+            prompt_format=prompt_format,
+            new_tokens=max(16, min(_MOST_NEW_TOKENS, longest_answer)),
+        )
+
+    def describe(self, data: TaskData) -> dict[str, Any]:
+        from proxtune.tasks.describe import row_facts
+
+        asked = _own(data).prompt_format
+        told = (f"before each text stands {asked.instruction!r} (--instruction to change)",) if asked.instruction else ()
+        return {
+            **row_facts(data, told), "instruction": asked.instruction, "new_tokens": _own(data).new_tokens,
+            "asked_as": asked.form,
+        }  # fmt: skip
+
+    def import_architecture(self, data: TaskData) -> None:
+        from proxtune.models.loading import import_generator_code
+
+        import_generator_code(data.config)
+
+    def load_model(self, model_folder: Path, data: TaskData, seed: int, dtype: str = "fp32") -> Any:
+        from proxtune.models.loading import load_generator
+
+        return load_generator(model_folder, data.config, dtype)
+
+    def results(
+        self, final: ModelAtHand, outputs: np.ndarray, base_results: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
+        count = VALIDATION_ANSWERS if base_results is None else len(base_results["answers"])
+        answers = _validation_answers(final, count)
+        _set_generation_defaults(final.model, _own(final.data))
+        return {"answers": answers}
+
+    def base_results(self, base: ModelAtHand, seconds_left: float) -> dict[str, Any]:
+        count = _affordable_answers(base, seconds_left)
+        began = time.monotonic()
+        answers = _validation_answers(base, count)
+        return {"answers": answers, "seconds": time.monotonic() - began}
+
+    def dry_run_results(self, final: ModelAtHand, micro_tokens: int) -> int:
+        from proxtune.data.batching import sorted_batches
+        from proxtune.data.dataset import select_rows
+        from proxtune.tasks.generation.decoding import cache_bytes, generate_answers, prompt_lengths, tokens_at_a_time
+        from proxtune.tasks.generation.samples import evenly_spaced_rows
+
+        data, settings = _own(final.data), settings_of(final.data)
+        rows = evenly_spaced_rows(len(data.validation), VALIDATION_ANSWERS)
+        prompts = prompt_lengths(data.validation)[rows]
+        pieces = list(sorted_batches(prompts + settings.new_tokens, tokens_at_a_time(final.plan)))
+        largest = max(pieces, key=lambda piece: len(piece) * (int(prompts[piece].max()) + settings.new_tokens))
+        few = replace(settings, new_tokens=min(settings.new_tokens, _FEW_TOKENS))
+        chosen = select_rows(data.validation, rows[largest])
+        list(generate_answers(final.model, chosen, few, final.dtype, _ALL_TOKENS, final.governor))
+        return len(largest) * (settings.new_tokens - few.new_tokens) * cache_bytes(data.config, final.dtype)
+
+    def baselines(self, recipe: Recipe, asked: BaselineRequest) -> dict[str, Any]:
+        from proxtune.data.split import select_pairs
+        from proxtune.tasks.generation.samples import compare_answers, evenly_spaced_rows
+
+        assert asked.results is not None, "answers are compared"
+        if asked.file is None:
+            split = self.read(recipe)
+            rows = evenly_spaced_rows(len(split.validation), len(asked.results["answers"]))
+            validation = select_pairs(split.validation, rows.tolist())
+            return compare_answers(self.name, split.train, validation, asked.results, asked.base_results)
+        train, note = None, {}
+        if self.name == "instruct":  # whose commonest answer is a baseline
+            try:
+                train = self.read(recipe).train
+            except UserError as error:  # the training rows may be gone by now
+                note = {"note": f"not every baseline: {error}"}
+        rows_asked = self.read_evaluation(recipe, asked.file)
+        return compare_answers(self.name, train, rows_asked, asked.results, asked.base_results) | note
+
+    def load_trained(
+        self,
+        model_folder: Path,
+        recipe: Recipe,
+        rows: Pairs,
+        *,
+        result: Mapping[str, Any],
+        model: Any = None,
+        base: bool = False,
+    ) -> TrainedGenerator:
+        from proxtune.config.plan import plan_from_dict
+        from proxtune.models.loading import eos_token_ids, generator_config, load_generator, load_tokenizer
+        from proxtune.tasks.generation.decoding import GenerationSettings
+        from proxtune.tasks.generation.encoding import LONGEST, encode_pairs
+        from proxtune.tasks.generation.prompting import prompt_format_for
+        from proxtune.tasks.lengths import length_allowed
+
+        tokenizer = load_tokenizer(model_folder)
+        config = generator_config(model_folder, tokenizer, 512)
+        told, ends = result["data"], eos_token_ids(model_folder)
+        prompt_format = prompt_format_for(self.name, told["instruction"], tokenizer, config, ends)
+        encoded = encode_pairs(rows, prompt_format, tokenizer, length_allowed(recipe, tokenizer, config, LONGEST))
+        if model is None:
+            model = load_generator(model_folder, config, plan_from_dict(result["plan"]).loaded_dtype if base else "auto")
+        settings = GenerationSettings(
+            tokenizer=tokenizer, pad_id=int(config.pad_token_id), stop_ids=prompt_format.stop_ids, new_tokens=told["new_tokens"]
+        )
+        return TrainedGenerator(model=model, rows=encoded, pad_id=settings.pad_id, settings=settings)
+
+    def evaluation(
+        self, trained: TrainedModel, outputs: np.ndarray, governor: Governor, micro_tokens: int
+    ) -> dict[str, Any]:
+        from proxtune.tasks.generation.decoding import generate_answers
+
+        assert isinstance(trained, TrainedGenerator), "loaded by this task"
+        answers = dict(generate_answers(trained.model, trained.rows, trained.settings, "fp32", micro_tokens, governor))
+        return {"answers": [answers[row] for row in range(len(trained.rows))]}
+
+    def predict(
+        self,
+        trained: TrainedModel,
+        rows: Pairs,
+        governor: Governor,
+        micro_tokens: int,
+        outputs: Callable[[], np.ndarray],
+        emit: Callable[[Event], None],
+    ) -> None:
+        import numpy as np
+
+        from proxtune.data.dataset import select_rows
+        from proxtune.tasks.generation.decoding import AnswerStreamer, generate_answers
+
+        assert isinstance(trained, TrainedGenerator), "loaded by this task"
+        model, data, settings = trained.model, trained.rows, trained.settings
+        few = replace(settings, new_tokens=min(settings.new_tokens, _WARM_UP_TOKENS))  # for the kernels' code to be in memory
+        next(iter(generate_answers(model, select_rows(data, np.arange(1)), few, "fp32", micro_tokens, governor)), None)
+        governor.hold()
+        streamer = None
+        if len(data) == 1:
+            streamer = AnswerStreamer(settings.tokenizer, lambda text: emit(AnswerPiece(text=text)))
+        for begin in range(0, len(data), _WINDOW):
+            window = np.arange(begin, min(begin + _WINDOW, len(data)))
+            some = select_rows(data, window)
+            answers = dict(generate_answers(model, some, settings, "fp32", micro_tokens, governor, streamer))
+            for row in window:
+                emit(Prediction(text=rows.prompts[row][-1].content, answer=answers[int(row - begin)]))
+
+    def _read(self, recipe: Recipe, source: str, need_answers: bool = True) -> Pairs:
+        from proxtune.tasks.generation.reader import read_pairs
+
+        label_column = recipe.label_column if need_answers else None
+        return read_pairs(
+            source, self.name, text_column=recipe.text_column, label_column=label_column, bad_rows=recipe.bad_rows,
+            need_answers=need_answers,
+        )  # fmt: skip
+
+    def _read_split(self, recipe: Recipe, source: str, split: str) -> Pairs | None:
+        from proxtune.tasks.generation.reader import read_pairs_split
+
+        return read_pairs_split(
+            source, split, self.name, text_column=recipe.text_column, label_column=recipe.label_column,
+            bad_rows=recipe.bad_rows,
+        )  # fmt: skip
+
+
+def _own(data: TaskData) -> GenerationData:
+    assert isinstance(data, GenerationData), "encoded by this task"
+    return data
+
+
+def settings_of(data: TaskData) -> GenerationSettings:
+    """How answers to the rows of a run are generated."""
+    from proxtune.tasks.generation.decoding import GenerationSettings
+
+    own = _own(data)
+    return GenerationSettings(
+        tokenizer=own.tokenizer, pad_id=own.pad_id, stop_ids=own.prompt_format.stop_ids, new_tokens=own.new_tokens
     )
-    longest = longest_row(train_rows, validation_rows)
-    config = generator_config(folder, tokenizer, longest)
-    return Task(split, [], tokenizer, config, train_rows, validation_rows, min(longest, allowed), prompt_format=prompt_format)
 
 
-def describe_asking(prompt_format: PromptFormat, new_tokens: int) -> dict[str, Any]:
-    """What whoever uses the model has to know to ask it as it was asked when it learned."""
-    form = "source" if prompt_format.is_encoder_decoder else "messages" if prompt_format.uses_chat_template else "prompt"
-    return {"instruction": prompt_format.instruction, "new_tokens": new_tokens, "asked_as": form}
+def _validation_answers(at_hand: ModelAtHand, count: int) -> list[str]:
+    """What the model answers to `count` of the validation rows, or all of fewer, in their order."""
+    from proxtune.data.dataset import select_rows
+    from proxtune.tasks.generation.decoding import generate_answers, tokens_at_a_time
+    from proxtune.tasks.generation.samples import evenly_spaced_rows
+
+    rows = evenly_spaced_rows(len(at_hand.data.validation), count)
+    some, tokens = select_rows(at_hand.data.validation, rows), tokens_at_a_time(at_hand.plan)
+    settings = settings_of(at_hand.data)
+    found = dict(generate_answers(at_hand.model, some, settings, at_hand.dtype, tokens, at_hand.governor))
+    return [found[i] for i in range(len(rows))]
+
+
+def _affordable_answers(base: ModelAtHand, seconds_left: float) -> int:
+    """How many rows are answered before training and again after it: by what a few take, each time in a share of what is left."""
+    if math.isinf(seconds_left):
+        return VALIDATION_ANSWERS
+    began = time.monotonic()
+    few = _validation_answers(base, _FEW_ANSWERS)
+    each = (time.monotonic() - began) / len(few)
+    return max(len(few), min(VALIDATION_ANSWERS, int(_ANSWERS_SHARE * seconds_left / each)))
+
+
+def _set_generation_defaults(model: Any, data: GenerationData) -> None:
+    """Whoever loads the model and asks for no more gets the answers that were scored: the likeliest, of so many tokens."""
+    config = model.generation_config
+    config.do_sample, config.temperature, config.top_p, config.top_k = False, None, None, None
+    config.max_new_tokens, config.pad_token_id = data.new_tokens, data.pad_id
+    config.eos_token_id = list(data.prompt_format.stop_ids)
+
+
+SUMMARIZE, TRANSLATE, INSTRUCT = (Generation(name=name) for name in ("summarize", "translate", "instruct"))

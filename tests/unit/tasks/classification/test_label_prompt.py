@@ -9,7 +9,13 @@ from proxtune.data.examples import Examples
 from proxtune.models.introspection import head_of
 from proxtune.models.loading import classifier_config, load_classifier, load_tokenizer
 from proxtune.tasks.classification.encoding import encode
-from proxtune.tasks.classification.label_prompt import append_question, init_head_from_words, prompt_for, has_language_head, label_word_rows
+from proxtune.tasks.classification.label_prompt import (
+    append_question,
+    has_language_head,
+    init_head_from_words,
+    label_word_rows,
+    prompt_for,
+)
 
 LABELS = ["film", "story"]  # words that the tiny decoder knows
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from proxtune.data.bad_rows import BadRow
 from proxtune.data.examples import Message
-from proxtune.tasks.generation.conversations import split_turns, read_turns
+from proxtune.tasks.generation.conversations import read_turns, split_turns
 
 U, A, S = Message("user", "u"), Message("assistant", "a"), Message("system", "s")
 

@@ -7,9 +7,10 @@ import torch
 from proxtune.data.dataset import select_rows
 from proxtune.memory.devices.cpu import ProcessMeter
 from proxtune.memory.governor import Governor
-from proxtune.runtime.model_setup import generation_settings
-from proxtune.tasks.generation.decoding import GenerationSettings, AnswerStreamer, generate_answers, cache_bytes
-from support.generating import a_task
+from proxtune.models.loading import load_generator
+from proxtune.tasks.generation.decoding import AnswerStreamer, GenerationSettings, cache_bytes, generate_answers
+from proxtune.tasks.generation.task import settings_of
+from support.generating import toy_data
 
 
 def slow(model, data, row, how):
@@ -31,9 +32,9 @@ def slow(model, data, row, how):
 
 @pytest.mark.parametrize("tokens", [1, 200, 10_000])
 def test_answers_are_those_of_one_row_alone_without_a_cache(tiny_generator, tiny_pairs, tokens):
-    task = a_task(tiny_generator, tiny_pairs)
-    model = task.load(tiny_generator, 0).eval()
-    rows, settings = select_rows(task.validation, np.arange(6)), generation_settings(task)
+    task = toy_data(tiny_generator, tiny_pairs)
+    model = load_generator(tiny_generator, task.config).eval()
+    rows, settings = select_rows(task.validation, np.arange(6)), settings_of(task)
     found = dict(generate_answers(model, rows, settings, "fp32", tokens, Governor(None, ProcessMeter())))
     with torch.no_grad():
         assert [found[row] for row in range(6)] == [slow(model, rows, row, settings) for row in range(6)]
@@ -41,21 +42,21 @@ def test_answers_are_those_of_one_row_alone_without_a_cache(tiny_generator, tiny
 
 def test_no_frozen_head_is_copied_for_each_row(tiny_chat, tiny_pairs):
     """torch multiplies a slice with frozen weights as a batch of products, each with a copy of the weights."""
-    task = a_task(tiny_chat, tiny_pairs)
-    model, seen = task.load(tiny_chat, 0).eval().requires_grad_(False), []
+    task = toy_data(tiny_chat, tiny_pairs)
+    model, seen = load_generator(tiny_chat, task.config).eval().requires_grad_(False), []
     head = model.get_output_embeddings()
     head.register_forward_hook(lambda module, given, found: seen.append(given[0].is_contiguous()))
     rows = select_rows(task.validation, np.arange(6))
-    list(generate_answers(model, rows, generation_settings(task), "fp32", 10_000, Governor(None, ProcessMeter())))
+    list(generate_answers(model, rows, settings_of(task), "fp32", 10_000, Governor(None, ProcessMeter())))
     assert len(seen) > 1
     assert all(seen)
     assert not head._forward_pre_hooks, "the model is as it was"
 
 
 def test_a_refusal_halves_the_rows_and_one_row_too_much_is_a_memory_error(tiny_chat, tiny_pairs):
-    task = a_task(tiny_chat, tiny_pairs)
-    model = task.load(tiny_chat, 0).eval()
-    rows, settings = select_rows(task.validation, np.arange(8)), generation_settings(task)
+    task = toy_data(tiny_chat, tiny_pairs)
+    model = load_generator(tiny_chat, task.config).eval()
+    rows, settings = select_rows(task.validation, np.arange(8)), settings_of(task)
     governor = Governor(None, ProcessMeter())
     whole = dict(generate_answers(model, rows, settings, "fp32", 10_000, governor))
     asked, real = [], model.generate
@@ -78,8 +79,8 @@ def test_a_refusal_halves_the_rows_and_one_row_too_much_is_a_memory_error(tiny_c
 
 
 def test_the_cache_of_a_token_is_a_key_and_a_value_in_each_block(tiny_chat, tiny_pairs):
-    task = a_task(tiny_chat, tiny_pairs)
-    model = task.load(tiny_chat, 0).eval()
+    task = toy_data(tiny_chat, tiny_pairs)
+    model = load_generator(tiny_chat, task.config).eval()
     with torch.no_grad():
         made = model(input_ids=torch.ones(1, 5, dtype=torch.long), use_cache=True).past_key_values
     held = sum(layer.keys.nbytes + layer.values.nbytes for layer in made.layers)
@@ -87,8 +88,8 @@ def test_the_cache_of_a_token_is_a_key_and_a_value_in_each_block(tiny_chat, tiny
 
 
 def test_generating_leaves_the_model_training_as_it_was(tiny_chat, tiny_pairs):
-    task = a_task(tiny_chat, tiny_pairs)
-    model = task.load(tiny_chat, 0).train()
+    task = toy_data(tiny_chat, tiny_pairs)
+    model = load_generator(tiny_chat, task.config).train()
     settings = GenerationSettings(task.tokenizer, task.pad_id, task.prompt_format.stop_ids, 2)
     list(generate_answers(model, select_rows(task.validation, np.arange(2)), settings, "fp32", 10_000, Governor(None, ProcessMeter())))
     assert model.training

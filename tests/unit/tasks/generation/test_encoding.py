@@ -6,7 +6,7 @@ import pytest
 from proxtune.data.examples import Message, Pairs
 from proxtune.tasks.generation.encoding import encode_pairs, useful_length
 from proxtune.tasks.generation.prompting import instruction_for, prompt_of
-from support.generating import a_task
+from support.generating import toy_data
 
 
 def words_of(task, ids):
@@ -14,7 +14,7 @@ def words_of(task, ids):
 
 
 def test_a_row_is_what_the_template_makes_of_the_turns_and_the_answer(tiny_chat, tiny_pairs):
-    task, pairs = a_task(tiny_chat, tiny_pairs), None
+    task, pairs = toy_data(tiny_chat, tiny_pairs), None
     pairs = task.split.train
     for row in (0, 5, 20):
         asked = f"Translate:\n\n{pairs.prompts[row][0].content}"
@@ -27,7 +27,7 @@ def test_a_row_is_what_the_template_makes_of_the_turns_and_the_answer(tiny_chat,
 
 
 def test_an_encoder_decoder_has_question_and_answer_apart(tiny_t5, tiny_pairs):
-    task = a_task(tiny_t5, tiny_pairs)
+    task = toy_data(tiny_t5, tiny_pairs)
     pairs, rows = task.split.train, task.train
     assert words_of(task, rows.ids[: rows.starts[1]]) == f"translate : {pairs.prompts[0][0].content} </s>"
     assert words_of(task, rows.answers.ids[: rows.answers.starts[1]]) == f"{pairs.answers[0]} </s>"
@@ -35,13 +35,13 @@ def test_an_encoder_decoder_has_question_and_answer_apart(tiny_t5, tiny_pairs):
 
 
 def test_without_a_template_an_instruction_and_a_label_stand_around_the_text(tiny_decoder, tiny_pairs):
-    task = a_task(tiny_decoder, tiny_pairs)
+    task = toy_data(tiny_decoder, tiny_pairs)
     assert prompt_of((Message("user", "a b"),), task.prompt_format, task.tokenizer) == "Translate:\n\na b\n\nTranslation:"
 
 
 @pytest.mark.parametrize("length", [16, 24])
 def test_what_is_too_long_is_cut_in_what_is_asked_and_counted(tiny_generator, tiny_pairs, length):
-    task = a_task(tiny_generator, tiny_pairs)
+    task = toy_data(tiny_generator, tiny_pairs)
     long = " ".join(["tree river stone bird"] * 20)
     pairs = Pairs([(Message("user", long),), (Message("user", "red"),)], ["old house", "new"], "f", [1, 2], ("a", "b"))
     rows = encode_pairs(pairs, task.prompt_format, task.tokenizer, length)
@@ -55,7 +55,7 @@ def test_what_is_too_long_is_cut_in_what_is_asked_and_counted(tiny_generator, ti
 
 
 def test_an_answer_that_fills_the_row_is_cut_and_does_not_end(tiny_chat, tiny_pairs):
-    task = a_task(tiny_chat, tiny_pairs)
+    task = toy_data(tiny_chat, tiny_pairs)
     pairs = Pairs([(Message("user", "red"),)], ["tree " * 40], "f", [1], ("a", "b"))
     rows = encode_pairs(pairs, task.prompt_format, task.tokenizer, 32)
     assert rows.truncated == 1
@@ -64,7 +64,7 @@ def test_an_answer_that_fills_the_row_is_cut_and_does_not_end(tiny_chat, tiny_pa
 
 
 def test_rows_without_answers_are_prompts(tiny_generator, tiny_pairs):
-    task = a_task(tiny_generator, tiny_pairs)
+    task = toy_data(tiny_generator, tiny_pairs)
     rows = encode_pairs(Pairs([(Message("user", "red"),)], [], "f", [1], ()), task.prompt_format, task.tokenizer, 32)
     assert len(rows) == 1
     assert rows.answer_lengths.tolist() == [0]
@@ -96,7 +96,7 @@ def test_the_instruction_follows_from_task_columns_path_and_answers(task, column
 
 
 def test_what_is_longer_than_the_rows_takes_is_bounded(tiny_chat, tiny_pairs):
-    task = a_task(tiny_chat, tiny_pairs)
+    task = toy_data(tiny_chat, tiny_pairs)
     assert task.max_length >= task.train.lengths.max()
     assert task.max_length % 8 == 0
     assert 16 <= task.new_tokens <= 512

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from proxtune.errors import UserError
-from proxtune.tasks.base import objective_of
+from proxtune.models.loading import load_generator
 from proxtune.tasks.generation import objective
-from support.generating import a_task
+from support.generating import toy_data
 
 
 def slow(model, data, row):
@@ -24,8 +24,8 @@ def slow(model, data, row):
 
 @pytest.fixture
 def case(tiny_generator, tiny_pairs):
-    task = a_task(tiny_generator, tiny_pairs)
-    return task, task.load(tiny_generator, 0).eval()
+    task = toy_data(tiny_generator, tiny_pairs)
+    return task, load_generator(tiny_generator, task.config).eval()
 
 
 @pytest.mark.parametrize("numbers", [1, 200, 2_000_000])
@@ -70,7 +70,7 @@ def test_a_batch_has_the_same_loss_however_it_is_cut(case):
 def test_a_capped_head_is_followed_and_an_unknown_one_is_refused(tiny_chat, tiny_pairs):
     from transformers import Gemma2Config, Gemma2ForCausalLM
 
-    task = a_task(tiny_chat, tiny_pairs)
+    task = toy_data(tiny_chat, tiny_pairs)
     torch.manual_seed(0)
     config = Gemma2Config(
         vocab_size=len(task.tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
@@ -95,7 +95,7 @@ def test_a_capped_head_is_followed_and_an_unknown_one_is_refused(tiny_chat, tiny
 
 def test_scores_are_means_over_tokens_and_rank_by_likelihood(case):
     task, _ = case
-    assert objective_of(task.train) is objective
+    assert task.train.objective is objective.ANSWERS
     found = objective.score(np.array([[2.0, 4], [1.0, 2]]), task.train)
     assert found["loss"] == pytest.approx(0.5)
     assert found["perplexity"] == pytest.approx(np.exp(0.5))

@@ -147,7 +147,7 @@ def test_parquet_keeps_turns_and_translations(tmp_path: Path) -> None:
     assert read_pairs(str(tmp_path), "translate").answers == ["cat"]
     split = read_pairs_split(str(tmp_path), "test", "instruct")
     assert split is not None
-    assert (split.asked, split.answers) == (user("u"), ["a"])
+    assert (split.prompts, split.answers) == (user("u"), ["a"])
     assert read_pairs_split(str(tmp_path), "validation", "instruct") is None
 
 
@@ -204,7 +204,7 @@ def test_questions_without_answers(write: Write) -> None:
     assert "no answer in column 'completion'" in fails(path, "instruct", need_answers=False, label_column="completion")
     assert read_pairs(str(write("b.jsonl", lined(rows[0]))), "instruct", need_answers=False).answers == ["b"]
     alone = read_pairs(str(write("c.csv", "text\nx\n")), "summarize", need_answers=False)
-    assert (alone.asked, alone.columns) == (user("x"), ("text",))
+    assert (alone.prompts, alone.columns) == (user("x"), ("text",))
     waiting = write("d.jsonl", lined({"messages": [{"role": "user", "content": "u"}]}))
     assert read_pairs(str(waiting), "instruct", need_answers=False).prompts == user("u")
 

@@ -4,10 +4,10 @@ import pytest
 
 from proxtune.config.recipe import Recipe
 from proxtune.data.examples import Message, Pairs
-from proxtune.pipeline import stages
-from proxtune.storage.run_folder import write_recipe
+from proxtune.tasks.base import BaselineRequest
 from proxtune.tasks.generation.metrics import each_text
-from proxtune.tasks.generation.samples import compare_answers, save_base_answers, load_base_answers
+from proxtune.tasks.generation.samples import compare_answers, evenly_spaced_rows
+from proxtune.tasks.registry import find_task
 
 ASKED = [f"word{i} red green blue" for i in range(40)]
 PAIRS = Pairs([(Message("user", text),) for text in ASKED], ASKED, "f", list(range(10, 50)), ("source", "target"))
@@ -31,10 +31,8 @@ def test_rows_to_read_go_from_the_worst_to_the_best_and_the_worst_are_apart():
     assert "untouched" not in found["baselines"]
 
 
-def test_the_untouched_models_answers_stand_beside(tmp_path):
+def test_the_base_models_answers_stand_beside():
     before = {"answers": ASKED, "metrics": {"loss": 2.0, "perplexity": 7.4}, "seconds": 3.0}
-    save_base_answers(tmp_path, before)
-    assert load_base_answers(tmp_path) == before
     found = compare_answers("summarize", PAIRS, PAIRS, {"answers": ANSWERS, "metrics": {"loss": 1.0}}, before)
     assert found["baselines"]["untouched"]["rougeL"] == pytest.approx(1.0)
     assert found["baselines"]["untouched"]["loss"] == 2.0
@@ -42,10 +40,9 @@ def test_the_untouched_models_answers_stand_beside(tmp_path):
     assert found["metrics"]["rougeL"] < 1
 
 
-def test_what_cannot_be_read_was_not_said(tmp_path):
-    assert load_base_answers(tmp_path) is None
-    (tmp_path / "before.json").write_text('{"answers": []')
-    assert load_base_answers(tmp_path) is None
+def test_rows_are_spread_over_all_of_them():
+    assert evenly_spaced_rows(100, 5).tolist() == [0, 25, 50, 74, 99]
+    assert evenly_spaced_rows(3, 64).tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("gone", [False, True])
@@ -54,19 +51,14 @@ def test_the_rows_of_another_file_are_scored_also_where_those_learned_from_are_g
     rows = "".join(f'{{"source": "{text}", "target": "{text}"}}\n' for text in ASKED)
     (tmp_path / "train.jsonl").write_text(rows)
     (tmp_path / "test.jsonl").write_text(rows)
-    recipe = Recipe(str(tmp_path / "train.jsonl"), "", task, text_column="source", label_column="target")
-    write_recipe(recipe, tmp_path / "recipe.toml")
+    recipe = Recipe(
+        data=str(tmp_path / "train.jsonl"), out="", task=task, text_column="source", label_column="target"
+    )
     if gone:
         (tmp_path / "train.jsonl").unlink()
     after = {"answers": ANSWERS, "metrics": {"loss": 1.0}}
-    job = {
-        "folder": str(tmp_path),
-        "file": str(tmp_path / "test.jsonl"),
-        "after": after,
-        "before": after,
-        "others_bytes": 0,
-    }
-    found = stages._STAGES["baselines"](job, lambda record: None)
+    asked = BaselineRequest(file=str(tmp_path / "test.jsonl"), results=after, base_results=after)
+    found = find_task(task).baselines(recipe, asked)
     learned = {"commonest"} if task == "instruct" and not gone else set()
     assert set(found["baselines"]) == {"untouched", takes_none} | learned
     assert ("note" in found) == (task == "instruct" and gone)

@@ -1,0 +1,74 @@
+"""Jobs: what the supervisor asks of a stage, as values that cross from one process to the other as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """Base of all jobs. `stage` names the process that does it, `folder` is the run's."""
+
+    stage: ClassVar[str] = ""
+    folder: Path
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self) | {"folder": str(self.folder)}
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
+        """The inverse of `as_dict`."""
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in raw.items()}
+        return cls(**values | {"folder": Path(values["folder"])})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitJob(Job):
+    """Plan, train, evaluate and save; `started` is a reading of the monotonic clock, when the command began.
+
+    With `plan_only` it ends once the plan is chosen. With `exact` nothing that training depends on may have changed.
+    """
+
+    stage: ClassVar[str] = "fit"
+    started: float
+    plan_only: bool = False
+    exact: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadJob(Job):
+    """Fit a classification head to the features that the first half of a `FitJob` left."""
+
+    stage: ClassVar[str] = "head"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaselinesJob(Job):
+    """Score the baselines on the validation rows, or on those of `file` beside what the model and the base model gave."""
+
+    stage: ClassVar[str] = "baselines"
+    file: str | None = None
+    results: Mapping[str, Any] | None = None
+    base_results: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportJob(Job):
+    """Write the report and the model card."""
+
+    stage: ClassVar[str] = "report"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictJob(Job):
+    """Predict `texts` or the rows of `file`; with `evaluate` score the model on them, with `base` the base model."""
+
+    stage: ClassVar[str] = "predict"
+    texts: tuple[str, ...] = ()
+    file: str | None = None
+    evaluate: bool = False
+    base: bool = False
