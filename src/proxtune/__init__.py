@@ -1,4 +1,4 @@
-"""Fine-tune a language model inside the memory and the time you have; and NNO, an optimizer that only looks around."""
+"""Fine-tune a language model inside the memory and the time you have; and NNO, an optimizer without gradients."""
 
 from __future__ import annotations
 
@@ -11,20 +11,32 @@ if TYPE_CHECKING:
     from proxtune.estimator import TextClassifier
     from proxtune.optim.nno import NNO, replay
     from proxtune.optim.points import Points
-    from proxtune.run import Run, tune
+    from proxtune.run import Run, open_run, tune
 
 __version__ = "0.1.0"
-__all__ = ["NNO", "Budget", "UserError", "Points", "Run", "TextClassifier", "__version__", "replay", "tune"]
+__all__ = [
+    "NNO",
+    "Budget",
+    "Points",
+    "Run",
+    "TextClassifier",
+    "UserError",
+    "__version__",
+    "open_run",
+    "replay",
+    "tune",
+]
 
 _HOME = {
     "Budget": "proxtune.config.budget",
     "NNO": "proxtune.optim.nno",
     "UserError": "proxtune.errors",
     "Points": "proxtune.optim.points",
-    "Run": "proxtune.pipeline.supervisor",
+    "Run": "proxtune.run",
     "TextClassifier": "proxtune.estimator",
     "replay": "proxtune.optim.nno",
-    "tune": "proxtune.pipeline.supervisor",
+    "open_run": "proxtune.run",
+    "tune": "proxtune.run",
 }
 
 

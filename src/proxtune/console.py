@@ -1,8 +1,9 @@
-"""What a person sees while a run is on: words and a progress bar on stderr."""
+"""What the user sees while a run is on: lines and a progress bar on stderr."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
@@ -14,15 +15,31 @@ from rich.text import Text
 
 from proxtune.config.budget import Budget, format_bytes, format_seconds
 from proxtune.report.sections.generation import scores
+from proxtune.storage.events import (
+    Continued,
+    DataRead,
+    DryRunDone,
+    Event,
+    Notice,
+    Phase,
+    PlanChosen,
+    Resumed,
+    ScheduleChange,
+    SizePhaseBegun,
+    StepDown,
+    StepEvent,
+    StepRejected,
+    Validation,
+)
 
-Record = dict[str, Any]
 _console = Console(stderr=True, highlight=False, soft_wrap=True, width=None if sys.stderr.isatty() else 160)
+_INDENT = " " * 10
 _PHASES = {
     "read": "reading the data",
-    "plan": "planning: tracing and rehearsing",
-    "untouched": "asking the untouched model",
+    "plan": "planning: profiling the model and trying plans out",
+    "base_model": "scoring the base model",
     "train": "training",
-    "evaluate": "judging the best model",
+    "evaluate": "evaluating the best model",
     "save": "saving",
     "baselines": "baselines: what the cheapest answers score",
     "report": "report",
@@ -30,7 +47,7 @@ _PHASES = {
 
 
 class ProgressDisplay:
-    """Hears a run's records and shows them; on a terminal with a bar, elsewhere a line at each milestone."""
+    """Shows a run's events: on a terminal with a progress bar, elsewhere a line for each that matters."""
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
@@ -51,86 +68,85 @@ class ProgressDisplay:
         if _console.is_terminal:
             self._bar.stop()
 
-    def on_event(self, record: Record) -> None:
-        """Show one record."""
-        kind = record.get("kind")
-        if kind == "phase":
-            _console.print(f"[dim]{record['seconds']:6.1f} s[/]  {_PHASES.get(record['phase'], record['phase'])}")
-        elif kind == "data":
-            _console.print(
-                f"          {record['train_rows']} rows to learn from, {record['validation_rows']} to judge by"
-                + (f"; labels: {', '.join(record['labels'][:8])}" if record["labels"] else ""),
-                markup=False,
-            )
-            for note in record["notes"]:
-                _console.print(f"          {note}", markup=False)
-        elif kind == "rehearsal" and record["refused"]:
-            _console.print(f"{record['seconds']:6.1f} s  rehearsed {record['plan']}: {record['refused']}", markup=False)
-        elif kind == "plan":
-            chosen = record["chosen"]
-            _console.print(
-                f"          plan: {chosen['name']}, {chosen['steps']} steps ({chosen['epochs']:.1f} epochs), "
-                f"{chosen['trainable']:,} parameters trained, promised "
-                f"{format_bytes(max(chosen['cost']['memory_bytes'].values()))} and {format_seconds(chosen['cost']['seconds'])}",
-                markup=False,
-            )
-        elif kind == "validation":
-            star = "  best so far" if record["best"] else ""
-            _console.print(f"[dim]{record['seconds']:6.1f} s[/]  step {record['step']}: {_scores_text(record)}{star}")
-        elif kind == "held":
-            _console.print(
-                f"{record['seconds']:6.1f} s  step {record['step']}: accuracy {record['free']['accuracy']:.3f} without the size; "
-                f"from now on held to {format_bytes(record['bytes'])}",
-                markup=False,
-            )
-        elif kind == "step_down":
-            _console.print(
-                f"{record['seconds']:6.1f} s  step down: {record['from']} → {record['to']} ({record['why']})",
-                markup=False,
-            )
-        elif kind in ("warning", "continued", "rejected", "resumed"):
-            _console.print(f"          {_event_text(record)}", markup=False)
-        elif kind == "schedule":
-            _console.print(
-                f"{record['seconds']:6.1f} s  {'slower' if record['to'] < record['from'] else 'faster'} than planned: "
-                f"{record['from']} → {record['to']} steps",
-                markup=False,
-            )
-        elif kind == "step" and _console.is_terminal:
-            self._step(record)
+    def on_event(self, event: Event) -> None:
+        """Show one event."""
+        if isinstance(event, StepEvent) and _console.is_terminal:
+            self._step(event)
+        for line in event_lines(event):
+            _console.print(line, markup=False)
 
-    def _step(self, record: Record) -> None:
-        memory = format_bytes(record["memory_bytes"]) + (
-            f" of {format_bytes(self._budget.memory)}" if self._budget.memory else ""
-        )
-        left = f" · {format_seconds(max(0.0, self._budget.time - record['seconds']))} left" if self._budget.time else ""
-        words = f"{record['step']}/{record['steps']} · loss {record['loss']:.3f} · {memory}{left}"
+    def _step(self, event: StepEvent) -> None:
+        limit, time = self._budget.memory, self._budget.time
+        memory = format_bytes(event.memory_bytes) + (f" of {format_bytes(limit)}" if limit else "")
+        left = f" · {format_seconds(max(0.0, time - event.seconds))} left" if time else ""
+        words = f"{event.step}/{event.steps} · loss {event.loss:.3f} · {memory}{left}"
         if self._task is None:
-            self._task = self._bar.add_task("training", total=record["steps"], words=words)
-        self._bar.update(self._task, completed=record["step"], total=record["steps"], words=words)
+            self._task = self._bar.add_task("training", total=event.steps, words=words)
+        self._bar.update(self._task, completed=event.step, total=event.steps, words=words)
 
 
-def _scores_text(record: Record) -> str:
-    """What a judgement says, in words."""
-    if "accuracy" in record:
-        return f"accuracy {record['accuracy']:.3f}, loss {record['loss']:.3f}"
-    return f"loss {record['loss']:.3f}, perplexity {record['perplexity']:.1f}"
+def event_lines(event: Event) -> list[str]:
+    """What the user is told of an event; nothing of a mere step."""
+    match event:
+        case Phase():
+            return [_at(event.seconds, _PHASES.get(event.phase, event.phase))]
+        case DataRead():
+            return [_INDENT + line for line in _data_lines(event.facts)]
+        case DryRunDone() if event.refused:
+            return [_at(event.seconds, f"tried {event.plan}: {event.refused}")]
+        case PlanChosen():
+            return [_INDENT + _plan_line(event.chosen)]
+        case Validation():
+            best = "  best so far" if event.best else ""
+            return [_at(event.seconds, f"step {event.step}: {_scores_text(event.metrics)}{best}")]
+        case SizePhaseBegun():
+            size, scores = format_bytes(event.allocated_bytes), _scores_text(event.metrics)
+            return [_at(event.seconds, f"step {event.step}: {scores} without the size limit; from now on in {size}")]
+        case StepDown():
+            return [_at(event.seconds, f"step-down: {event.before} → {event.after} ({event.why})")]
+        case ScheduleChange():
+            pace = "slower" if event.after < event.before else "faster"
+            return [_at(event.seconds, f"{pace} than planned: {event.before} → {event.after} steps")]
+        case Notice():
+            return [_INDENT + event.words]
+        case Resumed():
+            how = f"interrupted by {event.after}" if event.after else "cut off"
+            return [f"{_INDENT}resuming a run that was {how} after {format_seconds(event.seconds)}"]
+        case Continued():
+            return [_INDENT + "; ".join([f"continuing from step {event.step}", *event.notes])]
+        case StepRejected():
+            rows = f"; look at {', '.join(event.rows[:5])}" if event.rows else ""
+            return [f"{_INDENT}step {event.step}: a loss or gradient was not finite, so nothing was updated{rows}"]
+        case _:
+            return []
 
 
-def _event_text(record: Record) -> str:
-    """What a record says, in words."""
-    if record["kind"] == "resumed":
-        how = f"interrupted by {record['after']}" if record["after"] else "cut off"
-        return f"going on with a run that was {how}, {format_seconds(record['seconds'])} in"
-    if record["kind"] == "continued":
-        return "; ".join([f"going on from step {record['step']}", *record["notes"]])
-    if record["kind"] == "rejected":
-        rows = f"; look at {', '.join(record['rows'][:5])}" if record["rows"] else ""
-        return f"step {record['step']}: a loss or a gradient was not finite, and nothing moved{rows}"
-    return str(record["words"])
+def _at(seconds: float, words: str) -> str:
+    return f"{seconds:6.1f} s  {words}"
 
 
-def show_plan(found: Record) -> None:
+def _data_lines(facts: Mapping[str, Any]) -> list[str]:
+    labels = f"; labels: {', '.join(facts['labels'][:8])}" if facts["labels"] else ""
+    return [f"{facts['train_rows']} training rows, {facts['validation_rows']} validation rows{labels}", *facts["notes"]]
+
+
+def _plan_line(plan: Mapping[str, Any]) -> str:
+    memory = format_bytes(max(plan["cost"]["memory_bytes"].values()))
+    return (
+        f"plan: {plan['name']}, {plan['steps']} steps ({plan['epochs']:.1f} epochs), {plan['trainable']:,} trained "
+        f"parameters, promised {memory} and {format_seconds(plan['cost']['seconds'])}"
+    )
+
+
+def _scores_text(metrics: Mapping[str, float]) -> str:
+    """The metrics of a validation, the loss last but for its perplexity."""
+    if "accuracy" in metrics:
+        return f"accuracy {metrics['accuracy']:.3f}, loss {metrics['loss']:.3f}"
+    others = [f"{name} {value:.3g}" for name, value in metrics.items() if name != "loss"]
+    return ", ".join([f"loss {metrics['loss']:.3f}", *others])
+
+
+def show_plan(found: Mapping[str, Any]) -> None:
     """The plan table: what was chosen, what fits, what was refused and why."""
     table = Table(title="plans", title_justify="left", box=None, pad_edge=False)
     for name in ("plan", "memory", "time", "epochs", "expected", "fate"):
@@ -146,7 +162,7 @@ def show_plan(found: Record) -> None:
     _console.print(table)
 
 
-def show_result(result: Record, out: str) -> None:
+def show_result(result: Mapping[str, Any], out: str) -> None:
     """The result in a few lines."""
     memory, limit = result["measured"]["memory_bytes"], result["budget"]["memory"]
     peak = max(memory.values())
@@ -162,7 +178,7 @@ def show_result(result: Record, out: str) -> None:
     _console.print(f"model:  {out}/model\nreport: {out}/report.html", markup=False)
 
 
-def show_evaluation(found: Record, name: str) -> None:
+def show_evaluation(found: Mapping[str, Any], name: str) -> None:
     """Metrics, and the main one of them beside the baselines'."""
     if "main" in found:
         _show_scores(found, name)
@@ -179,7 +195,7 @@ def show_evaluation(found: Record, name: str) -> None:
         _console.print(f"  {found['truncated_rows']} texts were longer than the model takes and were cut", markup=False)
 
 
-def _show_scores(found: Record, name: str) -> None:
+def _show_scores(found: Mapping[str, Any], name: str) -> None:
     """Scores of generated text, in points: the model's, the untouched model's, the baselines'."""
     told = scores(found)
     assert told is not None, "an evaluation has scores"

@@ -7,16 +7,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from proxtune.checkpoint.history import History, encode_event, encode_step
+from proxtune.checkpoint.history import History, JournalEvent, Returned, Validated, encode_event, encode_step
 from proxtune.checkpoint.snapshot import has_weights, open_snapshot, restore, save_snapshot, snapshots, weights_of
 from proxtune.checkpoint.state import TrainingState
 from proxtune.config.plan import Plan
 from proxtune.errors import UserError
 from proxtune.optim.step_record import StepRecord
+from proxtune.storage.events import Continued, Notice
 from proxtune.storage.journal import Journal
 from proxtune.storage.safetensors_header import BadTensors, Entry
 
-Record = dict[str, Any]
 _SHARE = 0.02  # of the time, for snapshots
 _BYTES_PER_SECOND = 1e8  # at which a snapshot is taken to be written before one was, with two moments for each weight
 _LEAST_SECONDS = 0.02  # that one takes in any case
@@ -53,7 +53,7 @@ class Checkpointer:
         """Whether there is something to go on from."""
         return not self._history.is_new or bool(snapshots(self._folder))
 
-    def resume(self, step_maker: Resumable, state: TrainingState) -> tuple[TrainingState, list[Record]]:
+    def resume(self, step_maker: Resumable, state: TrainingState) -> tuple[TrainingState, Continued | None]:
         """Where to go on, with the model and the optimizer brought there: `state` where nothing has happened yet.
 
         Else it is the last snapshot, and with records of steps all that they say was done since. Raises UserError.
@@ -63,7 +63,7 @@ class Checkpointer:
         needs_all_steps = any(record.rule == "nearest" for record in history.records)
         found = None if needs_all_steps else self._last_snapshot(step_maker, state.plan)
         if found is None and history.is_new and not self._notes:
-            return state, []
+            return state, None
         snapped = found.step if found else None
         resumed = found or state
         if step_maker.replay is not None:
@@ -76,17 +76,17 @@ class Checkpointer:
             resumed.validated_step = max((step for step in history.validations if step <= resumed.step), default=-1)
         if history.best is not None and has_weights(self._folder):
             resumed.best = history.best
-        return resumed, [{"kind": "continued", "step": resumed.step, "snapshot": snapped, "notes": self._notes}]
+        return resumed, Continued(step=resumed.step, snapshot=snapped, notes=tuple(self._notes))
 
     def past_schedule(self, state: TrainingState) -> int | None:
         """How many steps there are to be as decided after step `state.step` before; None beyond what is known."""
         return self._history.schedule.get(state.step, state.steps) if state.step <= self._history.last_known_step else None
 
-    def past_validation(self, step: int) -> Record | None:
+    def past_validation(self, step: int) -> Validated | None:
         """What was found at `step` before."""
         return self._history.validations.get(step)
 
-    def record_event(self, event: Record) -> None:
+    def record_event(self, event: JournalEvent) -> None:
         """An event into the journal, on disk for good. Raises DiskFailed."""
         self._journal.append(encode_event(event))
         self._history.add_event(event)
@@ -100,11 +100,11 @@ class Checkpointer:
         """Whether all that was noted is on disk for good; time to show it. Raises DiskFailed."""
         return self._journal.commit()
 
-    def save_if_due(self, step_maker: Resumable, state: TrainingState) -> list[Record]:
+    def save_if_due(self, step_maker: Resumable, state: TrainingState) -> list[Notice]:
         """A snapshot when it is time for one and nothing is doubtful; what the person should know of it."""
         return self.save(step_maker, state) if time.monotonic() >= self._next and not state.rejected else []
 
-    def save(self, step_maker: Resumable, state: TrainingState) -> list[Record]:
+    def save(self, step_maker: Resumable, state: TrainingState) -> list[Notice]:
         """A snapshot of `state`.
 
         Where it cannot be written the last one stays, and it is tried again later. Raises DiskFailed.
@@ -121,9 +121,9 @@ class Checkpointer:
         self._next = now + self._cost / _SHARE
         events = []
         if failed is not None and not self._warned:
-            events = [warning(f"{failed}. Training goes on; make room, it is tried again")]
+            events = [Notice(words=f"{failed}. Training goes on; make room, it is tried again")]
         elif failed is None and self._warned:
-            events = [warning(f"a snapshot is on disk again, of step {state.step}")]
+            events = [Notice(words=f"a snapshot is on disk again, of step {state.step}")]
         self._warned = failed is not None
         return events
 
@@ -132,7 +132,7 @@ class Checkpointer:
         found = self._last_snapshot(step_maker, state.plan)
         if found is None or step_maker.replay is not None:
             return None
-        self.record_event({"kind": "returned", "to": found.step})
+        self.record_event(Returned(step=found.step))
         found.rate_share, found.rollbacks, found.best = state.rate_share, state.rollbacks + 1, state.best
         self.save(step_maker, found)
         return found
@@ -149,8 +149,3 @@ class Checkpointer:
             except BadTensors as error:
                 self._notes.append(f"{error}; it is not used")
         return None
-
-
-def warning(words: str) -> Record:
-    """A record that tells the person something."""
-    return {"kind": "warning", "words": words}

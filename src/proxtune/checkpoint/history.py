@@ -6,14 +6,70 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from proxtune.config.plan import Plan, plan_from_dict
 from proxtune.errors import UserError
 from proxtune.optim.step_record import StepRecord, unpack
+from proxtune.storage.events import Event
 
-Record = dict[str, Any]
+Rank = Callable[[Mapping[str, float]], tuple[float, float]]  # of metrics: larger is better
 _STEP = b"s"  # before a step's own record; anything else is JSON
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun(Event):
+    """The first record: what was planned, and what the steps depend on."""
+
+    kind: ClassVar[str] = "begun"
+    _KEYS: ClassVar[Mapping[str, str]] = {"selection": "settled"}
+    plan: Mapping[str, Any]
+    selection: Mapping[str, Any]
+    pins: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rescheduled(Event):
+    """After `step` the clock allowed so many `steps` in all."""
+
+    kind: ClassVar[str] = "schedule"
+    _KEYS: ClassVar[Mapping[str, str]] = {"steps": "to"}
+    step: int
+    steps: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validated(Event):
+    """The metrics of the validation rows at `step`, and whether they were the best until then."""
+
+    kind: ClassVar[str] = "judged"
+    _SPREAD: ClassVar[str | None] = "metrics"
+    step: int
+    metrics: Mapping[str, float]
+    best: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Returned(Event):
+    """The training went back to the snapshot of `step`."""
+
+    kind: ClassVar[str] = "returned"
+    _KEYS: ClassVar[Mapping[str, str]] = {"step": "to"}
+    step: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinsChanged(Event):
+    """What the steps depend on from here on."""
+
+    kind: ClassVar[str] = "pins"
+    pins: Mapping[str, Any]
+
+
+JournalEvent = Begun | Rescheduled | Validated | Returned | PinsChanged
+_EVENTS: dict[str, type[JournalEvent]] = {
+    event.kind: event for event in (Rescheduled, Validated, Returned, PinsChanged)
+}  # but for the first
 
 
 @dataclass(slots=True)
@@ -24,12 +80,12 @@ class History:
     """
 
     plan: Plan
-    selection: Record
-    pins: Record
-    rank: Callable[[Mapping[str, float]], tuple[float, float]]  # of metrics: larger is better
+    selection: Mapping[str, Any]
+    pins: Mapping[str, Any]
+    rank: Rank
     records: list[StepRecord] = field(default_factory=list)
     schedule: dict[int, int] = field(default_factory=dict)
-    validations: dict[int, Record] = field(default_factory=dict)
+    validations: dict[int, Validated] = field(default_factory=dict)
     best: tuple[float, float] | None = None  # rank of the best weights that were put on disk
 
     @property
@@ -53,28 +109,24 @@ class History:
         self.schedule = {when: steps for when, steps in self.schedule.items() if when <= step}
         self.validations = {when: found for when, found in self.validations.items() if when <= step}
 
-    def add_event(self, event: Record) -> None:
+    def add_event(self, event: JournalEvent) -> None:
         """One event more."""
-        if event["kind"] == "schedule":
-            self.schedule[event["step"]] = event["to"]
-        elif event["kind"] == "judged":
-            self.validations[event["step"]] = event
-            if event["best"]:
-                self.best = self.rank(event)
-        elif event["kind"] == "returned":
-            self.drop_after(event["to"])
-        elif event["kind"] == "pins":
-            self.pins = event["pins"]
+        match event:
+            case Rescheduled():
+                self.schedule[event.step] = event.steps
+            case Validated():
+                self.validations[event.step] = event
+                if event.best:
+                    self.best = self.rank(event.metrics)
+            case Returned():
+                self.drop_after(event.step)
+            case PinsChanged():
+                self.pins = event.pins
 
 
-def first_event(plan: Record, selection: Record, pins: Record) -> bytes:
-    """A journal's first record."""
-    return encode_event({"kind": "begun", "plan": plan, "settled": selection, "pins": pins})
-
-
-def encode_event(event: Record) -> bytes:
+def encode_event(event: JournalEvent) -> bytes:
     """An event as a record of the journal."""
-    return json.dumps(event).encode()
+    return json.dumps(event.as_dict()).encode()
 
 
 def encode_step(record: StepRecord) -> bytes:
@@ -82,9 +134,7 @@ def encode_step(record: StepRecord) -> bytes:
     return _STEP + record.pack()
 
 
-def read_history(
-    path: Path, records: Iterable[bytes], rank: Callable[[Mapping[str, float]], tuple[float, float]]
-) -> History:
+def read_history(path: Path, records: Iterable[bytes], rank: Rank) -> History:
     """What the records of the journal `path` come to. Raises UserError for some that no proxtune wrote."""
     found: History | None = None
     try:
@@ -92,11 +142,12 @@ def read_history(
             if data.startswith(_STEP) and found is not None:
                 found.records += list(unpack(data[len(_STEP) :]))
                 continue
-            event = json.loads(data)
+            raw = json.loads(data)
             if found is None:
-                found = History(plan_from_dict(event["plan"]), event["settled"], event["pins"], rank)
-            else:
-                found.add_event(event)
+                begun = Begun.from_dict(raw)
+                found = History(plan_from_dict(dict(begun.plan)), begun.selection, begun.pins, rank)
+            elif raw["kind"] in _EVENTS:
+                found.add_event(_EVENTS[raw["kind"]].from_dict(raw))
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise UserError(
             f"{path} holds what this version cannot read ({error}); train again into another folder"

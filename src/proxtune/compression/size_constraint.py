@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from proxtune.compression.architecture import Structure
+from proxtune.compression.packed_format import write_packed
 from proxtune.compression.weight_format import (
     FITTED_AT_ONCE,
     HALF_BITS,
@@ -34,6 +35,9 @@ from proxtune.compression.weight_format import (
     try_fitting,
 )
 from proxtune.feasible.allocation import Allocation, Choice
+from proxtune.memory.lean_imports import without_sharding
+from proxtune.models.source import weight_bytes
+from proxtune.storage.atomic import as_system_errors
 from proxtune.storage.safetensors_file import DTYPES, read_into, verified, write_tensors
 from proxtune.storage.safetensors_header import BadTensors
 
@@ -150,6 +154,11 @@ class SizeConstraint:
         """Remove what `save` wrote."""
         self._path.unlink(missing_ok=True)
 
+    def write_model(self, model: Any, folder: Path) -> None:
+        """Config and packed weights of a model that is projected, in no more bytes than were asked for. Raises OSError."""
+        write_packed(folder, self.saved(), model.config, self.structure)
+        assert weight_bytes(folder) <= self.structure.size_bytes, "bytes were allocated so that it fits"
+
     def as_dict(self) -> dict[str, Any]:
         """What a result says of the size: the structure, and what each weight got."""
         assert self.allocation is not None, "bytes are allotted"
@@ -187,6 +196,17 @@ class NoSizeConstraint:
     """The same where no size is asked for: nothing is held, and there is no teacher."""
 
     teacher: np.ndarray | None = None
+    needs_training = False
+
+    def allocate(self, importance: dict[str, Tensor] | None = None, at_once: int = FITTED_AT_ONCE) -> Allocation:
+        """There are no bytes to allocate."""
+        raise AssertionError("no size is asked for")
+
+    def allocate_roughly(self) -> None:
+        """Nothing is held."""
+
+    def try_fitting(self) -> None:
+        """There are no scales."""
 
     def at_nearest(self, tokens: np.ndarray | None = None) -> AbstractContextManager[None]:
         """Nothing moves."""
@@ -195,5 +215,19 @@ class NoSizeConstraint:
     def project(self) -> None:
         """Nothing moves."""
 
+    def save(self) -> None:
+        """There is nothing to resume."""
+
+    def load(self) -> None:
+        """Nothing was saved."""
+
     def remove_file(self) -> None:
-        """Nothing was kept."""
+        """Nothing was saved."""
+
+    def write_model(self, model: Any, folder: Path) -> None:
+        """Config and weights as transformers writes them. Raises OSError."""
+        with without_sharding(), as_system_errors():
+            model.save_pretrained(str(folder), safe_serialization=True)
+
+    def as_dict(self) -> None:
+        """A result says nothing of the size."""

@@ -6,9 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from proxtune.compression.packed_format import write_packed
-from proxtune.compression.size_constraint import SizeConstraint, NoSizeConstraint
-from proxtune.memory.lean_imports import without_sharding
+from proxtune.compression.size_constraint import NoSizeConstraint, SizeConstraint
 from proxtune.models.source import weight_bytes
 from proxtune.storage.atomic import as_system_errors, replace_folder
 
@@ -21,12 +19,7 @@ def save_model(model: Any, tokenizer: Any, folder: Path, constraint: SizeConstra
     target, temporary = folder / "model", folder / ".model.part"
     shutil.rmtree(temporary, ignore_errors=True)
     try:
-        if isinstance(constraint, SizeConstraint):
-            write_packed(temporary, constraint.saved(), model.config, constraint.structure)
-            assert weight_bytes(temporary) <= constraint.structure.size_bytes, "bytes were allotted so that it fits"
-        else:
-            with without_sharding(), as_system_errors():
-                model.save_pretrained(str(temporary), safe_serialization=True)
+        (constraint or NoSizeConstraint()).write_model(model, temporary)
         with as_system_errors():
             tokenizer.save_pretrained(str(temporary))
         replace_folder(temporary, target)

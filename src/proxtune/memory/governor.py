@@ -11,6 +11,7 @@ import numpy as np
 
 from proxtune.memory.compute_thread import ComputeThread
 from proxtune.memory.devices.base import Meter
+from proxtune.storage.events import StepDown
 
 T = TypeVar("T")
 
@@ -48,7 +49,7 @@ class Governor:
     memory_bytes: int | None
     meter: Meter
     reserved_bytes: int = 0
-    step_downs: list[dict[str, object]] = field(default_factory=list)
+    step_downs: list[StepDown] = field(default_factory=list)
     thread: ComputeThread = field(default_factory=ComputeThread)
 
     @property
@@ -103,19 +104,18 @@ class Governor:
         room = self.room_bytes
         return room is not None and self.meter.now() > 0.985 * room
 
-    def record(self, before: str, after: str, why: str, at_step: int, seconds: float) -> dict[str, object]:
-        """Note a step-down; the record goes into the journal, the result and the report."""
-        entry: dict[str, object] = {
-            "kind": "step_down",
-            "at_step": at_step,
-            "seconds": round(seconds, 2),
-            "from": before,
-            "to": after,
-            "why": why,
-            "memory_bytes": self.meter.now() + self.reserved_bytes,
-        }
-        self.step_downs.append(entry)
-        return entry
+    def record(self, before: str, after: str, why: str, at_step: int, seconds: float) -> StepDown:
+        """Note a step-down; it goes into the event log, the result and the report."""
+        event = StepDown(
+            at_step=at_step,
+            seconds=round(seconds, 2),
+            before=before,
+            after=after,
+            why=why,
+            memory_bytes=self.meter.now() + self.reserved_bytes,
+        )
+        self.step_downs.append(event)
+        return event
 
 
 def in_halves(

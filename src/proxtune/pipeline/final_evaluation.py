@@ -40,6 +40,6 @@ def evaluate_and_save(
         **results,
         "artifact_bytes": artifact_bytes,
         "memory_bytes": phases.memory_bytes,
-        "size": constraint.as_dict() if isinstance(constraint, SizeConstraint) else None,
+        "size": constraint.as_dict(),
         "data": task.describe(data),
     }

@@ -1,27 +1,25 @@
-"""The records of a run, line by line in `metrics.jsonl`: what the report is drawn from. Nothing else depends on them."""
+"""The events of a run, line by line in `metrics.jsonl`: what the report is drawn from. Nothing else depends on them."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from proxtune.storage.atomic import write_all
+from proxtune.storage.events import Event, Listener, Notice, PlanChosen
 
-Record = dict[str, Any]
-Listen = Callable[[Record], None]
 NAME = "metrics.jsonl"
 
 
 class EventLog:
-    """Appends each record and passes it on. State: the open file, and whether a line of it was lost.
+    """Appends each event and passes it on. State: the open file, and whether a line of it was lost.
 
-    Where there is no room for a line the run does not end for it: the person is told once.
+    Where there is no room for a line the run goes on, and the user is told once.
     """
 
-    def __init__(self, folder: Path, listen: Listen | None) -> None:
+    def __init__(self, folder: Path, listen: Listener | None) -> None:
         self._file = os.open(
             folder / NAME, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666
         )
@@ -35,12 +33,12 @@ class EventLog:
     def __exit__(self, *error: object) -> None:
         os.close(self._file)
 
-    def emit(self, record: Record) -> None:
-        """One record: written, then heard."""
-        if record.get("kind") != "plan":  # has a file of its own
-            self._write(json.dumps(record) + "\n")
+    def emit(self, event: Event) -> None:
+        """One event: written, then heard."""
+        if not isinstance(event, PlanChosen):  # which has a file of its own
+            self._write(json.dumps(event.as_dict()) + "\n")
         if self._listen is not None:
-            self._listen(record)
+            self._listen(event)
 
     def _write(self, line: str) -> None:
         try:
@@ -49,14 +47,12 @@ class EventLog:
         except OSError as error:
             self._torn = True
             if not self._lost and self._listen is not None:
-                self._listen(
-                    {"kind": "warning", "words": f"{NAME} cannot be written ({error.strerror}); the run goes on"}
-                )
+                self._listen(Notice(words=f"{NAME} cannot be written ({error.strerror}); the run goes on"))
             self._lost = True
 
 
-def read_events(folder: Path) -> list[Record]:
-    """The records of a run so far; a torn line is passed over."""
+def read_events(folder: Path) -> list[dict[str, Any]]:
+    """The events of a run so far as they were written, perhaps by an earlier version; a torn line is passed over."""
     found = []
     try:
         text = (folder / NAME).read_text(encoding="utf-8", errors="replace")
@@ -72,7 +68,7 @@ def read_events(folder: Path) -> list[Record]:
     return found
 
 
-def seconds_used(records: list[Record]) -> float:
+def seconds_used(records: list[dict[str, Any]]) -> float:
     """How far the clock was at the last record that tells."""
     told = (record["seconds"] for record in reversed(records) if isinstance(record.get("seconds"), int | float))
     return max(0.0, float(next(told, 0.0)))

@@ -14,28 +14,28 @@ import torch
 from torch import Tensor
 
 from proxtune.compression.fisher import diagonal_fisher
-from proxtune.compression.size_constraint import SizeConstraint
+from proxtune.compression.size_constraint import NoSizeConstraint, SizeConstraint
 from proxtune.compression.weight_format import FITTED_AT_ONCE
 from proxtune.config.plan import Plan
 from proxtune.data.batching import collate
 from proxtune.data.dataset import Encoded
 from proxtune.feasible.allocation import Allocation
 from proxtune.memory.governor import is_refusal
+from proxtune.storage.events import StepDown
 from proxtune.training.context import Training
-from proxtune.training.memory_retry import Record, error_line, run_within_limit
+from proxtune.training.memory_retry import error_line, run_within_limit
 
 _ROWS, _BATCHES = 16, 16  # that the worth of weights is taken from
 _FEWEST_FITTED = 1 << 14  # numbers at a time: tens of kilobytes
 
 
-def allocate_bits(plan: Plan, training: Training, step: int) -> tuple[Allocation, list[Record]]:
+def allocate_bits(plan: Plan, training: Training, step: int) -> tuple[Allocation, list[StepDown]]:
     """Allot the bytes by what weights are worth; the allocation, and the step-downs on the way to it.
 
     What was learned is worth more than the bytes that this takes: where the smallest bite is refused, weights count alike, and
     scales are fitted without the limit.
     """
     constraint, governor = training.constraint, training.governor
-    assert isinstance(constraint, SizeConstraint), "there is a size to hold to"
     importance, changes = _importance_with_retry(plan, training, step)
     at_once = FITTED_AT_ONCE
     while True:
@@ -57,10 +57,10 @@ def allocate_bits(plan: Plan, training: Training, step: int) -> tuple[Allocation
         at_once = less
 
 
-def _importance_with_retry(plan: Plan, training: Training, step: int) -> tuple[dict[str, Tensor] | None, list[Record]]:
+def _importance_with_retry(plan: Plan, training: Training, step: int) -> tuple[dict[str, Tensor] | None, list[StepDown]]:
     """`importance_of` from as many rows at a time as fit; None where one is too much."""
     governor, rows = training.governor, rows_at_a_time(plan, training.train)
-    changes: list[Record] = []
+    changes: list[StepDown] = []
     while True:
         try:
             find = partial(importance_of, plan, training.model, training.train, training.pad_id, training.seed, rows)
@@ -92,7 +92,7 @@ def importance_of(
     return _mean_squares(plan, model, data, pad_id, row_batches)
 
 
-def try_allocation(plan: Plan, model: Any, data: Encoded, pad_id: int, constraint: SizeConstraint) -> None:
+def try_allocation(plan: Plan, model: Any, data: Encoded, pad_id: int, constraint: SizeConstraint | NoSizeConstraint) -> None:
     """The largest bites of what `allocate_bits` will do, for a rehearsal: the longest rows, and the largest weight's scales."""
     longest = np.argsort(data.lengths, kind="stable")[-rows_at_a_time(plan, data) :]
     _mean_squares(plan, model, data, pad_id, iter([longest]))

@@ -16,9 +16,8 @@ from proxtune.memory.governor import Governor
 from proxtune.memory.phases import Phases
 from proxtune.optim.step_record import StepRecord
 from proxtune.runtime.clock import Clock
+from proxtune.storage.events import StepDown
 from proxtune.storage.safetensors_header import Entry
-
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +55,9 @@ class StepResult:
     plan: Plan
     loss: float
     learning_rate: float
-    step_downs: list[Record] = field(default_factory=list)
-    details: Record = field(default_factory=dict)
+    step_downs: list[StepDown] = field(default_factory=list)
+    rule: str | None = None  # by which neighbours moved the weights, and how far from them they are
+    spread: float | None = None
     rejected: list[int] | None = None
 
 

@@ -66,7 +66,9 @@ def gradient_step_maker(plan: Plan, training: Training) -> StepMaker:
             return thread.run(partial(_is_finite, model, data, rows, plan, pad_id))
 
         faulty = None if is_good else faulty_rows(rows, finite)
-        return StepResult(plan, loss, optimizer.param_groups[0]["lr"], changes, rejected=faulty)
+        return StepResult(
+            plan=plan, loss=loss, learning_rate=optimizer.param_groups[0]["lr"], step_downs=changes, rejected=faulty
+        )
 
     return StepMaker(make_step, lambda: state_of(model, optimizer), lambda entries: room_for_state(model, optimizer, entries))
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from proxtune.config.plan import Plan
 from proxtune.memory.governor import Governor, is_refusal
+from proxtune.storage.events import StepDown
 from proxtune.training.context import Training
 
-Record = dict[str, Any]
 T = TypeVar("T")
 
 
@@ -27,12 +27,12 @@ def faulty_rows(rows: np.ndarray, is_finite: Callable[[np.ndarray], bool]) -> li
 
 def with_memory_retry(
     plan: Plan, training: Training, step: int, compute: Callable[[Plan], T], smaller: Callable[[Plan], Plan | None]
-) -> tuple[Plan, T, list[Record]]:
+) -> tuple[Plan, T, list[StepDown]]:
     """`compute(plan)`; the same again in a `smaller` plan's bites when memory is refused, or nearly so.
 
     Raises MemoryError when there is no smaller plan.
     """
-    changes: list[Record] = []
+    changes: list[StepDown] = []
     governor, meter, clock = training.governor, training.phases.meter, training.clock
     if governor.is_crowded():
         meter.trim()

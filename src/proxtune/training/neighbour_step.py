@@ -56,14 +56,16 @@ def neighbour_step_maker(plan: Plan, training: Training) -> StepMaker:
             lambda plan: plan.with_micro_batch(plan.micro_batch // 2) if plan.micro_batch > 1 else None,
         )
         training.checkpointer.record_step(record)
-        told = {"rule": record.rule, "spread": record.spread}
         faulty = None
         if record.rule == "rejected":
             thread, now = governor.thread, plan
             faulty = faulty_rows(
                 rows, lambda rows: thread.run(lambda: _is_finite(model, data, rows, now, training.pad_id))
             )
-        return StepResult(plan, record.centre, record.rate, changes, told, faulty)
+        return StepResult(
+            plan=plan, loss=record.centre, learning_rate=record.rate, step_downs=changes, rule=record.rule,
+            spread=record.spread, rejected=faulty,
+        )  # fmt: skip
 
     return StepMaker(make_step, replay=search.again)
 

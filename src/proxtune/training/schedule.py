@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from proxtune.checkpoint.history import Rescheduled
 from proxtune.checkpoint.state import TrainingState
+from proxtune.storage.events import ScheduleChange
 from proxtune.training.context import Training
-from proxtune.training.memory_retry import Record
 
 _LOOK_AGAIN = 25  # steps between looks at whether there is time for more, at the most
 _SURE = 0.95  # of what seems possible is promised anew
@@ -20,17 +21,16 @@ def schedule(step: int, steps: int, warm_up: float) -> float:
     return min((step + 1) / warm, max(0.0, (steps - step) / max(1, steps - warm)))
 
 
-def reschedule(state: TrainingState, step_seconds: list[float], training: Training) -> Iterator[Record]:
+def reschedule(state: TrainingState, step_seconds: list[float], training: Training) -> Iterator[ScheduleChange]:
     """Let the schedule end earlier or later as the clock says, or as it said before a resume."""
     past_schedule = training.checkpointer.past_schedule(state)
     fitting = _steps_in_time(state, step_seconds, training) if past_schedule is None else past_schedule
     if fitting == state.steps:
         return
     if past_schedule is None:
-        training.checkpointer.record_event({"kind": "schedule", "step": state.step, "to": fitting})
-    yield {
-        "kind": "schedule", "step": state.step, "seconds": round(training.clock.elapsed, 2), "from": state.steps, "to": fitting,
-    }  # fmt: skip
+        training.checkpointer.record_event(Rescheduled(step=state.step, steps=fitting))
+    seconds = round(training.clock.elapsed, 2)
+    yield ScheduleChange(step=state.step, seconds=seconds, before=state.steps, after=fitting)
     state.steps = fitting
 
 

@@ -9,12 +9,11 @@ import math
 from collections.abc import Iterator
 
 from proxtune.checkpoint.state import TrainingState
-from proxtune.compression.size_constraint import SizeConstraint
 from proxtune.methods.registry import METHODS
 from proxtune.runtime.inference import final_outputs
+from proxtune.storage.events import Event, SizePhaseBegun
 from proxtune.training.bit_allocation import allocate_bits
 from proxtune.training.context import Training
-from proxtune.training.memory_retry import Record
 from proxtune.training.schedule import schedule
 from proxtune.training.validation import validation_scores
 
@@ -25,7 +24,7 @@ _RATE = 0.5  # of the learning rate, from then on
 def is_size_phase_due(state: TrainingState, training: Training) -> bool:
     """Whether the model is to be held from this step on. What is not packed needs no learning to be saved."""
     constraint = training.constraint
-    if not isinstance(constraint, SizeConstraint) or not constraint.needs_training:
+    if not constraint.needs_training:
         return False
     by_gradients = METHODS[state.plan.method].uses_gradients
     return by_gradients and state.size_phase_step is None and state.step >= free_steps(state)
@@ -39,17 +38,16 @@ def free_steps(state: TrainingState) -> int:
 def rate_share(state: TrainingState, training: Training, warm_up: float) -> float:
     """Share of the learning rate: up and down once, or once before the milestone and once lower after it."""
     constraint = training.constraint
-    if not isinstance(constraint, SizeConstraint) or not constraint.needs_training:
+    if not constraint.needs_training:
         return schedule(state.step, state.steps, warm_up)
     if state.size_phase_step is None:
         return schedule(state.step, free_steps(state), warm_up)
     return _RATE * schedule(state.step - state.size_phase_step, state.steps - state.size_phase_step, warm_up)
 
 
-def start_size_phase(state: TrainingState, training: Training) -> Iterator[Record]:
+def start_size_phase(state: TrainingState, training: Training) -> Iterator[Event]:
     """Judge what was learned freely, let it teach what follows, allot the bytes; the best point is sought anew."""
     constraint = training.constraint
-    assert isinstance(constraint, SizeConstraint), "there is a size to hold to"
     free = validation_scores(state.plan, training)
     tokens = state.plan.micro_batch * state.plan.max_length
     constraint.teacher = final_outputs(
@@ -60,7 +58,11 @@ def start_size_phase(state: TrainingState, training: Training) -> Iterator[Recor
     constraint.save()
     state.size_phase_step, state.validated_step, state.best = state.step, -1, (-1.0, -math.inf)
     training.phases.enter("train")
-    yield {
-        "kind": "held", "step": state.step, "seconds": round(training.clock.elapsed, 3), "free": free,
-        "bytes": allocation.bytes, "cost": allocation.cost, "multiplier": allocation.multiplier,
-    }  # fmt: skip
+    yield SizePhaseBegun(
+        step=state.step,
+        seconds=round(training.clock.elapsed, 3),
+        metrics=free,
+        allocated_bytes=allocation.bytes,
+        cost=allocation.cost,
+        multiplier=allocation.multiplier,
+    )

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from proxtune.checkpoint.state import TrainingState
-from proxtune.compression.size_constraint import SizeConstraint
 from proxtune.config.plan import Plan
 from proxtune.data.batching import epoch_batches, rows_in
 from proxtune.errors import Interrupted
 from proxtune.methods.registry import METHODS
+from proxtune.storage.events import Event, StepEvent
 from proxtune.training.context import StepResult, Training
 from proxtune.training.gradient_step import gradient_step_maker
-from proxtune.training.memory_retry import Record
 from proxtune.training.neighbour_step import neighbour_step_maker
 from proxtune.training.nonfinite import back_off, rejected_event
 from proxtune.training.schedule import reschedule
@@ -24,7 +23,7 @@ from proxtune.training.size_phase import is_size_phase_due, rate_share, start_si
 from proxtune.training.validation import is_validation_due, validate, validate_at_stop
 
 
-def train(plan: Plan, training: Training) -> Iterator[Record]:
+def train(plan: Plan, training: Training) -> Iterator[Event]:
     """Train for `plan.steps` steps, fewer or more when the clock says so; yields records of kind step, validation, step_down, …
 
     A training that was begun before goes on from its last snapshot. What begins from something that knows already (`nno`) is
@@ -35,10 +34,11 @@ def train(plan: Plan, training: Training) -> Iterator[Record]:
     method = METHODS[plan.method]
     step_maker = gradient_step_maker(plan, training) if method.uses_gradients else neighbour_step_maker(plan, training)
     rows_of = _BatchOrder(plan.batch, training)
-    state, events = checkpointer.resume(step_maker, TrainingState(plan, plan.steps))
+    state, continued = checkpointer.resume(step_maker, TrainingState(plan, plan.steps))
     state.rows_seen = rows_of.count(state.step)
-    yield from ({**record, "examples_seen": state.rows_seen} for record in events)
-    if state.size_phase_step is not None and isinstance(training.constraint, SizeConstraint):
+    if continued is not None:
+        yield replace(continued, examples_seen=state.rows_seen)
+    if state.size_phase_step is not None:
         training.constraint.load()
     training.phases.enter("train")
     step_seconds: list[float] = []
@@ -67,7 +67,7 @@ def train(plan: Plan, training: Training) -> Iterator[Record]:
         yield from done.step_downs
         state.plan, state.step, state.rows_seen = done.plan, state.step + 1, state.rows_seen + len(rows)
         step_seconds.append(clock.elapsed - began)
-        yield _step_record(state, done, training)
+        yield _step_event(state, done, training)
         if done.rejected is not None:
             yield rejected_event(state, done, training)
         if method.uses_gradients:
@@ -106,15 +106,15 @@ class _BatchOrder:
         return rows_in(self.training.train.lengths, self.batch, self.training.seed, steps)
 
 
-def _step_record(state: TrainingState, done: StepResult, training: Training) -> Record:
-    return {
-        "kind": "step",
-        "step": state.step,
-        "steps": state.steps,
-        "seconds": round(training.clock.elapsed, 3),
-        "loss": round(done.loss, 6),
-        "learning_rate": done.learning_rate,
-        "memory_bytes": training.phases.meter.now() + training.phases.others_bytes,
-        "examples_seen": state.rows_seen,
-        **done.details,
-    }
+def _step_event(state: TrainingState, done: StepResult, training: Training) -> StepEvent:
+    return StepEvent(
+        step=state.step,
+        steps=state.steps,
+        seconds=round(training.clock.elapsed, 3),
+        loss=round(done.loss, 6),
+        learning_rate=done.learning_rate,
+        memory_bytes=training.phases.meter.now() + training.phases.others_bytes,
+        examples_seen=state.rows_seen,
+        rule=done.rule,
+        spread=done.spread,
+    )

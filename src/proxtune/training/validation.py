@@ -8,13 +8,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from proxtune.checkpoint.checkpointer import warning
+from proxtune.checkpoint.history import Validated
 from proxtune.checkpoint.state import TrainingState
 from proxtune.config.plan import Plan
 from proxtune.errors import DiskFailed
 from proxtune.runtime.inference import final_outputs
+from proxtune.storage.events import Event, Notice, Validation
 from proxtune.training.context import Training
-from proxtune.training.memory_retry import Record, run_within_limit
+from proxtune.training.memory_retry import run_within_limit
 
 _LEAST_GAIN = 1e-9
 _TRIES = 3  # to write the best point
@@ -33,7 +34,7 @@ def is_validation_due(state: TrainingState, training: Training, from_the_first: 
     return state.step >= state.steps or (state.step % interval == 0 and state.steps - state.step >= interval // 2)
 
 
-def validate(state: TrainingState, training: Training) -> Iterator[Record]:
+def validate(state: TrainingState, training: Training) -> Iterator[Event]:
     """Judge the point at hand, and keep it where it is the best; what was judged before a resume is not judged again.
 
     The last point, where none was judged before it, is kept unjudged: there is nothing to compare it with, and the result
@@ -45,20 +46,21 @@ def validate(state: TrainingState, training: Training) -> Iterator[Record]:
     found = training.checkpointer.past_validation(state.step)
     if found is None:
         began = training.clock.elapsed
-        score = validation_scores(state.plan, training)
-        found = {**score, "best": _is_better(state, score, training)}
+        metrics = validation_scores(state.plan, training)
+        is_best = _is_better(state, metrics, training)
         state.validation_seconds = max(state.validation_seconds, training.clock.elapsed - began)
-        if found["best"]:
+        if is_best:
             try:
                 _save_best(state, training)
-                state.best = training.validation.objective.rank(score)
+                state.best = training.validation.objective.rank(metrics)
             except OSError as error:
-                found["best"] = False
-                yield warning(f"the best weights cannot be written ({error.strerror}); training goes on, make room")
-        training.checkpointer.record_event({"kind": "judged", "step": state.step, **found})
+                is_best = False
+                yield Notice(words=f"the best weights cannot be written ({error.strerror}); training goes on, make room")
+        found = Validated(step=state.step, metrics=metrics, best=is_best)
+        training.checkpointer.record_event(found)
     state.validated_step = state.step
-    scores = {key: value for key, value in found.items() if key not in ("kind", "step")}
-    yield {"kind": "validation", "step": state.step, "seconds": round(training.clock.elapsed, 3), **scores}
+    seconds = round(training.clock.elapsed, 3)
+    yield Validation(step=state.step, seconds=seconds, metrics=found.metrics, best=found.best)
     training.phases.enter("train")
 
 
@@ -86,16 +88,14 @@ def _save_best(state: TrainingState, training: Training) -> None:
         time.sleep(_LAST_PAUSE_SECONDS if at_last else _PAUSE_SECONDS)
 
 
-def validate_at_stop(state: TrainingState, training: Training) -> Record:
+def validate_at_stop(state: TrainingState, training: Training) -> Validation:
     """Judge where the person stops, and keep it apart where it is the best so far: a run that goes on has not judged here."""
     found = validation_scores(state.plan, training)
     better = _is_better(state, found, training)
     if better:
         training.save_stopped()
-    return {
-        "kind": "validation", "step": state.step, "seconds": round(training.clock.elapsed, 3), **found, "best": better,
-        "stopped": True,
-    }  # fmt: skip
+    seconds = round(training.clock.elapsed, 3)
+    return Validation(step=state.step, seconds=seconds, metrics=found, best=better, stopped=True)
 
 
 def validation_scores(plan: Plan, training: Training) -> dict[str, float]:
