@@ -52,7 +52,7 @@ def finished(request) -> tuple[Path, subprocess.CompletedProcess[str]]:
 
 
 @cache
-def generate_answers(folder: Path, *words: str) -> list[dict]:
+def answers_of(folder: Path, *words: str) -> list[dict]:
     """What `predict` says; asked once for all tests."""
     done = proxtune_in_a_process("predict", str(folder), *words, "--json")
     assert done.returncode == 0, done.stderr
@@ -111,7 +111,7 @@ def test_the_code_of_the_card_answers_as_predict_does_without_proxtune(finished)
     )  # fmt: skip
     plain = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert plain.returncode == 0, plain.stderr
-    found = generate_answers(folder, *ASKED)
+    found = answers_of(folder, *ASKED)
     assert [row["text"] for row in found] == ASKED
     assert [row["answer"] for row in found] == plain.stdout.splitlines()
     assert any(row["answer"] for row in found)
@@ -135,7 +135,7 @@ def test_predict_reads_a_file_that_has_no_answers_and_prints_a_line_a_row(chat, 
     (tmp_path / "new.csv").write_text("source\n" + "".join(f"{text}\n" for text in ASKED))
     done = proxtune_in_a_process("predict", str(folder), "--file", str(tmp_path / "new.csv"))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [row["answer"] for row in generate_answers(folder, *ASKED)]
+    assert done.stdout.splitlines() == [row["answer"] for row in answers_of(folder, *ASKED)]
 
 
 def test_evaluate_has_the_untouched_model_and_the_baselines_beside(finished, tiny_pairs, tmp_path):

@@ -133,6 +133,11 @@ class SizeConstraint:
             self._path, tensors, {"sets": json.dumps(sets), "allocation": json.dumps(asdict(self.allocation))}
         )
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether there is something to `load`."""
+        return self._path.is_file()
+
     def load(self) -> None:
         """Hold weights as `save` wrote it down. Raises BadTensors, OSError."""
         header = verified(self._path)

@@ -71,7 +71,9 @@ def rough_formats(weights: Mapping[str, Tensor], bits: int, group: int, unpacked
 
 
 def try_fitting(weights: Mapping[str, Tensor], bits: int, group: int) -> None:
-    """Fit scales to as many numbers as `allocate_formats` takes at once, of the largest weight: for a rehearsal, which sees the memory."""
+    """Fit scales to as many numbers as `allocate_formats` takes at once, of the largest weight: for a rehearsal,
+    which sees the memory.
+    """
     largest = max(weights.values(), key=Tensor.numel)
     few = largest.detach()[: max(1, FITTED_AT_ONCE * len(largest) // largest.numel())]
     for set_ in _sets(largest, bits, group):

@@ -8,7 +8,15 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from proxtune.checkpoint.snapshot import BEST, STOPPED, has_weights, remove_snapshots, restore_weights, save_weights
+from proxtune.checkpoint.snapshot import (
+    BEST,
+    STOPPED,
+    remove_snapshots,
+    has_weights,
+    save_weights,
+    return_to_snapshot,
+    restore_weights,
+)
 from proxtune.compression.shrink import remove_smaller_model
 from proxtune.compression.size_constraint import NoSizeConstraint, SizeConstraint
 from proxtune.config.plan import Plan, plan_as_dict
@@ -36,7 +44,8 @@ from proxtune.planning.selection import ending_seconds, select_plan
 from proxtune.runtime.model_setup import constraint_of, prepared
 from proxtune.runtime.session import Record, Session
 from proxtune.storage.atomic import as_system_errors, write_json
-from proxtune.storage.result import FIT_RESULT
+from proxtune.storage.event_log import read_events
+from proxtune.storage.result import FIT_RESULT, best_step, examples_seen, last_step, was_trained
 from proxtune.training.context import Training
 from proxtune.training.trainer import train
 
@@ -93,6 +102,42 @@ def fit(session: Session, plan_only: bool = False, exact: bool = False) -> Recor
     return _train_and_save(session, plan, selection, model, constraint, exact)
 
 
+def finish(session: Session) -> Record:
+    """Without another step, what `fit` ends with: for a run whose process had to be ended. The journal stays as it is.
+
+    It is the best point that was judged, else the last snapshot, else the fitted head. Raises UserError where there is none.
+    """
+    if has_features(session):
+        plan, settled, model = model_with_head(session)
+    else:
+        begun = resumable_plan(session)
+        if begun is None:
+            raise UserError(f"{session.folder} has nothing that was learned; train again into another folder")
+        plan, settled = begun
+        session.phases.enter("load")
+        model = prepared(plan, session)
+    constraint = constraint_of(session, plan, model)
+    if not METHODS[plan.method].makes_steps:
+        return _train_and_save(session, plan, settled, model, constraint, exact=False)
+    if isinstance(constraint, SizeConstraint) and constraint.is_kept:
+        constraint.load()
+    records = read_events(session.folder)
+    kept = [name for name in (STOPPED, BEST) if has_weights(session.folder, name)]
+    if kept:
+        restore_weights(model, session.folder, kept[0])
+        step = last_step(records) if kept[0] == STOPPED else best_step(records)
+    else:
+        step = return_to_snapshot(model, session.folder) or 0
+    settled.pop("pace", None)
+    seen, whole = examples_seen(records), plan.steps * plan.batch
+    progress: Record = {
+        "status": "done" if kept and was_trained(records) else "interrupted", "steps": last_step(records),
+        "examples_seen": seen, "flops": plan.cost.flops * (seen / whole if whole else 1.0),
+        "step_downs": session.governor.step_downs,
+    }  # fmt: skip
+    return _judged(session, plan, settled | progress, model, constraint) | {"best_step": step}
+
+
 def _train_and_save(
     session: Session, plan: Plan, selection: Record, model: Any, constraint: SizeConstraint | NoSizeConstraint, exact: bool
 ) -> Record:
@@ -104,21 +149,27 @@ def _train_and_save(
     if METHODS[plan.method].makes_steps:
         progress = _train(session, plan, selection, model, constraint, exact)
         restore_weights(model, folder, STOPPED if has_weights(folder, STOPPED) else BEST)
+    return _judged(session, plan, selection | progress, model, constraint)
+
+
+def _judged(session: Session, plan: Plan, learned: Record, model: Any, constraint: SizeConstraint | NoSizeConstraint) -> Record:
+    """Judge what was learned, as far as it came, and save it."""
+    folder = session.folder
     if plan.keep_adapter:
         with without_sharding(), as_system_errors():
             model.save_pretrained(str(folder / "adapter"))
     plain = METHODS[plan.method].finish(model, plan)
     constraint.project()
     session.meter.trim()  # codes, adapters and the optimizer's state have left holes
-    evaluation = evaluate_and_save(session, plan, plain, constraint)
-    fit_result = {**selection, **progress, **evaluation, "model_source": session.source.origin}
-    write_json(folder / FIT_RESULT, fit_result)
-    if fit_result["status"] == "done":  # else it may be gone on with
+    judged = evaluate_and_save(session, plan, plain, constraint)
+    learned = {**learned, **judged, "model_source": session.source.origin}
+    write_json(folder / FIT_RESULT, learned)
+    if learned["status"] == "done":  # else it may be gone on with
         remove_features(session)
         remove_snapshots(folder)
         constraint.remove_file()
         remove_smaller_model(folder)
-    return fit_result
+    return learned
 
 
 def _train(
@@ -145,7 +196,7 @@ def _train(
                 if checkpointer.commit():  # nothing is shown before it is on disk for good
                     last = _show(session, unseen, last)
     except Interrupted:
-        status = "interrupted"
+        status = "interrupted" if session.clock.left > 0 else "done"  # there would be no time left to go on
     checkpointer.close()
     last = _show(session, unseen, last)
     governor.release()  # the optimizer is gone: its address space is not

@@ -16,6 +16,8 @@ from proxtune.errors import DiskFailed, Interrupted, UserError
 from proxtune.memory import process
 from proxtune.memory.allocator import trim
 from proxtune.memory.library_pages import unload_cold_code
+from proxtune.pipeline.watchdog import Cause, Patience, Watchdog
+from proxtune.runtime.clock import Clock
 
 Record = dict[str, Any]
 _SUPERVISOR_GROWTH_BYTES = 3_000_000  # what this process may still take while a stage runs
@@ -30,26 +32,47 @@ class StageFailed(Exception):
         self.killed_by = killed_by
 
 
-def run_stage(name: str, job: Record, listen: Callable[[Record], None] | None = None) -> Record:
+class StageHung(StageFailed):
+    """A stage stood still, or ran on long after its time, and the watchdog ended it."""
+
+    def __init__(self, message: str, cause: Cause) -> None:
+        super().__init__(message)
+        self.cause: Cause = cause
+
+
+def run_stage(
+    name: str,
+    job: Record,
+    listen: Callable[[Record], None] | None = None,
+    *,
+    clock: Clock | None = None,
+    patience: Patience | None = None,
+) -> Record:
     """Run a stage in a process of its own and return what it ends with; other records go to `listen` as they come.
 
-    Raises UserError and Interrupted as the stage did, StageFailed for anything else.
+    A stage that stands still is ended, and where there is a `clock` with a limit one that is far past it (`watchdog.py`).
+    Where it came to a result all the same, `watchdog` in it has the cause and words.
+    Raises UserError and Interrupted as the stage did, StageHung where it was ended, StageFailed for anything else.
     """
     trim()
     unload_cold_code()
     others = process.resident_bytes() + _SUPERVISOR_GROWTH_BYTES
     command = [sys.executable, "-m", "proxtune.pipeline.stages", name]
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        pass_fds=(job["lock"],)
-        if job.get("lock") is not None
-        else (),  # held until the last process of the run is gone
-    ) as stage:
+    with (
+        Watchdog(clock, patience) as watchdog,
+        subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            pass_fds=(job["lock"],)
+            if job.get("lock") is not None
+            else (),  # held until the last process of the run is gone
+        ) as stage,
+    ):
+        watchdog.watch(stage)
         words: list[str] = []
         assert stage.stdin is not None
         assert stage.stdout is not None
@@ -64,18 +87,26 @@ def run_stage(name: str, job: Record, listen: Callable[[Record], None] | None = 
                 record = _record(line)
                 if record is None:
                     continue
+                watchdog.on_event(record)
                 if record.get("kind") == "end":
                     end = record
                 elif listen is not None:
+                    watchdog.set_busy(True)
                     listen(record)
+                    watchdog.set_busy(False)
             status = stage.wait()
         reader.join(timeout=2)
-    return _outcome(name, status, end, "".join(words), interrupts)
+    return _outcome(name, status, end, "".join(words), interrupts, watchdog)
 
 
-def _outcome(name: str, status: int, end: Record | None, words: str, interrupts: list[int]) -> Record:
+def _outcome(
+    name: str, status: int, end: Record | None, words: str, interrupts: list[int], watchdog: Watchdog
+) -> Record:
     """What the stage ended with; `interrupts` are the signals that were passed on to it."""
     by = interrupts[0] if interrupts else signal.SIGINT
+    is_cut = end is None or end["outcome"] == "interrupted"
+    if watchdog.cause is not None and is_cut and (watchdog.killed or not interrupts):
+        raise StageHung(watchdog.words(name), watchdog.cause)
     if end is None and interrupts:  # asked twice, it goes without a word
         raise Interrupted("interrupted", by)
     if end is None:
@@ -95,6 +126,9 @@ def _outcome(name: str, status: int, end: Record | None, words: str, interrupts:
     result: Record = end["result"]
     if result.get("status") == "interrupted":
         result["interrupted_by"] = int(by)
+    if watchdog.cause is not None and "status" in result:
+        told = watchdog.late_words() if watchdog.cause == "late" else watchdog.words(name)
+        result["watchdog"] = {"cause": watchdog.cause, "words": told}
     return result
 
 

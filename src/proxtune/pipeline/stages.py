@@ -20,6 +20,7 @@ from typing import Any
 from proxtune.errors import DiskFailed, Interrupted, UserError
 from proxtune.memory import process
 from proxtune.memory.kernel_cache import USUAL, limit_kernel_cache
+from proxtune.runtime.clock import Clock
 from proxtune.storage.atomic import disk_error_message
 
 Record = dict[str, Any]
@@ -61,7 +62,6 @@ def _disk_outcome(error: OSError) -> Record | None:
 
 
 def _fit(job: Record, emit: Callable[[Record], None]) -> Record:
-    from proxtune.runtime.clock import Clock
     from proxtune.runtime.session import open_session
     from proxtune.storage.run_folder import read_recipe
 
@@ -70,10 +70,12 @@ def _fit(job: Record, emit: Callable[[Record], None]) -> Record:
     clock = Clock(job["started"], recipe.budget.time)
     gc.disable()  # imports make a million objects and no garbage; looking through them again and again is a second
     session = open_session(recipe, folder, clock, job["others_bytes"], emit)  # before torch: a mistake is told at once
-    from proxtune.pipeline.fit import fit
+    from proxtune.pipeline.fit import finish, fit
 
     gc.freeze()
     gc.enable()
+    if job.get("finish", False):
+        return finish(session)
     return fit(session, plan_only=job.get("plan_only", False), exact=job.get("exact", False))
 
 

@@ -18,13 +18,15 @@ from proxtune.config.recipe import Recipe, check
 from proxtune.errors import DiskFailed, Interrupted, UserError
 from proxtune.memory.process import outer_limit_bytes
 from proxtune.models.aliases import ALIASES
-from proxtune.pipeline.process import StageFailed, run_stage
+from proxtune.pipeline.process import StageFailed, StageHung, run_stage
 from proxtune.pipeline.result import result_of
+from proxtune.runtime.clock import Clock
 from proxtune.storage.atomic import disk_error_message, remove_partial_files, write_json
 from proxtune.storage.event_log import EventLog, Listen, Record, read_events, seconds_used
 from proxtune.storage.lock import locked
 from proxtune.storage.result import (
     FEATURES_RESULT,
+    best_step,
     finished_fit,
     how_it_ended,
     interruptions,
@@ -37,6 +39,7 @@ from proxtune.storage.safetensors_header import check_files
 from proxtune.tasks.registry import find_task
 
 _FIT_TRIES = 3
+_HUNG = "hung"  # in what was learned: what the watchdog said, and which step was kept
 _SHORT_OF_MEMORY = ("SIGKILL", "SIGSEGV", "SIGBUS")  # the system's answer, and that of compilers which do not ask
 
 
@@ -114,6 +117,7 @@ def resumable_recipe(folder: str | Path) -> Recipe:
 def _can_be_resumed(folder: Path, error: BaseException) -> bool:
     """Whether `resume` would find something: what was learned, or a run that was stopped from outside."""
     stopped = isinstance(error, Interrupted | KeyboardInterrupt | DiskFailed) or getattr(error, "killed_by", None)
+    stopped = stopped or (isinstance(error, StageHung) and error.cause == "stuck")  # one that was late has no time left
     began = not isinstance(error, UserError) and (folder / "journal.bin").exists()
     learned = (folder / "model").is_dir() or any(folder.glob("snapshots/*.safetensors"))
     return (folder / "recipe.toml").is_file() and bool(stopped or began or learned)
@@ -134,24 +138,32 @@ def _disk_errors_as_disk_failed() -> Iterator[None]:
 def _run_stages(recipe: Recipe, folder: Path, started: float, event_log: EventLog, job: Record) -> Record:
     """The stages of a run that are not done yet, one after another; `result.json` stands before the report drawn from it.
 
-    Raises Interrupted, with a model and a report there if anything was learned.
+    Raises Interrupted, and StageHung where the watchdog had to end it, with a model and a report there if anything was learned.
     """
+    clock = Clock(started, recipe.budget.time)
     try:
-        fit_result = finished_fit(folder) or _run_fit_stage(recipe, folder, started, event_log, job)
+        fit_result = finished_fit(folder) or _learn_or_keep(recipe, folder, started, event_log, job)
         event_log.emit({"kind": "phase", "phase": "baselines", "seconds": time.monotonic() - started})
-        compared = run_stage("baselines", {"folder": str(folder), **job})
+        compared = _run_twice("baselines", recipe, folder, clock, event_log, job)
         events = read_events(folder)
         fit_result["step_downs"] = step_downs_of(events, fit_result["step_downs"])
         result = result_of(recipe, fit_result, compared, time.monotonic() - started) | {
             "interruptions": interruptions(events)
         }
+        hung: StageHung | None = fit_result.get(_HUNG)
+        if hung is not None:
+            result["hung"] = str(hung)
         (folder / "report.html").unlink(missing_ok=True)  # that of an earlier sitting would pass for this one's
         write_json(folder / "result.json", result)
         event_log.emit({"kind": "phase", "phase": "report", "seconds": time.monotonic() - started})
-        run_stage("report", {"folder": str(folder), **job})
+        _run_twice("report", recipe, folder, clock, event_log, job)
         # the report is part of the time: the result on disk says when everything was there
         result["measured"]["seconds"] = round(time.monotonic() - started, 2)
         write_json(folder / "result.json", result)
+        if hung is not None:
+            event_log.emit({"kind": "interrupted", "by": "the watchdog", "seconds": time.monotonic() - started})
+            raise StageHung(f"{hung}. The best model so far, of step {fit_result['best_step']}, was judged and is in "
+                            f"{folder / 'model'}; to go on: proxtune resume {recipe.out}", hung.cause)  # fmt: skip
         if result["status"] == "interrupted":
             by = fit_result.get("interrupted_by", signal.SIGINT)
             raise Interrupted(f"interrupted; the best model so far is in {folder / 'model'}", by)
@@ -162,8 +174,72 @@ def _run_stages(recipe: Recipe, folder: Path, started: float, event_log: EventLo
     return result
 
 
+def _learn_or_keep(recipe: Recipe, folder: Path, started: float, event_log: EventLog, job: Record) -> Record:
+    """`_run_fit_stage`; where the watchdog ended it, the best model until then, judged and saved in a fresh process.
+
+    That has all the time of a run again: what judging takes was taken from the process that hung. Raises StageHung where
+    nothing was learned yet.
+    """
+    try:
+        learned = _run_fit_stage(recipe, folder, started, event_log, job)
+    except StageHung as error:
+        hung = error
+        _say_hung(hung, event_log, started)
+        if not _has_learned(folder):
+            can_resume = hung.cause == "stuck" or (folder / "journal.bin").exists()
+            how = f"to go on: proxtune resume {recipe.out}" if can_resume else "give more --time and train again"
+            raise StageHung(f"{hung}. Nothing was learned yet; {how}", hung.cause) from error
+        try:
+            learned = run_stage(
+                "learn", {"folder": str(folder), "started": started, "finish": True, **job}, event_log.emit,
+                clock=Clock(time.monotonic(), recipe.budget.time),
+            )  # fmt: skip
+        except StageFailed as again:
+            raise StageHung(f"{hung}. Judging the best model so far in a fresh process failed too ({again}); "
+                            f"to go on: proxtune resume {recipe.out}", hung.cause) from again  # fmt: skip
+    else:
+        told = learned.pop("watchdog", None)
+        if told is None:
+            return learned
+        hung = StageHung(told["words"], told["cause"])
+        _say_hung(hung, event_log, started)
+    if learned["status"] == "interrupted":
+        learned.setdefault("best_step", best_step(read_events(folder)))
+        learned[_HUNG] = hung
+    return learned
+
+
+def _has_learned(folder: Path) -> bool:
+    """Whether there is something to finish a run with: weights, or a fitted head where it is that."""
+    has_head = (folder / FEATURES_RESULT).is_file() and (folder / "head.npz").is_file()
+    return has_head or any(folder.glob("snapshots/*.safetensors"))
+
+
+def _say_hung(hung: StageHung, event_log: EventLog, started: float) -> None:
+    event_log.emit(
+        {"kind": "warning", "words": str(hung), "cause": hung.cause, "seconds": round(time.monotonic() - started, 2)}
+    )
+
+
+def _run_twice(name: str, recipe: Recipe, folder: Path, clock: Clock, event_log: EventLog, job: Record) -> Record:
+    """A stage after learning, once more where the watchdog ended it. Raises StageHung that says what is missing."""
+    try:
+        return run_stage(name, {"folder": str(folder), **job}, clock=clock)
+    except StageHung as hung:
+        _say_hung(StageHung(f"{hung}; it is tried once more", hung.cause), event_log, clock.started)
+    try:
+        return run_stage(name, {"folder": str(folder), **job}, clock=clock)
+    except StageHung as hung:
+        missing = "the report is" if name == "report" else "the baselines and the report are"
+        raise StageHung(f"{hung}, for the second time. The model is in {folder / 'model'}, {missing} missing; "
+                        f"to go on: proxtune resume {recipe.out}", hung.cause) from hung  # fmt: skip
+
+
 def plan(recipe: Recipe, listen: Listen | None = None) -> Record:
-    """What fits, what it would cost, what was refused and why. Leaves no files. Raises Infeasible."""
+    """What fits, what it would cost, what was refused and why. Leaves no files. Raises Infeasible.
+
+    That planning takes longer than --time is no reason to end it: it says what would do.
+    """
     import tempfile
 
     recipe = resolve_recipe(recipe, listen)
@@ -212,14 +288,18 @@ def _with_task(recipe: Recipe, listen: Listen | None) -> Recipe:
 def _run_fit_stage(recipe: Recipe, folder: Path, started: float, event_log: EventLog, more: Record) -> Record:
     """The stage `learn`, again with less memory when the system kills it; with the head fitted in between for `probe`."""
     killed: list[Record] = []
+    clock = Clock(started, recipe.budget.time)
     for attempt in range(_FIT_TRIES):
         job = {"folder": str(folder), "started": started, **more}
         try:
             has_features = (folder / FEATURES_RESULT).is_file()
-            fit_result: Record = {"status": "features"} if has_features else run_stage("learn", job, event_log.emit)
+            fit_result: Record = {"status": "features"}
+            if not has_features:
+                fit_result = run_stage("learn", job, event_log.emit, clock=clock)
             if fit_result["status"] == "features":
-                head = {"peak_bytes": 0} if (folder / "head.npz").is_file() else run_stage("head", job)
-                fit_result = run_stage("learn", job, event_log.emit)
+                has_head = (folder / "head.npz").is_file()
+                head = {"peak_bytes": 0} if has_head else run_stage("head", job, clock=clock)
+                fit_result = run_stage("learn", job, event_log.emit, clock=clock)
                 fit_result["memory_bytes"]["train"] = max(fit_result["memory_bytes"]["train"], head["peak_bytes"])
             break
         except StageFailed as failure:

@@ -1,6 +1,6 @@
 """Files that are whole or absent: write beside, flush to disk, rename, flush the folder.
 
-Every write goes through here or through `storage/journal.py`, by way of `os`, so that one test can let each call fail in turn.
+Every write goes through here or through `journal.py`, by way of `os`, so that one test can let each call fail in turn.
 """
 
 from __future__ import annotations

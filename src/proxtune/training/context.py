@@ -71,10 +71,9 @@ class StepMaker:
     """A way to make steps, and what it has beside the weights, so that it can be gone on with.
 
     `make_step(plan, row numbers, number of the step, share of the learning rate)` makes one. `optimizer_state()` is
-    what a snapshot keeps,
-    named by the weight that it belongs to ("encoder.weight/exp_avg"), and `allocate_state(entries)` makes room for the same.
-    `replay(records, applied)` does again what records say, of which the first `applied` are in the weights already; None for
-    steps that no record can repeat.
+    what a snapshot keeps, named by the weight that it belongs to ("encoder.weight/exp_avg"), and
+    `allocate_state(entries)` makes room for the same. `replay(records, applied)` does again what records say, of which
+    the first `applied` are in the weights already; None for steps that no record can repeat.
     """
 
     make_step: Callable[[Plan, np.ndarray, int, float], StepResult]

@@ -35,7 +35,9 @@ def reschedule(state: TrainingState, step_seconds: list[float], training: Traini
 
 
 def _steps_in_time(state: TrainingState, step_seconds: list[float], training: Training) -> int:
-    """`state.steps`, or as many as fit the time that is left: the schedule ends earlier or later, and the learning rate with it."""
+    """`state.steps`, or as many as fit the time that is left: the schedule ends earlier or later,
+    and the learning rate with it.
+    """
     limit, step, steps = training.clock.limit_seconds, state.step, state.steps
     few = min(20, steps // 4)
     if limit is None or (

@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from proxtune.checkpoint.snapshot import open_snapshot, restore, save_snapshot, snapshots, weights_of
+from proxtune.checkpoint.snapshot import (
+    open_snapshot,
+    restore,
+    return_to_snapshot,
+    save_snapshot,
+    snapshots,
+    weights_of,
+)
 from proxtune.checkpoint.state import TrainingState
 from proxtune.config.plan import Plan
 from proxtune.storage.safetensors_header import BadTensors
@@ -46,6 +53,17 @@ def test_a_snapshot_brings_all_back(tiny_folder, tmp_path):
     assert torch.equal(torch.rand(4), drawn)
     assert all((tensor == 0.5).all() for tensor in made.values())
     assert made.keys() == beside_of(model).keys()
+
+
+def test_the_weights_alone_come_back_from_the_last_snapshot_that_is_whole(small, tmp_path):
+    assert return_to_snapshot(small, tmp_path) is None
+    save_snapshot(tmp_path, small, beside_of(small), TrainingState(PLAN, 9, step=3))
+    before, (whole,) = digest(small), snapshots(tmp_path)
+    whole.with_name("step-00000005.safetensors").write_bytes(whole.read_bytes()[:-1])
+    with torch.no_grad():
+        small.classifier.bias.add_(1)
+    assert return_to_snapshot(small, tmp_path) == 3
+    assert digest(small) == before
 
 
 def test_any_byte_that_is_flipped_is_noticed(small, tmp_path):

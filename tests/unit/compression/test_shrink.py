@@ -31,7 +31,7 @@ def load_config(folder):
     return AutoConfig.from_pretrained(folder)
 
 
-def read_events(folder, texts):
+def said(folder, texts):
     tokenizer = load_tokenizer(folder)
     config = classifier_config(folder, LABELS, tokenizer, 64)
     model = load_classifier(folder, config, 0).eval()
@@ -56,7 +56,7 @@ def test_with_the_rows_that_texts_use_a_model_says_what_it_said(tiny_folder, spl
     tokenizer, before = load_tokenizer(source.folder), load_tokenizer(tiny_folder)
     assert len(tokenizer) == structure.vocabulary < len(before)
     assert structure.blocks == load_config(tiny_folder).num_hidden_layers
-    assert torch.equal(read_events(source.folder, few.train.texts), read_events(tiny_folder, few.train.texts))
+    assert torch.equal(said(source.folder, few.train.texts), said(tiny_folder, few.train.texts))
     assert tokenizer(split.train.texts[50:])["input_ids"]  # what was never seen has a token too
     assert begun(tiny_folder, few, size, tmp_path) == (source, structure)  # another process of the run
 
@@ -64,7 +64,7 @@ def test_with_the_rows_that_texts_use_a_model_says_what_it_said(tiny_folder, spl
 def test_blocks_go_last_and_the_model_is_a_plain_one_still(tiny_folder, split, tmp_path):
     source, structure = begun(tiny_folder, split, 16_000, tmp_path)
     assert structure.blocks == load_config(source.folder).num_hidden_layers == 1
-    assert torch.isfinite(read_events(source.folder, split.train.texts[:3])).all()
+    assert torch.isfinite(said(source.folder, split.train.texts[:3])).all()
 
 
 def test_too_few_bytes_are_refused_with_the_least_that_would_do(tiny_folder, split, tmp_path):

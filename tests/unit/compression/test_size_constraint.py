@@ -29,14 +29,14 @@ def values(model) -> dict[str, torch.Tensor]:
     return {name: weight.detach().clone() for name, weight in model.named_parameters()}
 
 
-def rows_like(one, other) -> bool:
+def alike(one, other) -> bool:
     return all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_before_bytes_are_allotted_nothing_moves(model, tmp_path):
     before = values(model)
     with constraint_of(model, tmp_path).at_nearest():
-        assert rows_like(values(model), before)
+        assert alike(values(model), before)
 
 
 def test_inside_the_model_is_what_is_saved_and_outside_nothing_has_moved(model, tmp_path):
@@ -45,12 +45,12 @@ def test_inside_the_model_is_what_is_saved_and_outside_nothing_has_moved(model, 
     assert allocation.bytes <= STRUCTURE.size_bytes
     with constraint.at_nearest():
         inside = values(model)
-    assert rows_like(values(model), before)
-    assert not rows_like(inside, before)
+    assert alike(values(model), before)
+    assert not alike(inside, before)
     constraint.project()
-    assert rows_like(values(model), inside)
+    assert alike(values(model), inside)
     constraint.project()
-    assert rows_like(values(model), inside)
+    assert alike(values(model), inside)
 
 
 def test_of_the_embedding_only_the_tokens_of_a_batch_move(model, tmp_path):
@@ -73,7 +73,7 @@ def test_weights_come_back_where_a_step_fails(model, tmp_path):
     constraint.allocate()
     with pytest.raises(MemoryError), constraint.at_nearest():
         raise MemoryError
-    assert rows_like(values(model), before)
+    assert alike(values(model), before)
 
 
 def test_what_does_not_learn_is_moved_for_good(model, tmp_path):
@@ -97,7 +97,7 @@ def test_another_process_holds_weights_alike(model, tiny_model, tmp_path):
     assert again.allocation == constraint.allocation
     assert np.array_equal(again.teacher, constraint.teacher)
     with constraint.at_nearest(), again.at_nearest():
-        assert rows_like(values(model), values(other))
+        assert alike(values(model), values(other))
     again.forget()
     assert not list(tmp_path.iterdir())
 

@@ -64,7 +64,7 @@ def weights(model) -> np.ndarray:
 
 
 @dataclass
-class WeightFormat(Governor):
+class Held(Governor):
     """A governor that does as the test says when it is to hold."""
 
     on_hold: Callable[[], None] = lambda: None
@@ -85,7 +85,7 @@ def go(
     evaluations=3,
 ):
     """Run `train` to its end; returns its records and the governor."""
-    governor = WeightFormat(None, ProcessMeter(), on_hold=on_hold)
+    governor = Held(None, ProcessMeter(), on_hold=on_hold)
     training = Training(
         model=model, train=data, validation=data, pad_id=model.config.pad_token_id, seed=seed,
         clock=Clock(time.monotonic(), None), ending_seconds=0.0, evaluations=evaluations, max_steps=plan.steps,

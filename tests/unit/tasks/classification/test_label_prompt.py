@@ -32,14 +32,14 @@ def test_decoders_speak_and_encoders_do_not(tiny_model, tiny_decoder):
         assert has_language_head(classifier_config(folder, LABELS, load_tokenizer(folder), 64)) is expected
 
 
-def prompt_format(folder):
+def asking(folder):
     tokenizer, prompt = load_tokenizer(folder), prompt_for(LABELS)
     append_question(tokenizer, prompt)
     return tokenizer, prompt
 
 
 def test_every_text_ends_in_the_question_cut_or_not(tiny_decoder):
-    tokenizer, prompt = prompt_format(tiny_decoder)
+    tokenizer, prompt = asking(tiny_decoder)
     question = tokenizer(prompt.question, add_special_tokens=False)["input_ids"]
     texts = ["the film", "the story " * 40, ""]
     rows = encode(Examples(texts, [], "here", [2, 3, 4], "text", None), LABELS, tokenizer, 24)
@@ -51,7 +51,7 @@ def test_every_text_ends_in_the_question_cut_or_not(tiny_decoder):
 
 
 def test_the_question_is_saved_with_the_tokenizer(tiny_decoder, tmp_path):
-    tokenizer, _ = prompt_format(tiny_decoder)
+    tokenizer, _ = asking(tiny_decoder)
     tokenizer.save_pretrained(tmp_path)
     again = AutoTokenizer.from_pretrained(tmp_path)
     assert again("the film")["input_ids"] == tokenizer("the film")["input_ids"]
@@ -62,7 +62,7 @@ def test_before_it_learns_the_classifier_says_what_the_language_model_says(tiny_
     """The slow twin: the language model's own logits of the words after the question."""
     speaker = AutoModelForCausalLM.from_pretrained(tiny_decoder, tie_word_embeddings=tied).eval()
     speaker.save_pretrained(tmp_path)
-    tokenizer, prompt = prompt_format(tiny_decoder)
+    tokenizer, prompt = asking(tiny_decoder)
     tokenizer.save_pretrained(tmp_path)
     model = load_classifier(tmp_path, classifier_config(tmp_path, LABELS, tokenizer, 64), 0).eval()
     init_head_from_words(head_of(model)[1], label_word_rows(model, tmp_path, tokenizer, prompt))
@@ -76,7 +76,7 @@ def test_before_it_learns_the_classifier_says_what_the_language_model_says(tiny_
 
 
 def test_a_saved_classifier_with_its_tokenizer_needs_no_prompt_from_its_user(tiny_decoder, tmp_path):
-    tokenizer, prompt = prompt_format(tiny_decoder)
+    tokenizer, prompt = asking(tiny_decoder)
     model = load_classifier(tiny_decoder, classifier_config(tiny_decoder, LABELS, tokenizer, 64), 0).eval()
     init_head_from_words(head_of(model)[1], label_word_rows(model, tiny_decoder, tokenizer, prompt))
     model.save_pretrained(tmp_path)
