@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from proxtune.config.budget import Budget, format_bytes, format_seconds
-from proxtune.report.sections.generation import scores
+from proxtune.report.scores import score_table
 from proxtune.storage.events import (
     Continued,
     DataRead,
@@ -196,13 +196,13 @@ def show_evaluation(found: Mapping[str, Any], name: str) -> None:
 
 
 def _show_scores(found: Mapping[str, Any], name: str) -> None:
-    """Scores of generated text, in points: the model's, the untouched model's, the baselines'."""
-    told = scores(found)
-    assert told is not None, "an evaluation has scores"
+    """Scores of generated text, in points: the model's, the base model's, the baselines'."""
+    scores = score_table(found)
+    assert scores is not None, "an evaluation has scores"
     table = Table(title=Text(f"{name}: {found['rows']} rows", "bold"), title_justify="left", box=None, pad_edge=False)
     table.add_column("")
-    for column in told["columns"]:
+    for column in scores.columns:
         table.add_column(column, justify="right", no_wrap=True)
-    for row in told["rows"]:
-        table.add_row(row["name"], *row["cells"], style="bold" if row["own"] else None)
+    for row in scores.rows:
+        table.add_row(row.name, *row.cells, style="bold" if row.own else None)
     _console.print(table)

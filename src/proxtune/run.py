@@ -11,7 +11,7 @@ from proxtune.config.budget import Budget
 from proxtune.config.recipe import Knobs, Recipe
 from proxtune.pipeline.queries import evaluate, predictions
 from proxtune.pipeline.supervisor import train
-from proxtune.storage.event_log import Listen, Record
+from proxtune.storage.events import Listener
 from proxtune.storage.result import read_result
 
 
@@ -23,7 +23,7 @@ class Run:
     """
 
     folder: Path
-    result: Record
+    result: dict[str, Any]
 
     @property
     def labels(self) -> list[str]:
@@ -32,13 +32,13 @@ class Run:
 
     def predict(self, texts: Sequence[str]) -> list[str]:
         """The label of each text, or the answer to it."""
-        return [str(row.get("label", row.get("answer"))) for row in predictions(self.folder, texts=texts)]
+        return [str(row.answer if row.label is None else row.label) for row in predictions(self.folder, texts=texts)]
 
     def predict_proba(self, texts: Sequence[str]) -> list[list[float]]:
         """The probability of each label for each text."""
-        return [row["probabilities"] for row in predictions(self.folder, texts=texts)]
+        return [list(row.probabilities or ()) for row in predictions(self.folder, texts=texts)]
 
-    def evaluate(self, data: str | Path) -> Record:
+    def evaluate(self, data: str | Path) -> dict[str, Any]:
         """Metrics on another file."""
         return evaluate(self.folder, str(data))
 
@@ -64,7 +64,7 @@ def tune(
     label_column: str | None = None,
     bad_rows: str = "fail",
     instruction: str | None = None,
-    listen: Listen | None = None,
+    listen: Listener | None = None,
     **knobs: Any,
 ) -> Run:
     """Fine-tune `model` on `data` inside `budget`; the run folder `out` must not exist yet.

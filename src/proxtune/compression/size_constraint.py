@@ -134,7 +134,7 @@ class SizeConstraint:
         )
 
     @property
-    def is_kept(self) -> bool:
+    def is_saved(self) -> bool:
         """Whether there is something to `load`."""
         return self._path.is_file()
 
@@ -149,7 +149,8 @@ class SizeConstraint:
             sets = json.loads(header.metadata["sets"])
             allocation = json.loads(header.metadata["allocation"])
             chosen = {name: Choice(**choice) for name, choice in allocation.pop("chosen").items()}
-            formats = {name: WeightFormat(set_from_name(sets[name]), tensors.get(name)) for name, _ in self.model.named_parameters()}
+            names = [name for name, _ in self.model.named_parameters()]
+            formats = {name: WeightFormat(set_from_name(sets[name]), tensors.get(name)) for name in names}
             self.allocation, self._formats = Allocation(chosen=chosen, **allocation), formats
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise BadTensors(f"{self._path} does not say how the weights are held: {error}") from error
@@ -202,6 +203,7 @@ class NoSizeConstraint:
 
     teacher: np.ndarray | None = None
     needs_training = False
+    is_saved = False
 
     def allocate(self, importance: dict[str, Tensor] | None = None, at_once: int = FITTED_AT_ONCE) -> Allocation:
         """There are no bytes to allocate."""

@@ -61,7 +61,7 @@ def _evaluate(session: Session, plan: Plan) -> dict[str, Any]:
     """The task's results, the metrics of all validation rows, and the peak."""
     data, governor = session.data, session.governor
     session.phases.enter("evaluate")
-    model = loaded(plan, session).to(session.device)
+    model = loaded(plan, session).to(session.device.torch_device)
     dtype = "fp32" if plan.loaded_dtype == plan.dtype else plan.dtype
     warm_up_forward(model, data.validation, data.pad_id, dtype, governor)
     governor.hold()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from proxtune.compression.size_constraint import NoSizeConstraint, SizeConstraint
@@ -13,9 +15,18 @@ from proxtune.runtime.session import Session
 from proxtune.tasks.base import ModelAtHand
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluated:
+    """Metrics of the validation rows, the task's own results, and the bytes of the weight files in `model/`."""
+
+    metrics: Mapping[str, float]
+    results: Mapping[str, Any]
+    artifact_bytes: int
+
+
 def evaluate_and_save(
     session: Session, plan: Plan, model: Any, constraint: SizeConstraint | NoSizeConstraint
-) -> dict[str, Any]:
+) -> Evaluated:
     """Evaluate in the dtype of the weights, as those who load the model will; then write `model/`."""
     task, data, phases, governor = session.task, session.data, session.phases, session.governor
     session.emit_phase("evaluate")
@@ -35,11 +46,4 @@ def evaluate_and_save(
     phases.enter("save")
     artifact_bytes = save_model(model, data.tokenizer, session.folder, constraint)
     phases.leave()
-    return {
-        "metrics": metrics,
-        **results,
-        "artifact_bytes": artifact_bytes,
-        "memory_bytes": phases.memory_bytes,
-        "size": constraint.as_dict(),
-        "data": task.describe(data),
-    }
+    return Evaluated(metrics=metrics, results=results, artifact_bytes=artifact_bytes)

@@ -1,4 +1,4 @@
-"""The main path, in the process that learns: recipe → examples → task → model → plan → train → evaluate → artifact."""
+"""The main path, in the process that fits: recipe → rows → model → plan → train → evaluate → save."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 from proxtune.checkpoint.snapshot import (
     BEST,
     STOPPED,
-    remove_snapshots,
     has_weights,
-    save_weights,
-    return_to_snapshot,
+    remove_snapshots,
     restore_weights,
+    return_to_snapshot,
+    save_weights,
 )
 from proxtune.compression.shrink import remove_smaller_model
 from proxtune.compression.size_constraint import NoSizeConstraint, SizeConstraint
@@ -25,7 +25,7 @@ from proxtune.errors import Interrupted, UserError
 from proxtune.memory.governor import is_refusal
 from proxtune.memory.lean_imports import without_sharding
 from proxtune.memory.library_pages import unload_cold_code
-from proxtune.methods.registry import METHODS
+from proxtune.methods.registry import find_method
 from proxtune.pipeline.base_model import evaluate_base_model
 from proxtune.pipeline.final_evaluation import evaluate_and_save
 from proxtune.pipeline.head_features import (
@@ -35,36 +35,39 @@ from proxtune.pipeline.head_features import (
     remove_features,
     save_features,
 )
-from proxtune.pipeline.resume import open_checkpointer, resumable_plan
+from proxtune.pipeline.result import FitResult, FitStart, Progress, Timing
+from proxtune.pipeline.resume import open_checkpointer, resumable_start
 from proxtune.planning.cost_model import evaluations, size_phase_seconds, validation_steps
 from proxtune.planning.plan_table import plan_table, promised, refusal
 from proxtune.planning.planner import choose, steps_of
 from proxtune.planning.profiler import make_profile
 from proxtune.planning.selection import ending_seconds, select_plan
 from proxtune.runtime.model_setup import constraint_of, prepared
-from proxtune.runtime.session import Record, Session
+from proxtune.runtime.session import Session
 from proxtune.storage.atomic import as_system_errors, write_json
 from proxtune.storage.event_log import read_events
+from proxtune.storage.events import Continued, Event, PlanChosen, StepEvent
 from proxtune.storage.result import FIT_RESULT, best_step, examples_seen, last_step, was_trained
 from proxtune.training.context import Training
 from proxtune.training.trainer import train
 
 
-def fit(session: Session, plan_only: bool = False, exact: bool = False) -> Record:
-    """Run the session's recipe in its folder, from where it is; returns what was learned, ready for JSON.
+def fit(session: Session, plan_only: bool = False, exact: bool = False) -> dict[str, Any]:
+    """Run the session's recipe in its folder, from where it is; returns a result as plain values, told apart by their `status`.
 
-    Raises UserError when the budget does not do, or nothing may be otherwise (`exact`) than when it began; Interrupted
-    when nothing was learned.
+    "done" and "interrupted" are a `FitResult`; "features" waits for the head to be fitted; "planned" and "infeasible" have the
+    plans. Raises UserError when the budget does not do, or when something has changed that may not (`exact`); Interrupted when
+    nothing was learned.
     """
     if has_features(session):
-        plan, selection, model = model_with_head(session)
-        return _train_and_save(session, plan, selection, model, constraint_of(session, plan, model), exact)
-    resumed = resumable_plan(session)
+        start, model = model_with_head(session)
+        return _train_and_save(session, start, model, constraint_of(session, start.chosen, model), exact)
+    resumed = resumable_start(session)
     if resumed is not None:
-        evaluate_base_model(session, resumed[0])
+        evaluate_base_model(session, resumed.chosen)
         session.phases.enter("load")
-        model = prepared(resumed[0], session)
-        return _train_and_save(session, *resumed, model, constraint_of(session, resumed[0], model), exact)
+        model = prepared(resumed.chosen, session)
+        return _train_and_save(session, resumed, model, constraint_of(session, resumed.chosen, model), exact)
 
     recipe = session.recipe
     session.emit_phase("plan")
@@ -73,166 +76,204 @@ def fit(session: Session, plan_only: bool = False, exact: bool = False) -> Recor
     if choice.plan is not None:
         choice = select_plan(choice, profile, session)
     if choice.plan is None:
-        return refusal(choice)
-    plan = choice.plan
-    session.emit({"kind": "plan", **plan_table(choice)})
+        return refusal(choice).as_dict()
+    plan, table = choice.plan, plan_table(choice).as_dict()
+    session.emit(PlanChosen(chosen=table["chosen"], table=tuple(table["table"])))
     if plan_only:
-        return {"status": "planned", **plan_table(choice), "predicted": promised(plan)}
-    write_json(session.folder / "plan.json", plan_table(choice))
+        return {"status": "planned", **table, "predicted": promised(plan)}
+    write_json(session.folder / "plan.json", table)
 
     session.meter.trim()
-    unload_cold_code()  # as in the rehearsal, whose process began without these pages
+    unload_cold_code()  # as in the dry run, whose process began without these pages
     base_model_seconds = evaluate_base_model(session, plan)
     session.phases.enter("load")
     model = prepared(plan, session)
     session.phases.enter("prepare")
     constraint = constraint_of(session, plan, model)
-    timing = {
-        "ending_seconds": ending_seconds(profile) + base_model_seconds, "evaluations": evaluations(plan, profile),
-        "most_steps": max(plan.steps, steps_of(plan, profile, recipe.knobs.epochs)),
-        "milestone_seconds": size_phase_seconds(plan, profile), "judging_steps": validation_steps(plan, profile),
-    }  # fmt: skip
-    selection = {
-        "plan": plan_as_dict(plan), "predicted": promised(plan), "step_downs": session.governor.step_downs,
-        "pace": timing,
-    }  # fmt: skip
+    timing = Timing(
+        ending_seconds=ending_seconds(profile) + base_model_seconds,
+        evaluations=evaluations(plan, profile),
+        max_steps=max(plan.steps, steps_of(plan, profile, recipe.knobs.epochs)),
+        size_phase_seconds=size_phase_seconds(plan, profile),
+        validation_steps=validation_steps(plan, profile),
+    )
+    step_downs = tuple(session.governor.step_downs)
+    start = FitStart(plan=plan_as_dict(plan), predicted=promised(plan), step_downs=step_downs, timing=timing)
     if needs_features(plan):
         with explain_out_of_memory():
-            return save_features(session, plan, model, selection)
-    return _train_and_save(session, plan, selection, model, constraint, exact)
+            save_features(session, plan, model, start)
+        return {"status": "features"}
+    return _train_and_save(session, start, model, constraint, exact)
 
 
-def finish(session: Session) -> Record:
+def finish(session: Session) -> dict[str, Any]:
     """Without another step, what `fit` ends with: for a run whose process had to be ended. The journal stays as it is.
 
-    It is the best point that was judged, else the last snapshot, else the fitted head. Raises UserError where there is none.
+    It is the best validated point, else the last snapshot, else the fitted head. Raises UserError where there is none.
     """
     if has_features(session):
-        plan, settled, model = model_with_head(session)
+        start, model = model_with_head(session)
     else:
-        begun = resumable_plan(session)
-        if begun is None:
-            raise UserError(f"{session.folder} has nothing that was learned; train again into another folder")
-        plan, settled = begun
+        resumed = resumable_start(session)
+        if resumed is None:
+            raise UserError(f"nothing was learned in {session.folder}; train again into another folder")
+        start = resumed
         session.phases.enter("load")
-        model = prepared(plan, session)
+        model = prepared(start.chosen, session)
+    plan, folder = start.chosen, session.folder
     constraint = constraint_of(session, plan, model)
-    if not METHODS[plan.method].makes_steps:
-        return _train_and_save(session, plan, settled, model, constraint, exact=False)
-    if isinstance(constraint, SizeConstraint) and constraint.is_kept:
+    if not find_method(plan.method).makes_steps:
+        return _train_and_save(session, start, model, constraint, exact=False)
+    if constraint.is_saved:
         constraint.load()
-    records = read_events(session.folder)
-    kept = [name for name in (STOPPED, BEST) if has_weights(session.folder, name)]
+    events = read_events(folder)
+    kept = [name for name in (STOPPED, BEST) if has_weights(folder, name)]
     if kept:
-        restore_weights(model, session.folder, kept[0])
-        step = last_step(records) if kept[0] == STOPPED else best_step(records)
+        restore_weights(model, folder, kept[0])
+        step = last_step(events) if kept[0] == STOPPED else best_step(events)
     else:
-        step = return_to_snapshot(model, session.folder) or 0
-    settled.pop("pace", None)
-    seen, whole = examples_seen(records), plan.steps * plan.batch
-    progress: Record = {
-        "status": "done" if kept and was_trained(records) else "interrupted", "steps": last_step(records),
-        "examples_seen": seen, "flops": plan.cost.flops * (seen / whole if whole else 1.0),
-        "step_downs": session.governor.step_downs,
-    }  # fmt: skip
-    return _judged(session, plan, settled | progress, model, constraint) | {"best_step": step}
+        step = return_to_snapshot(model, folder) or 0
+    status = "done" if kept and was_trained(events) else "interrupted"
+    progress = _progress(plan, status, last_step(events), examples_seen(events))
+    return _evaluate_and_save(session, start, progress, model, constraint, best_step=step)
 
 
 def _train_and_save(
-    session: Session, plan: Plan, selection: Record, model: Any, constraint: SizeConstraint | NoSizeConstraint, exact: bool
-) -> Record:
-    """Train where the method makes steps; then judge what was learned and save it."""
-    folder = session.folder
-    progress: Record = {
-        "status": "done", "steps": 0, "examples_seen": len(session.data.train), "flops": plan.cost.flops,
-    }  # fmt: skip
-    if METHODS[plan.method].makes_steps:
-        progress = _train(session, plan, selection, model, constraint, exact)
+    session: Session, start: FitStart, model: Any, constraint: SizeConstraint | NoSizeConstraint, exact: bool
+) -> dict[str, Any]:
+    """Train where the method makes steps; then evaluate what was learned and save it."""
+    plan, folder = start.chosen, session.folder
+    progress = Progress(status="done", steps=0, examples_seen=len(session.data.train), flops=plan.cost.flops)
+    if find_method(plan.method).makes_steps:
+        progress = _train(session, start, model, constraint, exact)
         restore_weights(model, folder, STOPPED if has_weights(folder, STOPPED) else BEST)
-    return _judged(session, plan, selection | progress, model, constraint)
+    return _evaluate_and_save(session, start, progress, model, constraint)
 
 
-def _judged(session: Session, plan: Plan, learned: Record, model: Any, constraint: SizeConstraint | NoSizeConstraint) -> Record:
-    """Judge what was learned, as far as it came, and save it."""
-    folder = session.folder
+def _evaluate_and_save(
+    session: Session,
+    start: FitStart,
+    progress: Progress,
+    model: Any,
+    constraint: SizeConstraint | NoSizeConstraint,
+    best_step: int | None = None,
+) -> dict[str, Any]:
+    """Evaluate what was learned, as far as it came, and save it."""
+    plan, folder = start.chosen, session.folder
     if plan.keep_adapter:
         with without_sharding(), as_system_errors():
             model.save_pretrained(str(folder / "adapter"))
-    plain = METHODS[plan.method].finish(model, plan)
+    plain = find_method(plan.method).finish(model, plan)
     constraint.project()
     session.meter.trim()  # codes, adapters and the optimizer's state have left holes
-    judged = evaluate_and_save(session, plan, plain, constraint)
-    learned = {**learned, **judged, "model_source": session.source.origin}
-    write_json(folder / FIT_RESULT, learned)
-    if learned["status"] == "done":  # else it may be gone on with
+    evaluated = evaluate_and_save(session, plan, plain, constraint)
+    result = FitResult(
+        status=progress.status,
+        plan=start.plan,
+        predicted=start.predicted,
+        step_downs=tuple(event.as_dict() for event in session.governor.step_downs),
+        steps=progress.steps,
+        examples_seen=progress.examples_seen,
+        flops=progress.flops,
+        metrics=evaluated.metrics,
+        artifact_bytes=evaluated.artifact_bytes,
+        memory_bytes=session.phases.memory_bytes,
+        size=constraint.as_dict(),
+        data=session.task.describe(session.data),
+        model_source=session.source.origin,
+        results=evaluated.results,
+        best_step=best_step,
+    ).as_dict()
+    write_json(folder / FIT_RESULT, result)
+    if progress.status == "done":  # else it may be resumed
         remove_features(session)
         remove_snapshots(folder)
         constraint.remove_file()
         remove_smaller_model(folder)
-    return learned
+    return result
 
 
 def _train(
-    session: Session, plan: Plan, selection: Record, model: Any, constraint: SizeConstraint | NoSizeConstraint, exact: bool
-) -> Record:
+    session: Session, start: FitStart, model: Any, constraint: SizeConstraint | NoSizeConstraint, exact: bool
+) -> Progress:
     """Train until the best weights are on disk; how far it came."""
     session.emit_phase("train")
-    data, folder, governor, stop = session.data, session.folder, session.governor, _StopSignal()
-    checkpointer = open_checkpointer(session, plan, selection, model, exact)
+    plan, data, folder, governor = start.chosen, session.data, session.folder, session.governor
+    stop = _StopSignal()
+    checkpointer = open_checkpointer(session, plan, start, model, exact)
     session.phases.enter("resume" if checkpointer.can_resume else "train")
-    timing = selection.pop("pace")
+    timing = start.timing
     training = Training(
-        model, data.train, data.validation, data.pad_id, session.recipe.seed, session.clock, timing["ending_seconds"],
-        timing["evaluations"], timing["most_steps"], governor, session.phases, partial(save_weights, model, folder, BEST),
-        partial(save_weights, model, folder, STOPPED), stop.is_requested, checkpointer, constraint,
-        partial(row_name, data.split.train), timing.get("milestone_seconds", 0.0), timing.get("judging_steps", 0.0),
-    )  # fmt: skip
-    last: Record = {}
-    status, unseen = "done", []
+        model=model,
+        train=data.train,
+        validation=data.validation,
+        pad_id=data.pad_id,
+        seed=session.recipe.seed,
+        clock=session.clock,
+        ending_seconds=timing.ending_seconds,
+        evaluations=timing.evaluations,
+        max_steps=timing.max_steps,
+        governor=governor,
+        phases=session.phases,
+        save_best=partial(save_weights, model, folder, BEST),
+        save_stopped=partial(save_weights, model, folder, STOPPED),
+        interrupted=stop.is_requested,
+        checkpointer=checkpointer,
+        constraint=constraint,
+        where=partial(row_name, data.split.train),
+        size_phase_seconds=timing.size_phase_seconds,
+        validation_steps=timing.validation_steps,
+    )
+    last: StepEvent | Continued | None = None
+    status, unseen = "done", list[Event]()
     try:
         with explain_out_of_memory():
-            for record in train(plan, training):
-                unseen.append(record)
+            for event in train(plan, training):
+                unseen.append(event)
                 if checkpointer.commit():  # nothing is shown before it is on disk for good
                     last = _show(session, unseen, last)
     except Interrupted:
-        status = "interrupted" if session.clock.left > 0 else "done"  # there would be no time left to go on
+        status = "interrupted" if session.clock.left > 0 else "done"  # there would be no time left to resume
     checkpointer.close()
     last = _show(session, unseen, last)
     governor.release()  # the optimizer is gone: its address space is not
     if not (has_weights(folder, BEST) or has_weights(folder, STOPPED)):
         raise Interrupted("stopped before anything was learned")
-    seen = last.get("examples_seen", 0)
-    whole = plan.steps * plan.batch
-    return {
-        "status": status, "steps": last.get("step", 0), "examples_seen": seen,
-        "flops": plan.cost.flops * (seen / whole if whole else 1.0), "step_downs": governor.step_downs,
-    }  # fmt: skip
+    seen = 0 if last is None else last.examples_seen or 0
+    return _progress(plan, status, 0 if last is None else last.step, seen)
+
+
+def _progress(plan: Plan, status: str, steps: int, examples_seen: int) -> Progress:
+    planned = plan.steps * plan.batch
+    flops = plan.cost.flops * (examples_seen / planned if planned else 1.0)
+    return Progress(status=status, steps=steps, examples_seen=examples_seen, flops=flops)
 
 
 @contextmanager
 def explain_out_of_memory() -> Iterator[None]:
-    """Where memory is refused and no smaller bite is left, say what to do. Raises UserError."""
+    """Where memory is refused and no smaller micro-batch is left, say what to do. Raises UserError."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if not is_refusal(error):
             raise
-        raise UserError(f"{error}: give a little more --memory, or a smaller --max-length") from error
+        raise UserError(f"{error}; give more --memory or a smaller --max-length") from error
 
 
-def _show(session: Session, unseen: list[Record], last: Record) -> Record:
-    """Emit the records that wait; returns the last step among them, else `last`."""
-    for record in unseen:
-        session.emit(record)
-        if record["kind"] in ("step", "continued"):
-            last = record
+def _show(
+    session: Session, unseen: list[Event], last: StepEvent | Continued | None
+) -> StepEvent | Continued | None:
+    """Emit the events that wait; returns the last step among them, else `last`."""
+    for event in unseen:
+        session.emit(event)
+        if isinstance(event, StepEvent | Continued):
+            last = event
     unseen.clear()
     return last
 
 
 class _StopSignal:
-    """Remembers that the person (or the supervisor) asked the run to end; a second signal ends it at once."""
+    """Remembers that the user (or the supervisor) asked the run to end; a second signal ends it at once."""
 
     def __init__(self) -> None:
         self._asked = False

@@ -10,22 +10,23 @@ from typing import Any
 
 import numpy as np
 
-from proxtune.config.plan import Plan, plan_from_dict
+from proxtune.config.plan import Plan
 from proxtune.data.dataset import Encoded, select_rows
 from proxtune.methods.linear_head import FEATURES, HEAD, save_arrays
 from proxtune.methods.probe import features, install_head
-from proxtune.methods.registry import METHODS
+from proxtune.methods.registry import find_method
 from proxtune.models.introspection import head_of
+from proxtune.pipeline.result import FitStart
 from proxtune.runtime.inference import forward_passes, warm_up_forward
 from proxtune.runtime.model_setup import prepared
-from proxtune.runtime.session import Record, Session
+from proxtune.runtime.session import Session
 from proxtune.storage.atomic import write_json
 from proxtune.storage.result import FEATURES_RESULT
 
 
 def needs_features(plan: Plan) -> bool:
     """Whether a fitted head is what the plan comes to, or begins from."""
-    return METHODS[plan.method].learns_by != "gradients"
+    return find_method(plan.method).fits_head
 
 
 def has_features(session: Session) -> bool:
@@ -33,7 +34,7 @@ def has_features(session: Session) -> bool:
     return (session.folder / FEATURES_RESULT).is_file()
 
 
-def save_features(session: Session, plan: Plan, model: Any, promised: Record) -> Record:
+def save_features(session: Session, plan: Plan, model: Any, start: FitStart) -> None:
     """First half: features to disk, for the process that fits the head."""
     rows, phases, folder = session.data, session.phases, session.folder
     phases.enter("train")
@@ -42,7 +43,8 @@ def save_features(session: Session, plan: Plan, model: Any, promised: Record) ->
     tokens = plan.micro_batch * plan.max_length
 
     def features_of(data: Encoded) -> np.ndarray:
-        return features(model, forward_passes(model, data, rows.pad_id, plan.autocast, tokens, session.governor), data.lengths)
+        passes = forward_passes(model, data, rows.pad_id, plan.autocast, tokens, session.governor)
+        return features(model, passes, data.lengths)
 
     train = sample_rows(rows.train, plan.head_rows, session.recipe.seed) if plan.neighbours else rows.train
     arrays = {
@@ -58,9 +60,7 @@ def save_features(session: Session, plan: Plan, model: Any, promised: Record) ->
     session.governor.release()
     save_arrays(folder / FEATURES, arrays)
     phases.leave()
-    selection = {**promised, "memory_bytes": phases.memory_bytes}
-    write_json(folder / FEATURES_RESULT, selection)
-    return {"status": "features", **selection}
+    write_json(folder / FEATURES_RESULT, start.as_dict() | {"memory_bytes": phases.memory_bytes})
 
 
 def sample_rows(data: Encoded, count: int, seed: int) -> Encoded:
@@ -68,19 +68,19 @@ def sample_rows(data: Encoded, count: int, seed: int) -> Encoded:
     return data if count >= len(data) else select_rows(data, np.random.default_rng(seed).permutation(len(data))[:count])
 
 
-def model_with_head(session: Session) -> tuple[Plan, Record, Any]:
-    """Second half: the plan, what was settled, and the model with the fitted head, as the plan prepares it."""
+def model_with_head(session: Session) -> tuple[FitStart, Any]:
+    """Second half: what it began with, and the model with the fitted head, as the plan prepares it."""
     folder, phases = session.folder, session.phases
-    selection = json.loads((folder / FEATURES_RESULT).read_text(encoding="utf-8"))
-    plan = plan_from_dict(selection["plan"])
+    saved = json.loads((folder / FEATURES_RESULT).read_text(encoding="utf-8"))
+    start = FitStart.from_dict(saved)
     phases.enter("load")
-    model = prepared(plan, session)
+    model = prepared(start.chosen, session)
     install_head(model, folder / HEAD)
     phases.leave()
-    for phase, peak in selection.pop("memory_bytes").items():
+    for phase, peak in saved["memory_bytes"].items():
         phases.memory_bytes[phase] = max(peak, phases.memory_bytes.get(phase, 0))
-    session.governor.step_downs[:0] = selection["step_downs"]
-    return plan, selection | {"step_downs": session.governor.step_downs}, model
+    session.governor.step_downs[:0] = start.step_downs
+    return start, model
 
 
 def remove_features(session: Session) -> None:

@@ -3,40 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from proxtune.storage.serializable import Serializable
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class Job(Serializable):
     """Base of all jobs. `stage` names the process that does it, `folder` is the run's."""
 
     stage: ClassVar[str] = ""
     folder: Path
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self) | {"folder": str(self.folder)}
-
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Self:
         """The inverse of `as_dict`."""
-        values = {name: tuple(value) if isinstance(value, list) else value for name, value in raw.items()}
-        return cls(**values | {"folder": Path(values["folder"])})
+        return super(Job, cls).from_dict({**raw, "folder": Path(raw["folder"])})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitJob(Job):
     """Plan, train, evaluate and save; `started` is a reading of the monotonic clock, when the command began.
 
-    With `plan_only` it ends once the plan is chosen. With `exact` nothing that training depends on may have changed.
+    With `plan_only` it ends once the plan is chosen. With `exact` nothing that training depends on may have changed. With
+    `finish` nothing is trained: what is on disk of a run whose process had to be ended is evaluated and saved.
     """
 
     stage: ClassVar[str] = "fit"
     started: float
     plan_only: bool = False
     exact: bool = False
+    finish: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,3 +71,6 @@ class PredictJob(Job):
     file: str | None = None
     evaluate: bool = False
     base: bool = False
+
+
+JOBS: dict[str, type[Job]] = {job.stage: job for job in (FitJob, HeadJob, BaselinesJob, ReportJob, PredictJob)}

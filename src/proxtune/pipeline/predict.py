@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from proxtune.memory.allocator import set_allocator
-from proxtune.memory.devices.base import device_and_meter
+from proxtune.memory.devices.registry import find_device, host_device
 from proxtune.memory.governor import Governor
 from proxtune.memory.lean_imports import import_lean
 from proxtune.memory.library_pages import unload_cold_code
@@ -39,10 +39,10 @@ def predict(job: PredictJob, emit: Callable[[Event], None], others_bytes: int) -
 
     place = find_model(recipe.model).folder if job.base else folder / "model"
     packed = load_packed(place, "eager") if is_packed(place) else None
-    device, meter = device_and_meter("cpu" if recipe.device == "cpu" or packed is not None else "auto")
-    others = others_bytes if device.type == "cpu" else 0
+    device = find_device(recipe.device, or_another=True) if packed is None else host_device()
+    meter, others = device.meter(), others_bytes if device.supervisor_counts else 0
     trained = task.load_trained(place, recipe, rows, result=read_result(folder), model=packed, base=job.base)
-    trained.model.to(device)
+    trained.model.to(device.torch_device)
     governor = Governor(recipe.budget.memory, meter, others)
     traits, encoded = task.traits, trained.rows
     tokens = traits.prediction_tokens if recipe.budget.memory is None else traits.prediction_tokens_in_budget

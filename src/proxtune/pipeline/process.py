@@ -8,18 +8,20 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from proxtune.errors import DiskFailed, Interrupted, UserError
 from proxtune.memory import process
 from proxtune.memory.allocator import trim
 from proxtune.memory.library_pages import unload_cold_code
+from proxtune.pipeline.jobs import Job
 from proxtune.pipeline.watchdog import Cause, Patience, Watchdog
 from proxtune.runtime.clock import Clock
+from proxtune.storage.events import Listener, event_from_dict
 
-Record = dict[str, Any]
 _SUPERVISOR_GROWTH_BYTES = 3_000_000  # what this process may still take while a stage runs
 _LAST_WORDS = 4000
 
@@ -39,25 +41,39 @@ class StageHung(StageFailed):
         super().__init__(message)
         self.cause: Cause = cause
 
+    def explained(self, more: str) -> StageHung:
+        """The same with a word on what follows from it."""
+        return StageHung(f"{self}. {more[0].upper()}{more[1:]}", self.cause)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageOutcome:
+    """What a stage ended with: its `result`, which signal it was passed, and what the watchdog asked it to stop for."""
+
+    result: Mapping[str, Any]
+    interrupted_by: int = signal.SIGINT
+    cut_short: StageHung | None = None
+
 
 def run_stage(
-    name: str,
-    job: Record,
-    listen: Callable[[Record], None] | None = None,
+    job: Job,
+    listen: Listener | None = None,
     *,
+    lock: int | None = None,
     clock: Clock | None = None,
     patience: Patience | None = None,
-) -> Record:
-    """Run a stage in a process of its own and return what it ends with; other records go to `listen` as they come.
+) -> StageOutcome:
+    """Do a job in a process of its own and return what it ends with; events go to `listen` as they come.
 
-    A stage that stands still is ended, and where there is a `clock` with a limit one that is far past it (`watchdog.py`).
-    Where it came to a result all the same, `watchdog` in it has the cause and words.
+    `lock` is the descriptor of the run folder's lock, which is held until the last process of the run is gone. A stage that
+    stands still is ended, and where there is a `clock` with a limit one that is far past it (`watchdog.py`); where it came to
+    a result all the same, the outcome says so.
     Raises UserError and Interrupted as the stage did, StageHung where it was ended, StageFailed for anything else.
     """
     trim()
     unload_cold_code()
     others = process.resident_bytes() + _SUPERVISOR_GROWTH_BYTES
-    command = [sys.executable, "-m", "proxtune.pipeline.stages", name]
+    command = [sys.executable, "-m", "proxtune.pipeline.stages", job.stage]
     with (
         Watchdog(clock, patience) as watchdog,
         subprocess.Popen(
@@ -67,9 +83,7 @@ def run_stage(
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            pass_fds=(job["lock"],)
-            if job.get("lock") is not None
-            else (),  # held until the last process of the run is gone
+            pass_fds=() if lock is None else (lock,),
         ) as stage,
     ):
         watchdog.watch(stage)
@@ -80,28 +94,30 @@ def run_stage(
         reader = threading.Thread(target=_keep_last_lines, args=(stage.stderr, words), daemon=True)
         reader.start()
         with contextlib.suppress(BrokenPipeError), stage.stdin as pipe:
-            pipe.write(json.dumps(job | {"others_bytes": others}))
-        end: Record | None = None
+            pipe.write(json.dumps({"job": job.as_dict(), "others_bytes": others}))
+        end: dict[str, Any] | None = None
         with _forward_interrupts(stage) as interrupts:
             for line in stage.stdout:
                 record = _record(line)
                 if record is None:
                     continue
-                watchdog.on_event(record)
                 if record.get("kind") == "end":
                     end = record
-                elif listen is not None:
+                    continue
+                event = event_from_dict(record)
+                watchdog.on_event(event)
+                if listen is not None:
                     watchdog.set_busy(True)
-                    listen(record)
+                    listen(event)
                     watchdog.set_busy(False)
             status = stage.wait()
         reader.join(timeout=2)
-    return _outcome(name, status, end, "".join(words), interrupts, watchdog)
+    return _outcome(job.stage, status, end, "".join(words), interrupts, watchdog)
 
 
 def _outcome(
-    name: str, status: int, end: Record | None, words: str, interrupts: list[int], watchdog: Watchdog
-) -> Record:
+    name: str, status: int, end: dict[str, Any] | None, words: str, interrupts: list[int], watchdog: Watchdog
+) -> StageOutcome:
     """What the stage ended with; `interrupts` are the signals that were passed on to it."""
     by = interrupts[0] if interrupts else signal.SIGINT
     is_cut = end is None or end["outcome"] == "interrupted"
@@ -117,22 +133,20 @@ def _outcome(
         raise StageFailed(f"the stage {name!r} {how}\n{words[-_LAST_WORDS:]}".rstrip(), killed_by)
     if end["outcome"] == "disk":
         raise DiskFailed(end["message"])
-    if end["outcome"] == "person":
+    if end["outcome"] == "user":
         raise UserError(end["message"])
     if end["outcome"] == "interrupted":
         raise Interrupted(end["message"], by)
     if end["outcome"] == "fault":
         raise StageFailed(end["message"])
-    result: Record = end["result"]
-    if result.get("status") == "interrupted":
-        result["interrupted_by"] = int(by)
-    if watchdog.cause is not None and "status" in result:
+    cut_short = None
+    if watchdog.cause is not None:
         told = watchdog.late_words() if watchdog.cause == "late" else watchdog.words(name)
-        result["watchdog"] = {"cause": watchdog.cause, "words": told}
-    return result
+        cut_short = StageHung(told, watchdog.cause)
+    return StageOutcome(result=end["result"], interrupted_by=int(by), cut_short=cut_short)
 
 
-def _record(line: str) -> Record | None:
+def _record(line: str) -> dict[str, Any] | None:
     try:
         record = json.loads(line)
     except ValueError:

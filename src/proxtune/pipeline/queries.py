@@ -4,45 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from proxtune.pipeline.jobs import BaselinesJob, PredictJob, ReportJob
 from proxtune.pipeline.process import run_stage
 from proxtune.storage.atomic import write_json
-from proxtune.storage.event_log import Listen, Record
+from proxtune.storage.events import AnswerPiece, Event, Listener, Prediction
 from proxtune.storage.result import read_result, run_with_model
 from proxtune.storage.run_folder import absolute, read_recipe
 from proxtune.tasks.registry import find_task
 
 
 def predictions(
-    folder: str | Path, *, texts: Sequence[str] = (), file: str | None = None, listen: Listen | None = None
-) -> list[Record]:
-    """For each text (or row of `file`): text, label and probabilities, or the answer, in order; `listen` has each as it comes.
+    folder: str | Path, *, texts: Sequence[str] = (), file: str | None = None, listen: Listener | None = None
+) -> list[Prediction]:
+    """A prediction for each text, or row of `file`, in order; `listen` has each as it comes.
 
-    Of the answer to a single text it has the pieces first: records of the kind "piece", with their `text`.
+    Of the answer to a single text it has the pieces first, as `AnswerPiece`.
     """
     place = run_with_model(folder)
-    rows: list[Record] = []
-    job: Record = {"folder": str(place), "texts": list(texts), "file": None if file is None else absolute(file)}
+    found: list[Prediction] = []
 
-    def on_event(record: Record) -> None:
-        if record.get("kind") == "prediction":
-            rows.append(record)
-        if listen is not None and record.get("kind") in ("prediction", "piece"):
-            listen(record)
+    def on_event(event: Event) -> None:
+        if isinstance(event, Prediction):
+            found.append(event)
+        if listen is not None and isinstance(event, Prediction | AnswerPiece):
+            listen(event)
 
-    run_stage("apply", job, on_event)
-    return rows
+    run_stage(PredictJob(folder=place, texts=tuple(texts), file=None if file is None else absolute(file)), on_event)
+    return found
 
 
-def evaluate(folder: str | Path, data: str) -> Record:
+def evaluate(folder: str | Path, data: str) -> dict[str, Any]:
     """Metrics on the rows of `data`, with the baselines' beside them; kept in the run's result and report."""
-    place = run_with_model(folder)
+    place, file = run_with_model(folder), absolute(data)
     task = find_task(str(read_recipe(place / "recipe.toml").task))
-    job = {"folder": str(place), "file": absolute(data), "evaluate": True}
-    found = run_stage("apply", job)
-    base = run_stage("apply", job | {"base": True}) if task.traits.compares_base_model else None
-    wanted = {"folder": str(place), "file": absolute(data), "results": found, "base_results": base}
-    compared = run_stage("baselines", wanted)
+    found = dict(run_stage(PredictJob(folder=place, file=file, evaluate=True)).result)
+    base = None
+    if task.traits.compares_base_model:
+        base = run_stage(PredictJob(folder=place, file=file, evaluate=True, base=True)).result
+    compared = dict(run_stage(BaselinesJob(folder=place, file=file, results=found, base_results=base)).result)
     compared.pop("peak_bytes")
     found.pop("answers", None)  # the samples among what was compared show enough of them
     found |= compared
@@ -51,11 +52,11 @@ def evaluate(folder: str | Path, data: str) -> Record:
     result = read_result(place)
     result.setdefault("evaluations", {})[Path(data).name] = found
     write_json(place / "result.json", result)
-    run_stage("report", {"folder": str(place)})
+    run_stage(ReportJob(folder=place))
     return found
 
 
 def report(folder: str | Path) -> Path:
     """Write the report of a run again; returns its path."""
     read_result(folder)
-    return Path(run_stage("report", {"folder": str(Path(folder).resolve())})["report"])
+    return Path(run_stage(ReportJob(folder=Path(folder).resolve())).result["report"])

@@ -1,55 +1,126 @@
-"""What `result.json` holds, put together."""
+"""What a fit begins and ends with, and what `result.json` holds."""
 
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import metadata
-from typing import Any
+from typing import Any, ClassVar, Self
 
+from proxtune.config.plan import Plan, plan_from_dict
 from proxtune.config.recipe import Recipe
+from proxtune.storage.events import StepDown
 from proxtune.storage.result import BASELINE_WORDS
+from proxtune.storage.serializable import Serializable
 from proxtune.tasks.generation.metrics import NAMES, in_points
 
-Record = dict[str, Any]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing(Serializable):
+    """What keeps a training in its time: seconds to keep free at its end, and what the plan foresees in between."""
+
+    _KEYS: ClassVar[Mapping[str, str]] = {
+        "max_steps": "most_steps", "size_phase_seconds": "milestone_seconds", "validation_steps": "judging_steps",
+    }  # fmt: skip
+    ending_seconds: float
+    evaluations: int
+    max_steps: int
+    size_phase_seconds: float = 0.0
+    validation_steps: float = 0.0
 
 
-def result_of(recipe: Recipe, fit_result: Record, compared: Record, seconds: float) -> Record:
-    """What `result.json` holds."""
-    memory = dict(fit_result["memory_bytes"])
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitStart(Serializable):
+    """What a training begins with, kept in its journal: the plan, what it promises, step-downs so far, and its timing."""
+
+    _KEYS: ClassVar[Mapping[str, str]] = {"timing": "pace"}
+    plan: Mapping[str, Any]
+    predicted: Mapping[str, Any]
+    step_downs: tuple[StepDown, ...]
+    timing: Timing
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
+        """The inverse of `as_dict`."""
+        step_downs = tuple(StepDown.from_dict(each) for each in raw["step_downs"])
+        timing = Timing.from_dict(raw["pace"])
+        return cls(plan=raw["plan"], predicted=raw["predicted"], step_downs=step_downs, timing=timing)
+
+    @property
+    def chosen(self) -> Plan:
+        """The plan as a value."""
+        return plan_from_dict(dict(self.plan))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a training came."""
+
+    status: str  # "done" or "interrupted"
+    steps: int
+    examples_seen: int
+    flops: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitResult(Serializable):
+    """What a fit ends with; `results` are the task's own, `best_step` that of the model where the fit had to be finished."""
+
+    _SPREAD: ClassVar[str | None] = "results"
+    _OPTIONAL: ClassVar[frozenset[str]] = frozenset({"best_step"})
+    status: str
+    plan: Mapping[str, Any]
+    predicted: Mapping[str, Any]
+    step_downs: tuple[Mapping[str, Any], ...]
+    steps: int
+    examples_seen: int
+    flops: float
+    metrics: Mapping[str, float]
+    artifact_bytes: int
+    memory_bytes: Mapping[str, int]
+    size: Mapping[str, Any] | None
+    data: Mapping[str, Any]
+    model_source: str
+    results: Mapping[str, Any]
+    best_step: int | None = None
+
+
+def result_of(recipe: Recipe, fit: FitResult, compared: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+    """What `result.json` holds. `compared` is what the baselines came to."""
     baselines = compared["baselines"]
-    main, metrics = compared.get("main", "accuracy"), compared.get("metrics") or fit_result["metrics"]
+    main, metrics = compared.get("main", "accuracy"), compared.get("metrics") or fit.metrics
     found = metrics[main]
     best_baseline = max(score[main] for score in baselines.values() if main in score)
-    beats = found > best_baseline
     return {
-        "status": fit_result["status"],
+        "status": fit.status,
         "task": recipe.task,
         "model": recipe.model,
-        "model_source": fit_result["model_source"],
-        "method": fit_result["plan"]["method"],
-        "plan": fit_result["plan"],
+        "model_source": fit.model_source,
+        "method": fit.plan["method"],
+        "plan": fit.plan,
         "budget": recipe.budget.as_dict(),
-        "predicted": fit_result["predicted"],
+        "predicted": fit.predicted,
         "measured": {
-            "memory_bytes": memory,
+            "memory_bytes": dict(fit.memory_bytes),
             "seconds": round(seconds, 2),
-            "flops": fit_result["flops"],
+            "flops": fit.flops,
             "baselines_bytes": compared["peak_bytes"],
         },
-        "artifact_bytes": fit_result["artifact_bytes"],
+        "artifact_bytes": fit.artifact_bytes,
         "metrics": metrics,
         "main_metric": main,
         "baselines": baselines,
-        "beats_baselines": beats,
+        "beats_baselines": found > best_baseline,
         "verdict": verdict(found, best_baseline) if main == "accuracy" else text_verdict(main, found, baselines),
-        "steps": fit_result["steps"],
-        "examples_seen": fit_result["examples_seen"],
-        "step_downs": fit_result["step_downs"],
+        "steps": fit.steps,
+        "examples_seen": fit.examples_seen,
+        "step_downs": fit.step_downs,
         "seed": recipe.seed,
         "versions": versions(),
-        "size": fit_result.get("size"),
-        "data": fit_result["data"],
-        **{key: fit_result[key] for key in ("confusion", "mistakes") if key in fit_result},
+        "size": fit.size,
+        "data": fit.data,
+        **{key: fit.results[key] for key in ("confusion", "mistakes") if key in fit.results},
         **{key: compared[key] for key in ("judged_answers", "samples", "worst") if key in compared},
         "evaluations": {},
     }
@@ -72,16 +143,16 @@ def text_verdict(main: str, found: float, baselines: dict[str, dict[str, float]]
         f"{BASELINE_WORDS.get(name, name)} {in_points(main, score[main]):.1f}" for name, score in baselines.items()
     )
     best = max(score[main] for score in baselines.values())
-    lead = f"The model answers with {NAMES[main]} {in_points(main, found):.1f} on the judged rows ({words})"
+    lead = f"The model answers with {NAMES[main]} {in_points(main, found):.1f} on the validation rows ({words})"
     if found > best:
         return f"{lead}: {in_points(main, found - best):.1f} points above the best of these."
     return f"{lead}: it does not beat all of these. Give more memory, time or data."
 
 
-def versions() -> Record:
+def versions() -> dict[str, str | None]:
     """Versions of what a result depends on."""
     names = ("proxtune", "torch", "transformers", "peft", "scikit-learn", "numpy")
-    found: Record = {"python": platform.python_version(), "machine": platform.machine()}
+    found: dict[str, str | None] = {"python": platform.python_version(), "machine": platform.machine()}
     for name in names:
         try:
             found[name] = metadata.version(name)

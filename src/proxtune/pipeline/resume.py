@@ -1,4 +1,4 @@
-"""Going on: what a training depends on, what is otherwise than when it began, and its journal opened again."""
+"""Resuming: what a training depends on, what has changed since it began, and its journal opened again."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from proxtune.checkpoint.checkpointer import Checkpointer
-from proxtune.checkpoint.history import History, encode_event, first_event, read_history
+from proxtune.checkpoint.history import Begun, History, PinsChanged, Returned, encode_event, read_history
 from proxtune.checkpoint.snapshot import STOPPED, remove_weights, snapshots
 from proxtune.config.plan import Plan, plan_as_dict
 from proxtune.data.dataset import Encoded
 from proxtune.errors import UserError
 from proxtune.methods.linear_head import HEAD
-from proxtune.pipeline.result import versions
-from proxtune.runtime.session import Record, Session
+from proxtune.pipeline.result import FitStart, versions
+from proxtune.runtime.session import Session
 from proxtune.storage.journal import Journal, read_records
 from proxtune.storage.safetensors_header import check_files
 
@@ -25,7 +25,7 @@ ORDER = (
     1  # of operations: another number where the same plan, rows and seed lead elsewhere than with the version before
 )
 _WORDS = {
-    "weights": "the model's own weights", "head": "the fitted classification layer", "rows": "the rows", "seed": "the seed",
+    "weights": "the base model's weights", "head": "the fitted classification layer", "rows": "the rows", "seed": "the seed",
     "order": "the order of operations", "device": "the device", "threads": "the number of threads",
     "processor": "the processor", "versions": "the versions of the libraries",
 }  # fmt: skip
@@ -33,26 +33,28 @@ _WORDS = {
 _BASE = {"weights", "head", "rows", "seed", "order"}
 
 
-def resumable_plan(session: Session) -> tuple[Plan, Record] | None:
-    """The plan of the training that the folder has a journal of, and what was settled with it. Raises UserError."""
+def resumable_start(session: Session) -> FitStart | None:
+    """What the training began with that the folder has a journal of. Raises UserError."""
     path = session.folder / JOURNAL
     check_files(session.folder, [JOURNAL, "snapshots"])
     if not path.is_file():
         return None
     history = read_history(path, [data for _, data in read_records(path)][:1], session.data.train.objective.rank)
-    session.governor.step_downs[:0] = history.selection["step_downs"]
-    return history.plan, history.selection | {"step_downs": session.governor.step_downs}
+    start = FitStart.from_dict(history.selection)
+    session.governor.step_downs[:0] = start.step_downs
+    return start
 
 
-def open_checkpointer(session: Session, plan: Plan, selection: Record, model: Any, exact: bool) -> Checkpointer:
-    """What keeps the training of `plan`: a new journal, or the one that is there with all that it says.
+def open_checkpointer(session: Session, plan: Plan, start: FitStart, model: Any, exact: bool) -> Checkpointer:
+    """The checkpointer of a training of `plan`: with a new journal, or with the one that is there and all that it says.
 
-    Raises UserError where something is otherwise than it was and the training is to be gone on with `exact`ly.
+    Raises UserError where something has changed since and the training is to be resumed `exact`ly.
     """
     path, pins, rank = session.folder / JOURNAL, pins_of(session), session.data.train.objective.rank
     if not path.exists():
-        journal = Journal.create(path, first_event(plan_as_dict(plan), selection, pins))
-        return Checkpointer(session.folder, model, journal, History(plan, selection, pins, rank))
+        begun = Begun(plan=plan_as_dict(plan), selection=start.as_dict(), pins=pins)
+        journal = Journal.create(path, encode_event(begun))
+        return Checkpointer(session.folder, model, journal, History(plan, begun.selection, pins, rank))
     journal, found = Journal.open(path)
     history = read_history(path, found, rank)
     remove_weights(session.folder, STOPPED)
@@ -61,15 +63,16 @@ def open_checkpointer(session: Session, plan: Plan, selection: Record, model: An
         return Checkpointer(session.folder, model, journal, history)
     notes = tuple(_difference(name, history.pins.get(name), pins[name]) for name in changed)
     if exact:
-        raise UserError(f"it cannot be gone on with exactly: {'; '.join(notes)}; mend that, or leave out --exact")
+        raise UserError(f"cannot resume exactly: {'; '.join(notes)}; restore it, or drop --exact")
     if plan.neighbours == 0 or _BASE.intersection(changed):
         _discard_since_snapshot(session.folder, journal, history)
-    journal.append(encode_event({"kind": "pins", "pins": pins}))
-    history.add_event({"kind": "pins", "pins": pins})
+    changed_pins = PinsChanged(pins=pins)
+    journal.append(encode_event(changed_pins))
+    history.add_event(changed_pins)
     return Checkpointer(session.folder, model, journal, history, notes)
 
 
-def pins_of(session: Session) -> Record:
+def pins_of(session: Session) -> dict[str, Any]:
     """What the steps of a training depend on, but for its plan: digests of weights, head and rows; the seed; the machine."""
     import torch
 
@@ -80,7 +83,7 @@ def pins_of(session: Session) -> Record:
         "rows": _digest_of_rows(data.train, data.validation),
         "seed": session.recipe.seed,
         "order": ORDER,
-        "device": session.device.type,
+        "device": session.device.name,
         "threads": torch.get_num_threads(),
         "processor": _processor(),
         "versions": {name: value for name, value in versions().items() if name not in ("proxtune", "scikit-learn")},
@@ -88,10 +91,10 @@ def pins_of(session: Session) -> Record:
 
 
 def _discard_since_snapshot(folder: Path, journal: Journal, history: History) -> None:
-    """What came after the last snapshot was done with something else than there is now: it is done anew."""
+    """What came after the last snapshot was computed with what has changed since: it is computed anew."""
     latest = snapshots(folder)
     step = int(latest[0].stem.rpartition("-")[2]) if latest else 0
-    event = {"kind": "returned", "to": step}
+    event = Returned(step=step)
     journal.append(encode_event(event))
     history.add_event(event)
 
@@ -99,15 +102,11 @@ def _discard_since_snapshot(folder: Path, journal: Journal, history: History) ->
 def _difference(name: str, before: Any, now: Any) -> str:
     if name == "versions" and isinstance(before, dict):
         changed = [f"{key} {before.get(key)} → {value}" for key, value in now.items() if before.get(key) != value]
-        return f"other versions than when it began: {', '.join(changed)}"
+        return f"library versions changed: {', '.join(changed)}"
     words = _WORDS[name]
     if isinstance(now, str) and len(now) == 64:
-        return (
-            f"{words} are not those that it began with"
-            if words.endswith("s")
-            else f"{words} is not the one it began with"
-        )
-    return f"{words}: {before} when it began, now {now}"
+        return f"{words} changed"
+    return f"{words} changed from {before} to {now}"
 
 
 def _digest_of_files(paths: list[Path]) -> str:

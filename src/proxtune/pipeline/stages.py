@@ -1,6 +1,7 @@
 """Stages: the processes of a run. The supervisor stays small; each stage brings its own imports and takes them along.
 
-A stage speaks JSON lines on its standard output, the last of which is `{"kind": "end", …}`; people's words go to stderr.
+A stage reads its job as JSON from standard input and writes events to standard output, a line of JSON each, the last of which is
+`{"kind": "end", …}`; what libraries print goes to standard error.
 """
 
 from __future__ import annotations
@@ -13,123 +14,126 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from proxtune.errors import DiskFailed, Interrupted, UserError
 from proxtune.memory import process
 from proxtune.memory.kernel_cache import USUAL, limit_kernel_cache
+from proxtune.pipeline.jobs import JOBS, BaselinesJob, FitJob, HeadJob, Job, PredictJob, ReportJob
 from proxtune.runtime.clock import Clock
 from proxtune.storage.atomic import disk_error_message
+from proxtune.storage.events import Event
 
-Record = dict[str, Any]
-_STATUS = {"done": 0, "person": 2, "disk": 2, "interrupted": 130}  # by outcome; a fault is 1
+Emit = Callable[[Event], None]
+_STATUS = {"done": 0, "user": 2, "disk": 2, "interrupted": 130}  # by outcome; a fault is 1
 
 
 def main(name: str) -> int:
-    """The child's side: run the stage that `name` names on the job that comes by standard input."""
+    """The child's side: do the job that comes by standard input, of the stage that `name` names."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: do not outlive the supervisor
     limit_kernel_cache(USUAL)
-    job = json.loads(sys.stdin.read())
+    given = json.loads(sys.stdin.read())
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what libraries print must not mix with the records
+    os.dup2(2, 1)  # what libraries print must not mix with the events
 
-    def emit(record: Record) -> None:
+    def write(record: Mapping[str, Any]) -> None:
         out.write(json.dumps(record) + "\n")
         out.flush()
 
-    try:
-        end: Record = {"outcome": "done", "result": _STAGES[name](job, emit)}
-    except UserError as error:
-        end = {"outcome": "disk" if isinstance(error, DiskFailed) else "person", "message": str(error)}
-    except OSError as error:
-        end = _disk_outcome(error) or {"outcome": "fault", "message": traceback.format_exc()}
-    except (Interrupted, KeyboardInterrupt) as error:
-        end = {"outcome": "interrupted", "message": str(error)}
-    except BaseException:
-        end = {"outcome": "fault", "message": traceback.format_exc()}
+    end = _end_of(JOBS[name].from_dict(given["job"]), lambda event: write(event.as_dict()), given["others_bytes"])
     with contextlib.suppress(BrokenPipeError):
-        emit({"kind": "end", **end})
+        write({"kind": "end", **end})
     return _STATUS.get(end["outcome"], 1)
 
 
-def _disk_outcome(error: OSError) -> Record | None:
-    """The end of a stage whose disk is full or failing; None for an error that is our own."""
-    words = disk_error_message(error)
-    return {"outcome": "disk", "message": words} if words else None
+def _end_of(job: Job, emit: Emit, others_bytes: int) -> dict[str, Any]:
+    """What the job ends with: its result, or what it raised."""
+    try:
+        return {"outcome": "done", "result": do(job, emit, others_bytes)}
+    except UserError as error:
+        return {"outcome": "disk" if isinstance(error, DiskFailed) else "user", "message": str(error)}
+    except OSError as error:
+        message = disk_error_message(error)  # of a disk that is full or failing
+        outcome = "fault" if message is None else "disk"
+        return {"outcome": outcome, "message": message or traceback.format_exc()}
+    except (Interrupted, KeyboardInterrupt) as error:
+        return {"outcome": "interrupted", "message": str(error)}
+    except BaseException:
+        return {"outcome": "fault", "message": traceback.format_exc()}
 
 
-def _fit(job: Record, emit: Callable[[Record], None]) -> Record:
+def do(job: Job, emit: Emit, others_bytes: int) -> dict[str, Any]:
+    """Do a job in this process; `others_bytes` is what others of the run hold beside it."""
+    match job:
+        case FitJob():
+            return _fit(job, emit, others_bytes)
+        case HeadJob():
+            return _fit_head(job) | _peak(others_bytes)
+        case BaselinesJob():
+            return _baselines(job) | _peak(others_bytes)
+        case ReportJob():
+            return _report(job) | _peak(others_bytes)
+        case PredictJob():
+            from proxtune.pipeline.predict import predict
+
+            return predict(job, emit, others_bytes)
+        case _:
+            raise AssertionError(f"no stage does {type(job).__name__}")
+
+
+def _peak(others_bytes: int) -> dict[str, int]:
+    return {"peak_bytes": process.peak_bytes() + others_bytes}
+
+
+def _fit(job: FitJob, emit: Emit, others_bytes: int) -> dict[str, Any]:
     from proxtune.runtime.session import open_session
     from proxtune.storage.run_folder import read_recipe
 
-    folder = Path(job["folder"])
-    recipe = read_recipe(folder / "recipe.toml")
-    clock = Clock(job["started"], recipe.budget.time)
+    recipe = read_recipe(job.folder / "recipe.toml")
+    clock = Clock(job.started, recipe.budget.time)
     gc.disable()  # imports make a million objects and no garbage; looking through them again and again is a second
-    session = open_session(recipe, folder, clock, job["others_bytes"], emit)  # before torch: a mistake is told at once
+    session = open_session(recipe, job.folder, clock, others_bytes, emit)  # before torch: a mistake is told at once
     from proxtune.pipeline.fit import finish, fit
 
     gc.freeze()
     gc.enable()
-    if job.get("finish", False):
-        return finish(session)
-    return fit(session, plan_only=job.get("plan_only", False), exact=job.get("exact", False))
+    return finish(session) if job.finish else fit(session, plan_only=job.plan_only, exact=job.exact)
 
 
-def _head(job: Record, emit: Callable[[Record], None]) -> Record:
+def _fit_head(job: HeadJob) -> dict[str, Any]:
     from proxtune.methods.linear_head import fit_head
 
-    fit_head(Path(job["folder"]))
-    return {"peak_bytes": process.peak_bytes() + job["others_bytes"]}
+    fit_head(job.folder)
+    return {}
 
 
-def _baselines(job: Record, emit: Callable[[Record], None]) -> Record:
+def _baselines(job: BaselinesJob) -> dict[str, Any]:
     from proxtune.pipeline.base_model import read_base_results
     from proxtune.storage.result import read_fit_result
     from proxtune.storage.run_folder import read_recipe
     from proxtune.tasks.base import BaselineRequest
     from proxtune.tasks.registry import find_task
 
-    folder = Path(job["folder"])
-    recipe = read_recipe(folder / "recipe.toml")
-    if job.get("file") is None:
-        asked = BaselineRequest(results=read_fit_result(folder), base_results=read_base_results(folder))
+    recipe = read_recipe(job.folder / "recipe.toml")
+    if job.file is None:
+        asked = BaselineRequest(results=read_fit_result(job.folder), base_results=read_base_results(job.folder))
     else:
-        asked = BaselineRequest(file=job["file"], results=job.get("results"), base_results=job.get("base_results"))
-    found = find_task(str(recipe.task)).baselines(recipe, asked)
-    return found | {"peak_bytes": process.peak_bytes() + job["others_bytes"]}
+        asked = BaselineRequest(file=job.file, results=job.results, base_results=job.base_results)
+    return find_task(str(recipe.task)).baselines(recipe, asked)
 
 
-def _report(job: Record, emit: Callable[[Record], None]) -> Record:
+def _report(job: ReportJob) -> dict[str, Any]:
     from proxtune.report.html import write_report
     from proxtune.report.model_card import write_model_card
 
-    folder = Path(job["folder"])
-    if (folder / "model").is_dir():
-        write_model_card(folder, folder / "model")
-    return {"report": str(write_report(folder)), "peak_bytes": process.peak_bytes() + job["others_bytes"]}
+    if (job.folder / "model").is_dir():
+        write_model_card(job.folder, job.folder / "model")
+    return {"report": str(write_report(job.folder))}
 
-
-def _predict(job: Record, emit: Callable[[Record], None]) -> Record:
-    from proxtune.pipeline.jobs import PredictJob
-    from proxtune.pipeline.predict import predict
-
-    others_bytes = job.pop("others_bytes")
-    return predict(PredictJob.from_dict(job), lambda event: emit(event.as_dict()), others_bytes)
-
-
-_STAGES: dict[str, Callable[[Record, Callable[[Record], None]], Record]] = {
-    "learn": _fit,
-    "head": _head,
-    "baselines": _baselines,
-    "report": _report,
-    "apply": _predict,
-}
 
 if __name__ == "__main__":
     status = main(sys.argv[1])
     sys.stderr.flush()
-    os._exit(status)  # everything is on disk: taking torch apart object by object is a second of the person's time
+    os._exit(status)  # everything is on disk: taking torch apart object by object would take a second

@@ -17,12 +17,12 @@ import threading
 import time
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal
+from typing import Literal
 
 from proxtune.config.budget import format_seconds
 from proxtune.runtime.clock import Clock
+from proxtune.storage.events import Continued, Event, Phase, StepEvent
 
-Record = dict[str, Any]
 Cause = Literal["stuck", "late"]
 _PROC = "/proc"
 _EXCUSED = (
@@ -99,13 +99,13 @@ class Watchdog:
         self._last_sign = time.monotonic()
         self._thread.start()
 
-    def on_event(self, record: Record) -> None:
-        """A record of the stage: a sign of life, and what it is doing."""
+    def on_event(self, event: Event) -> None:
+        """An event of the stage: a sign of life, and what it is doing."""
         self._heard = True
-        if record.get("kind") == "phase":
-            self._phase, self._step = record.get("phase"), None
-        elif record.get("kind") in ("step", "continued"):
-            self._step = record.get("step")
+        if isinstance(event, Phase):
+            self._phase, self._step = event.phase, None
+        elif isinstance(event, StepEvent | Continued):
+            self._step = event.step
 
     def set_busy(self, busy: bool) -> None:
         """Whether the supervisor is busy itself: the stage may then wait for it."""

@@ -7,45 +7,26 @@ run folder's format and stay as they are.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
+
+from proxtune.storage.serializable import Serializable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """Base of all events. A field that is None, or empty where `_OPTIONAL` names it, is left out of the JSON."""
+class Event(Serializable):
+    """Base of all events; `kind` names one in JSON."""
 
     kind: ClassVar[str] = ""
-    _KEYS: ClassVar[Mapping[str, str]] = {}  # field → key, where they differ
-    _OPTIONAL: ClassVar[frozenset[str]] = frozenset()  # left out of the JSON where they are None
-    _SPREAD: ClassVar[str | None] = None  # a field whose entries stand beside the others in the JSON
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON, `kind` first."""
-        found: dict[str, Any] = {"kind": self.kind}
-        for own in fields(self):
-            value = getattr(self, own.name)
-            if value is None and own.name in self._OPTIONAL:
-                continue
-            if own.name == self._SPREAD:
-                found |= value
-            else:
-                found[self._KEYS.get(own.name, own.name)] = list(value) if isinstance(value, tuple) else value
-        return found
+        return {"kind": self.kind} | super(Event, self).as_dict()
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Self:
-        """The inverse of `as_dict`. Raises KeyError or TypeError for a record that is none of this kind."""
-        given = {key: value for key, value in raw.items() if key != "kind"}
-        values: dict[str, Any] = {}
-        for own in fields(cls):
-            key = cls._KEYS.get(own.name, own.name)
-            if own.name != cls._SPREAD and key in given:
-                value = given.pop(key)
-                values[own.name] = tuple(value) if isinstance(value, list) else value
-        if cls._SPREAD is not None:
-            values[cls._SPREAD] = given
-        return cls(**values)
+        """The inverse of `as_dict`. Raises TypeError for a record that is none of this kind."""
+        return super(Event, cls).from_dict({key: value for key, value in raw.items() if key != "kind"})
 
 
 Listener = Callable[[Event], None]
@@ -175,10 +156,13 @@ class StepRejected(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice(Event):
-    """Something the user should know."""
+    """Something the user should know. Of a stage that the watchdog ended: why, and when."""
 
     kind: ClassVar[str] = "warning"
+    _OPTIONAL: ClassVar[frozenset[str]] = frozenset({"cause", "seconds"})
     words: str
+    cause: str | None = None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,5 +233,5 @@ def event_from_dict(raw: Mapping[str, Any]) -> Event:
         raise ValueError(f"unknown event {raw.get('kind')!r}")
     try:
         return kind.from_dict(raw)
-    except (KeyError, TypeError) as error:
+    except TypeError as error:
         raise ValueError(f"an event of kind {kind.kind!r} that cannot be read: {error}") from error

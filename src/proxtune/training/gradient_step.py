@@ -14,7 +14,8 @@ import torch
 from proxtune.config.plan import Plan
 from proxtune.data.batching import cut
 from proxtune.data.dataset import Encoded
-from proxtune.memory.allocator import set_allocator
+from proxtune.memory.allocator import TIGHT, set_allocator
+from proxtune.memory.devices.registry import device_of
 from proxtune.memory.governor import Governor
 from proxtune.memory.phases import Phases
 from proxtune.models.introspection import enable_checkpointing
@@ -141,6 +142,6 @@ def step_down(plan: Plan, model: Any) -> Plan | None:
 
 
 def tightened(plan: Plan, model: Any) -> Plan | None:
-    """The plan with a heap without holes from now on; None where it has one, and on a GPU."""
-    on_cpu = next(model.parameters()).device.type == "cpu"
-    return replace(plan, allocator="tight") if on_cpu and plan.allocator == "fast" and set_allocator("tight") else None
+    """The plan with a heap without holes from now on; None where it has one, and on a device that has none."""
+    can_tighten = TIGHT in device_of(model).allocators and plan.allocator != TIGHT
+    return replace(plan, allocator=TIGHT) if can_tighten and set_allocator(TIGHT) else None

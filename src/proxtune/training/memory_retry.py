@@ -38,7 +38,8 @@ def with_memory_retry(
         meter.trim()
         if governor.is_crowded() and plan.micro_batch > 1:
             halved = plan.with_micro_batch(plan.micro_batch // 2)
-            changes.append(governor.record(micro_batch_label(plan), micro_batch_label(halved), "close to the budget", step, clock.elapsed))
+            before, after = micro_batch_label(plan), micro_batch_label(halved)
+            changes.append(governor.record(before, after, "close to the budget", step, clock.elapsed))
             plan = halved
     while True:
         try:

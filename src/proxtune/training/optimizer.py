@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from proxtune.config.plan import Plan
+from proxtune.memory.devices.registry import device_of
 from proxtune.storage.safetensors_file import DTYPES
 from proxtune.storage.safetensors_header import Entry
 
@@ -43,7 +44,7 @@ def _counts_on_device(optimizer: Any) -> bool:
 
 
 def make_optimizer(model: Any, plan: Plan) -> Any:
-    """AdamW (fused), or Adafactor with its factored state; biases and norms are not decayed."""
+    """AdamW (as the device wants it), or Adafactor with its factored state; biases and norms are not decayed."""
     decayed = [p for p in model.parameters() if p.requires_grad and p.dim() > 1]
     others = [p for p in model.parameters() if p.requires_grad and p.dim() <= 1]
     groups = [{"params": decayed, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}]
@@ -51,7 +52,7 @@ def make_optimizer(model: Any, plan: Plan) -> Any:
     if plan.optimizer == "adafactor":
         return torch.optim.Adafactor(groups, lr=plan.learning_rate * 10, foreach=False)
     assert plan.optimizer == "adamw", plan.optimizer
-    return torch.optim.AdamW(groups, lr=plan.learning_rate, fused=True)
+    return torch.optim.AdamW(groups, lr=plan.learning_rate, **device_of(model).optimizer_options)
 
 
 def update(model: Any, optimizer: Any) -> bool:

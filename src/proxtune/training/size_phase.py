@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator
 
 from proxtune.checkpoint.state import TrainingState
-from proxtune.methods.registry import METHODS
+from proxtune.methods.registry import find_method
 from proxtune.runtime.inference import final_outputs
 from proxtune.storage.events import Event, SizePhaseBegun
 from proxtune.training.bit_allocation import allocate_bits
@@ -26,7 +26,7 @@ def is_size_phase_due(state: TrainingState, training: Training) -> bool:
     constraint = training.constraint
     if not constraint.needs_training:
         return False
-    by_gradients = METHODS[state.plan.method].uses_gradients
+    by_gradients = find_method(state.plan.method).uses_gradients
     return by_gradients and state.size_phase_step is None and state.step >= free_steps(state)
 
 

@@ -12,7 +12,7 @@ from proxtune.checkpoint.state import TrainingState
 from proxtune.config.plan import Plan
 from proxtune.data.batching import epoch_batches, rows_in
 from proxtune.errors import Interrupted
-from proxtune.methods.registry import METHODS
+from proxtune.methods.registry import find_method
 from proxtune.storage.events import Event, StepEvent
 from proxtune.training.context import StepResult, Training
 from proxtune.training.gradient_step import gradient_step_maker
@@ -31,7 +31,7 @@ def train(plan: Plan, training: Training) -> Iterator[Event]:
     safe, MemoryError when no step-down is left and nothing was learned yet, and UserError when losses stay not finite.
     """
     clock, governor, checkpointer = training.clock, training.governor, training.checkpointer
-    method = METHODS[plan.method]
+    method = find_method(plan.method)
     step_maker = gradient_step_maker(plan, training) if method.uses_gradients else neighbour_step_maker(plan, training)
     rows_of = _BatchOrder(plan.batch, training)
     state, continued = checkpointer.resume(step_maker, TrainingState(plan, plan.steps))
@@ -54,7 +54,8 @@ def train(plan: Plan, training: Training) -> Iterator[Event]:
         rows = rows_of.step(state.step)
         step_before, began = state.step, clock.elapsed
         try:
-            done = step_maker.make_step(state.plan, rows, state.step, state.rate_share * rate_share(state, training, method.warm_up))
+            share = state.rate_share * rate_share(state, training, method.warm_up)
+            done = step_maker.make_step(state.plan, rows, state.step, share)
         except MemoryError:
             if state.step == 0:
                 raise

@@ -98,7 +98,7 @@ class Generation:
     def read_inputs(self, recipe: Recipe, texts: Sequence[str], file: str | None) -> Pairs:
         if file is not None:
             return self._read(recipe, file, need_answers=False).without_answers()
-        prompts = [(Message("user", text),) for text in texts]
+        prompts: list[tuple[Message, ...]] = [(Message("user", text),) for text in texts]
         lines = list(range(1, len(texts) + 1))
         return Pairs(prompts=prompts, answers=[], source="the command line", lines=lines, columns=())
 
