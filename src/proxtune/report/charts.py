@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from proxtune.config.plan import PHASES
-from proxtune.report.formatting import BASELINES, number, part
-from proxtune.report.series import best_point, by_step, mean, of_kind, phase_spans, series, smooth, thin
+from proxtune.report.formatting import number, part
+from proxtune.report.scores import BASELINES
+from proxtune.report.series import Records, best_point, by_step, mean, of_kind, phase_spans, series, smooth, thin
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,8 +25,8 @@ _NAMES |= {colour: f"phase-{phase}" for phase, colour in _TINTS.items()}
 _HOLDS_MEMORY = ("memory", "step", "step_down", "validation")
 
 
-def memory_chart(records: list[dict[str, Any]], limit: float | None, promised: dict[str, Any]) -> str:
-    """Memory over time against the limit and the promise, the phases shaded; empty when nothing was sampled."""
+def memory_chart(records: Records, limit: float | None, promised: Mapping[str, Any]) -> str:
+    """Memory over time, with the limit, the promise and the phases; empty when nothing was sampled."""
     seen = sorted(point for kind in _HOLDS_MEMORY for point in series(records, kind, "seconds", "memory_bytes"))
     if len(seen) < 2:
         return ""
@@ -41,7 +42,9 @@ def memory_chart(records: list[dict[str, Any]], limit: float | None, promised: d
             expected = number(promised.get(phase))
             if expected is not None:
                 words = "" if "promised" in named else "promised"
-                axes.hlines(expected / 1e6, start, stop, colors=INK, linewidth=1.1, linestyles=(0, (1, 1.4)), label=words)
+                axes.hlines(
+                    expected / 1e6, start, stop, colors=INK, linewidth=1.1, linestyles=(0, (1, 1.4)), label=words
+                )
                 named.add("promised")
                 top = max(top, expected / 1e6)
             named.add(phase)
@@ -60,10 +63,10 @@ def memory_chart(records: list[dict[str, Any]], limit: float | None, promised: d
     return svg()
 
 
-def loss_chart(records: list[dict[str, Any]], base_loss: float | None = None) -> str:
-    """The loss of each step, its running mean, and the loss on the validation rows; that of the `base_loss` model as a line.
+def loss_chart(records: Records, base_loss: float | None = None) -> str:
+    """The loss of each step, its running mean, the validation loss, and the base model's loss as a line.
 
-    The best point is marked where it was chosen by the loss.
+    The best checkpoint is marked where it was chosen by the loss.
     """
     train, validation = by_step(records, "step", "loss"), by_step(records, "validation", "loss")
     if len(train) + len(validation) < 2:
@@ -87,8 +90,8 @@ def loss_chart(records: list[dict[str, Any]], base_loss: float | None = None) ->
     return svg()
 
 
-def curves_chart(records: list[dict[str, Any]], baselines: dict[str, Any]) -> str:
-    """Accuracy and macro F1 on the validation rows, the best point marked, the baselines as lines."""
+def curves_chart(records: Records, baselines: Mapping[str, Any]) -> str:
+    """Validation accuracy and macro F1, the best checkpoint marked, the baselines as lines."""
     accuracy, macro = by_step(records, "validation", "accuracy"), by_step(records, "validation", "macro_f1")
     if not accuracy:
         return ""
@@ -117,16 +120,16 @@ def curves_chart(records: list[dict[str, Any]], baselines: dict[str, Any]) -> st
 
 @contextmanager
 def _axes(name: str, width: float, height: float) -> Iterator[tuple[Axes, Callable[[], str]]]:
-    """Axes to draw on, and a function that gives the SVG once they are drawn. No global figure, no clock, no chance."""
+    """Axes to draw on, and a function that gives the SVG once they are drawn. No global figure, no clock, nothing random."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    matplotlib.set_loglevel("error")  # a first-time font cache must not speak between a person's lines
+    matplotlib.set_loglevel("error")  # a first-time font cache must not write between the user's lines
     style: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 10, "text.parse_math": False}
     drawn: list[str] = []
     with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # a person's own matplotlibrc must not change the page
+        matplotlib.rcdefaults()  # the user's own matplotlibrc must not change the page
         matplotlib.rcParams.update(style)
         figure = Figure(figsize=(width, height), layout="constrained", facecolor="none")
         canvas = FigureCanvasSVG(figure)

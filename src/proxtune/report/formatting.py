@@ -6,12 +6,8 @@ import math
 from typing import Any
 
 from proxtune.config.budget import format_bytes, format_seconds
-from proxtune.config.recipe import GENERATIVE
-from proxtune.storage.result import BASELINE_WORDS
-from proxtune.tasks.generation.metrics import NAMES, in_points
 
 DASH = "–"
-BASELINES = {"majority": "always the commonest label", "tfidf": "word counts (TF-IDF)", **BASELINE_WORDS}
 
 
 def number(value: Any) -> float | None:
@@ -79,55 +75,7 @@ def error_percent(promised: Any, measured: Any) -> str:
     return "0.0 %" if share == 0 else f"{'+' if share > 0 else '−'}{abs(share):.1f} %"
 
 
-def half_width(accuracy: float, count: float) -> float:
-    """Half of the 95 % interval of an accuracy seen on `count` rows (Wilson, so it is not zero at 0 and 1)."""
-    z = 1.96
-    return z / (1 + z * z / count) * math.sqrt(accuracy * (1 - accuracy) / count + z * z / (4 * count * count))
-
-
 def shorten(text: Any, length: int) -> str:
     """`text` in one line of at most `length` characters."""
     line = " ".join(str(text).split())
     return line if len(line) <= length else line[: length - 1].rstrip() + "…"
-
-
-def generates(result: dict[str, Any]) -> bool:
-    """Whether the run's model writes texts; else it tells classes apart."""
-    return result.get("task") in GENERATIVE
-
-
-def main_of(found: dict[str, Any]) -> str:
-    """The name of the score that a run, or an evaluation of one, is judged by."""
-    main = found.get("main_metric", found.get("main"))
-    return main if isinstance(main, str) and main in NAMES else "accuracy"
-
-
-def score_words(name: str, value: Any) -> str:
-    """A score of texts in points, their loss or perplexity: 0.3421 of ROUGE → '34.2'."""
-    known = number(value)
-    if known is None:
-        return DASH
-    if name in NAMES:
-        return f"{in_points(name, known):.1f}"
-    if abs(known) >= 1000:
-        return f"{known:.3g}"
-    return f"{known:.1f}" if name == "perplexity" else f"{known:.3f}"
-
-
-def best_baseline(result: dict[str, Any]) -> tuple[str, float] | None:
-    """The name and the main score of the strongest baseline that has one."""
-    main = main_of(result)
-    found = [
-        (value, name)
-        for name, row in part(result, "baselines").items()
-        if isinstance(row, dict) and (value := number(row.get(main))) is not None
-    ]
-    return (max(found)[1], max(found)[0]) if found else None
-
-
-def beats_baselines(result: dict[str, Any]) -> bool | None:
-    """Whether the model won; None when that cannot be said."""
-    if isinstance(result.get("beats_baselines"), bool):
-        return bool(result["beats_baselines"])
-    best, own = best_baseline(result), number(part(result, "metrics").get(main_of(result)))
-    return None if best is None or own is None else own > best[1]

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from proxtune.errors import UserError
 from proxtune.report.run_files import read_run
 from proxtune.storage.atomic import write_atomic
 
+if TYPE_CHECKING:
+    from proxtune.report.page import Page
+
 
 def write_report(run_dir: Path) -> Path:
     """Write `report.html` into `run_dir` and return its path. Raises UserError."""
-    from proxtune.report.page import page_values  # with jinja2 and matplotlib, only needed once training is over
+    from proxtune.report.page import page_of  # with jinja2 and matplotlib, only needed once training is over
 
-    html = _render(page_values(read_run(run_dir)))
-    return write_text(Path(run_dir) / "report.html", html)
+    return write_text(Path(run_dir) / "report.html", render(page_of(read_run(run_dir))))
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -27,7 +29,8 @@ def write_text(path: Path, text: str) -> Path:
     return path
 
 
-def _render(values: dict[str, Any]) -> str:
+def render(page: Page) -> str:
+    """The page as HTML: the partial template of each section, and the frame around them."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     # StrictUndefined: a misspelt name in the template is our fault and must not pass as an empty place on the page.
@@ -38,7 +41,15 @@ def _render(values: dict[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html.j2").render(values)
+    sections = [
+        {
+            "anchor": section.anchor,
+            "title": section.title,
+            "body": environment.get_template(section.template).render(values),
+        }
+        for section, values in page.sections
+    ]
+    return environment.get_template("report.html.j2").render(page=page, sections=sections)
 
 
 def _write_bytes(path: Path, content: bytes) -> None:

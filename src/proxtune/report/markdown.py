@@ -1,10 +1,10 @@
-"""Words of a model card: names that tell no folder of the machine, and text that Markdown and HTML leave as it is."""
+"""Markdown of a model card: names that reveal no folder of the machine, and text that Markdown and HTML leave as it is."""
 
 from __future__ import annotations
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -13,20 +13,20 @@ from proxtune.report.formatting import DASH, part, shorten
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
-def name_of(result: dict[str, Any]) -> str:
+def name_of(result: Mapping[str, Any]) -> str:
     """The model and the method, as the card's title."""
     model = PurePath(str(result.get("model") or "model")).name
     return f"{shorten(model, 60)} · {shorten(result.get('method') or DASH, 30)}"
 
 
-def base_of(result: dict[str, Any]) -> str:
+def base_of(result: Mapping[str, Any]) -> str:
     """What it was fine-tuned from: a hub id, or the last part of a path."""
     source = str(result.get("model_source") or result.get("model") or "a pretrained model")
     return source if HUB_ID.fullmatch(source) else PurePath(source).name
 
 
-def file_name(result: dict[str, Any]) -> str:
-    """The name of the file or dataset that it learned from, without its folder."""
+def file_name(result: Mapping[str, Any]) -> str:
+    """The name of the file or dataset it was trained on, without its folder."""
     return shorten(PurePath(str(part(result, "data").get("source") or "custom data")).name, 100)
 
 

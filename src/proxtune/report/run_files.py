@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,14 @@ from proxtune.errors import UserError
 from proxtune.storage.event_log import read_events
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunFiles:
     """What a run folder says of itself; every part but `result` may be empty."""
 
     folder: Path
-    result: dict[str, Any]
-    plan: dict[str, Any]
-    records: list[dict[str, Any]]
+    result: Mapping[str, Any]
+    plan: Mapping[str, Any]
+    records: Sequence[Mapping[str, Any]]  # events as they were written, perhaps by an earlier version
     recipe: str
 
 

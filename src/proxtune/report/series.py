@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 from proxtune.report.formatting import number
 
+Records = Sequence[Mapping[str, Any]]
 Series = list[tuple[float, float]]
 _MOST_POINTS = 500
-# The journal names what is done; the budget's phases name what it costs.
+# Events name what is done; the budget's phases name what it costs.
 _SAME = {"read": "load", "plan": "prepare", "untouched": "evaluate", "baselines": "afterwards", "report": "afterwards"}
 
 
-def of_kind(records: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+def of_kind(records: Records, kind: str) -> list[Mapping[str, Any]]:
     """The records of one kind."""
     return [record for record in records if record.get("kind") == kind]
 
 
-def series(records: list[dict[str, Any]], kind: str, x: str, y: str) -> Series:
+def series(records: Records, kind: str, x: str, y: str) -> Series:
     """The finite points of one kind of record, in the order of x."""
     points = ((number(record.get(x)), number(record.get(y))) for record in of_kind(records, kind))
     return sorted(((a, b) for a, b in points if a is not None and b is not None), key=lambda point: point[0])
 
 
-def by_step(records: list[dict[str, Any]], kind: str, name: str) -> Series:
+def by_step(records: Records, kind: str, name: str) -> Series:
     """One point for each step."""
     # A resumed run repeats the steps after its last snapshot; the later record is the one that counts.
     return sorted({x: (x, y) for x, y in series(records, kind, "step", name)}.values())
 
 
-def best_point(records: list[dict[str, Any]], accuracy: Series) -> tuple[float, float]:
+def best_point(records: Records, accuracy: Series) -> tuple[float, float]:
     """The last point that the run called its best; failing that the highest."""
     known = dict(accuracy)
     named = [
@@ -40,7 +41,7 @@ def best_point(records: list[dict[str, Any]], accuracy: Series) -> tuple[float, 
     return (named[-1], known[named[-1]]) if named else max(accuracy, key=lambda point: point[1])
 
 
-def phase_spans(records: list[dict[str, Any]], end: float) -> list[tuple[str, float, float]]:
+def phase_spans(records: Records, end: float) -> list[tuple[str, float, float]]:
     """(phase, from, to), from the phase records or, without any, from the phases of the samples."""
     marks = of_kind(records, "phase") or of_kind(records, "memory")
     starts = [(at, str(r["phase"])) for r in marks if (at := number(r.get("seconds"))) is not None and r.get("phase")]

@@ -1,14 +1,16 @@
-"""The model card's part on a model that writes texts: how it is asked with transformers alone, its scores, its limits."""
+"""The model card's part on a model that generates text: how to prompt it with transformers alone, its scores, its limits."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
 from proxtune.data.examples import Message
+from proxtune.report.cards.base import CardParts
 from proxtune.report.formatting import amount, number, part
 from proxtune.report.markdown import as_code, base_of, markdown_table
-from proxtune.report.sections.generation import scores
+from proxtune.report.scores import score_table
 from proxtune.tasks.generation.metrics import NAMES, in_points
 from proxtune.tasks.generation.prompting import PromptFormat, answer_label, prompt_of
 
@@ -21,19 +23,19 @@ _TEXTS = {"summarize": "A long text.", "translate": "Good morning.", "instruct":
 _PLACE = "\ue000"  # where the text goes, in a prompt of any instruction
 
 
-def kind_of(result: dict[str, Any]) -> str:
+def kind_of(result: Mapping[str, Any]) -> str:
     """What hubs call the task."""
     return _KINDS.get(str(result.get("task")), "text-generation")
 
 
-def pipeline_of(result: dict[str, Any]) -> str:
+def pipeline_of(result: Mapping[str, Any]) -> str:
     """The hubs' name of how the model is run: a decoder generates text, whatever its task."""
     if part(result, "data").get("asked_as") != "source":
         return "text-generation"
     return "text2text-generation" if result.get("task") == "instruct" else kind_of(result)
 
 
-def metrics(result: dict[str, Any]) -> list[dict[str, Any]]:
+def metrics(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The scores in the form of a hub's index, in points."""
     return [
         {"type": _TYPES[key], "name": NAMES[key], "value": round(in_points(key, value), 4)}
@@ -42,7 +44,7 @@ def metrics(result: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def opening(result: dict[str, Any]) -> str:
+def opening(result: Mapping[str, Any]) -> str:
     """What it is."""
     method = as_code(result.get("method"))
     does = _DOES.get(str(result.get("task")), "writes")
@@ -51,8 +53,8 @@ def opening(result: dict[str, Any]) -> str:
     )
 
 
-def usage(result: dict[str, Any]) -> str:
-    """Code that asks the model, by transformers alone, as it was asked when it learned."""
+def usage(result: Mapping[str, Any]) -> str:
+    """Code that prompts the model, by transformers alone, in the format that it was trained on."""
     asked_as = part(result, "data").get("asked_as")
     run = _run_apart if asked_as == "source" else _run_messages if asked_as == "messages" else _run_prompt
     text = _TEXTS.get(str(result.get("task")), "A text.")
@@ -69,7 +71,7 @@ pip install transformers torch
 {_hint(result)}"""
 
 
-def _run_messages(result: dict[str, Any], text: str) -> str:
+def _run_messages(result: Mapping[str, Any], text: str) -> str:
     instruction = f"{part(result, 'data').get('instruction') or ''}"
     content = f"{_quoted(f'{instruction}{chr(10) * 2}')} + text" if instruction else "text"
     return f"""from transformers import pipeline
@@ -80,7 +82,7 @@ messages = [{{"role": "user", "content": {content}}}]
 print(answer(messages, return_full_text=False)[0]["generated_text"].strip())"""
 
 
-def _run_prompt(result: dict[str, Any], text: str) -> str:
+def _run_prompt(result: Mapping[str, Any], text: str) -> str:
     return f"""from transformers import pipeline
 
 answer = pipeline("text-generation", model="path/to/this/folder")
@@ -89,7 +91,7 @@ prompt = {_prompt(result, apart=False)}
 print(answer(prompt, return_full_text=False)[0]["generated_text"].strip())"""
 
 
-def _run_apart(result: dict[str, Any], text: str) -> str:
+def _run_apart(result: Mapping[str, Any], text: str) -> str:
     return f"""from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 folder = "path/to/this/folder"
@@ -101,10 +103,12 @@ ids = tokenizer(prompt, return_tensors="pt", truncation=True).input_ids
 print(tokenizer.decode(model.generate(ids)[0], skip_special_tokens=True).strip())"""
 
 
-def _prompt(result: dict[str, Any], apart: bool) -> str:
+def _prompt(result: Mapping[str, Any], apart: bool) -> str:
     """The prompt as an expression of Python with the name `text` in it."""
     task, instruction = str(result.get("task")), str(part(result, "data").get("instruction") or "")
-    prompt_format = PromptFormat(task, instruction, (), (), answer_label(task), uses_chat_template=False, is_encoder_decoder=apart)
+    prompt_format = PromptFormat(
+        task, instruction, (), (), answer_label(task), uses_chat_template=False, is_encoder_decoder=apart
+    )
     before, _, after = prompt_of((Message("user", _PLACE),), prompt_format, None).partition(_PLACE)
     return " + ".join([*([_quoted(before)] if before else []), "text", *([_quoted(after)] if after else [])])
 
@@ -114,44 +118,55 @@ def _quoted(text: str) -> str:
     return repr(text).replace("`", "\\x60")
 
 
-def _hint(result: dict[str, Any]) -> str:
+def _hint(result: Mapping[str, Any]) -> str:
     tokens = amount(part(result, "data").get("new_tokens"))
-    text = f"It answers with the likeliest tokens, {tokens} at most, as its `generation_config.json` says.\n"
+    text = f"It generates greedily, at most {tokens} tokens, as its `generation_config.json` says.\n"
     if part(result, "data").get("instruction"):
-        text += "What stands around the text in this code is part of what it learned.\n"
+        text += "It was trained with exactly the words around the text in this code; keep them.\n"
     return text
 
 
-def results(result: dict[str, Any]) -> str:
-    """Its scores beside those of the untouched model and of the baselines, here and on other files."""
-    tables = [("validation rows", scores(result))]
-    tables += [(PurePath(source).name, scores(found)) for source, found in part(result, "evaluations").items()
+def results(result: Mapping[str, Any]) -> str:
+    """Its scores beside those of the base model and of the baselines, here and on other files."""
+    tables = [("validation rows", score_table(result))]
+    tables += [(PurePath(source).name, score_table(found)) for source, found in part(result, "evaluations").items()
                if isinstance(found, dict)]  # fmt: skip
-    told = []
+    parts = []
     for name, found in tables:
         if found is not None:
-            lines = [(f"{row['name']}, {name}", *row["cells"]) for row in found["rows"]]
-            told.append(markdown_table(("", *found["columns"]), lines))
-    if not told:
+            lines = [(f"{row.name}, {name}", *row.cells) for row in found.rows]
+            parts.append(markdown_table(("", *found.columns), lines))
+    if not parts:
         return "## Results\n\nNothing was measured.\n"
-    judged = number(result.get("judged_answers"))
-    few = f"; on {amount(judged)} of the validation rows" if judged else ""
-    return f"## Results\n\nScores in points, 0 to 100{few}.\n\n" + "\n".join(told)
+    count = number(result.get("judged_answers"))
+    few = f", of answers to {amount(count)} of the validation rows" if count else ""
+    return f"## Results\n\nScores in points, 0 to 100{few}.\n\n" + "\n".join(parts)
 
 
-def limits(result: dict[str, Any]) -> str:
+def limits(result: Mapping[str, Any]) -> str:
     """What not to expect of it."""
     data = part(result, "data")
     length = number(data.get("max_length"))
     longest = (
-        f"\n- It learned from rows of at most {amount(length)} tokens, answer and all; longer ones are outside what it has seen."
+        f"\n- It was trained on rows of at most {amount(length)} tokens, answer included; longer ones may give worse answers."
         if length
         else ""
     )
     return f"""## Limits
 
 - What it writes may be wrong, however well it reads. Check it where that matters.
-- The scores above count words or letters in common with one right answer, on texts like those it learned from.
-- The best point was chosen on the validation rows, so their scores are a little kind.
-- It inherits what is one-sided in its base model and in the data.{longest}
+- The scores above count words or letters shared with a single reference, on texts like the training data.
+- The best checkpoint was chosen on the validation rows, so their scores are slightly optimistic.
+- It inherits the biases of its base model and of the data.{longest}
 """
+
+
+CARD = CardParts(
+    pipeline_tag=pipeline_of,
+    kind=kind_of,
+    metrics=metrics,
+    opening=opening,
+    usage=usage,
+    results=results,
+    limits=limits,
+)

@@ -1,42 +1,24 @@
-"""The model card of a model that writes texts: its code asks the model in the very words that it learned from."""
+"""The model card of a model that generates text: its code prompts the model in the very words that it was trained on."""
 
 import ast
 import json
-import shutil
-from pathlib import Path
 
 import pytest
 
 from proxtune.data.examples import Message
 from proxtune.report.model_card import write_model_card
-from proxtune.tasks.generation.prompting import PromptFormat, prompt_format_for, answer_label, prompt_of
-from support.generating import a_task
+from proxtune.tasks.generation.prompting import PromptFormat, answer_label, prompt_format_for, prompt_of
+from support.generating import toy_data
+from support.reports import ANSWERS as RESULT
+from support.reports import code_of, front_matter
 
-FIXTURE = Path(__file__).parents[2] / "fixtures" / "answers_run"
-RESULT = json.loads((FIXTURE / "result.json").read_text(encoding="utf-8"))
 INSTRUCTIONS = ["", "Summarize:", "say \"it\" in 'two'\nlines ```\n# and {text} \\n", "\u00e9\u2028 ```"]
 
 
-@pytest.fixture
-def run_dir(tmp_path):
-    folder = Path(shutil.copytree(FIXTURE, tmp_path / "run"))
-    (folder / "model").mkdir()
-    return folder
-
-
-def card_of(run_dir, **changes):
+def card_of(answers_dir, **changes):
     kept = {key: value for key, value in {**RESULT, **changes}.items() if value is not None}
-    (run_dir / "result.json").write_text(json.dumps(kept), encoding="utf-8")
-    return write_model_card(run_dir, run_dir / "model").read_text(encoding="utf-8")
-
-
-def front_matter(card):
-    _, head, _ = card.split("---\n", 2)
-    return {key: json.loads(value) for key, value in (line.split(": ", 1) for line in head.splitlines())}
-
-
-def code_of(card):
-    return card.split("```python\n")[1].split("\n```")[0]
+    (answers_dir / "result.json").write_text(json.dumps(kept), encoding="utf-8")
+    return write_model_card(answers_dir, answers_dir / "model").read_text(encoding="utf-8")
 
 
 def what_is_asked(card, name, text):
@@ -54,21 +36,25 @@ def asked_as(form, instruction):
 @pytest.mark.parametrize("instruction", INSTRUCTIONS)
 @pytest.mark.parametrize("task", ["summarize", "translate", "instruct"])
 @pytest.mark.parametrize("form", ["prompt", "source"])
-def test_the_prompt_is_that_of_training(run_dir, task, form, instruction):
-    card = card_of(run_dir, task=task, data=asked_as(form, instruction))
+def test_the_prompt_is_that_of_training(answers_dir, task, form, instruction):
+    card = card_of(answers_dir, task=task, data=asked_as(form, instruction))
     text = "One line.\n\nAnother `one`."
-    prompt_format = PromptFormat(task, instruction, (), (), answer_label(task), uses_chat_template=False, is_encoder_decoder=form == "source")
+    prompt_format = PromptFormat(
+        task, instruction, (), (), answer_label(task), uses_chat_template=False, is_encoder_decoder=form == "source"
+    )
     wanted = prompt_of((Message("user", text),), prompt_format, None)
     assert what_is_asked(card, "prompt", text) == wanted
     assert ("AutoModelForSeq2SeqLM" if form == "source" else 'pipeline("text-generation"') in code_of(card)
 
 
 @pytest.mark.parametrize("instruction", INSTRUCTIONS)
-def test_the_messages_are_those_of_training(run_dir, tiny_chat, tiny_pairs, instruction):
-    task = a_task(tiny_chat, tiny_pairs)
-    prompt_format = prompt_format_for("translate", instruction, task.tokenizer, task.config, task.prompt_format.stop_ids)
-    card = card_of(run_dir, task="translate", data=asked_as("messages", instruction))
-    assert ("is part of what it learned" in card) == bool(instruction)
+def test_the_messages_are_those_of_training(answers_dir, tiny_chat, tiny_pairs, instruction):
+    task = toy_data(tiny_chat, tiny_pairs)
+    prompt_format = prompt_format_for(
+        "translate", instruction, task.tokenizer, task.config, task.prompt_format.stop_ids
+    )
+    card = card_of(answers_dir, task="translate", data=asked_as("messages", instruction))
+    assert ("keep them" in card) == bool(instruction)
     made = task.tokenizer.apply_chat_template(
         what_is_asked(card, "messages", "old house"), tokenize=False, add_generation_prompt=True
     )
@@ -86,8 +72,8 @@ def test_the_messages_are_those_of_training(run_dir, tiny_chat, tiny_pairs, inst
         ("instruct", "source", "text2text-generation", "text-generation"),
     ],
 )
-def test_a_hub_knows_what_it_is_for(run_dir, task, form, tag, own):
-    fields = front_matter(card_of(run_dir, task=task, data=asked_as(form, "")))
+def test_a_hub_knows_what_it_is_for(answers_dir, task, form, tag, own):
+    fields = front_matter(card_of(answers_dir, task=task, data=asked_as(form, "")))
     assert fields["pipeline_tag"] == tag
     assert {"proxtune", tag, own} == set(fields["tags"])
     assert fields["base_model"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -98,27 +84,27 @@ def test_a_hub_knows_what_it_is_for(run_dir, task, form, tag, own):
     }  # fmt: skip
 
 
-def test_the_card_has_scores_data_and_limits_and_no_label(run_dir):
-    card = card_of(run_dir)
+def test_the_card_has_scores_data_and_limits_and_no_label(answers_dir):
+    card = card_of(answers_dir)
     for words in ("| this model, validation rows | 31.3 | 38.1 | 15.2 | 2.411 | 11.1 |",
-                  "| the untouched model, validation rows | 18.4 |", "| the first sentence, test.jsonl | 18.8 |",
-                  "on 100 of the validation rows", "41 rows were cut to 512 tokens", "96 at most",
+                  "| the base model, validation rows | 18.4 |", "| the first sentence, test.jsonl | 18.8 |",
+                  "to 100 of the validation rows", "41 rows were truncated to 512 tokens", "at most 96 tokens",
                   "from train.jsonl", "## Limits"):  # fmt: skip
         assert words in card
     for words in ("accuracy", "label", "classif", "TF-IDF", "The review begins"):
         assert words not in card
 
 
-def test_a_model_that_loses_and_one_that_was_interrupted_say_so(run_dir):
-    assert "does not beat the baselines" in card_of(run_dir, beats_baselines=False)
-    card = card_of(run_dir, status="interrupted")
+def test_a_model_that_loses_and_one_that_was_interrupted_say_so(answers_dir):
+    assert "does not beat the baselines" in card_of(answers_dir, beats_baselines=False)
+    card = card_of(answers_dir, status="interrupted")
     assert "Training was interrupted" in card
     assert "does not beat" not in card
 
 
 @pytest.mark.parametrize("key", sorted(RESULT))
-def test_a_key_may_be_missing_or_odd(run_dir, key):
+def test_a_key_may_be_missing_or_odd(answers_dir, key):
     for value in (None, {}, [], "odd", 3, {"untouched": 3, "test": {"metrics": 3}, "instruction": 7}):
-        card = card_of(run_dir, **{key: value})
+        card = card_of(answers_dir, **{key: value})
         front_matter(card)
         ast.parse(code_of(card))
