@@ -11,7 +11,9 @@ from proxtune.models.source import weight_bytes
 from proxtune.storage.atomic import as_system_errors, replace_folder
 
 
-def save_model(model: Any, tokenizer: Any, folder: Path, constraint: SizeConstraint | NoSizeConstraint | None = None) -> int:
+def save_model(
+    model: Any, tokenizer: Any, folder: Path, constraint: SizeConstraint | NoSizeConstraint | None = None
+) -> int:
     """Write `model/` whole or not at all, in the place of a former one; returns the bytes of its weight files.
 
     Raises OSError, also where it is a library that cannot write.

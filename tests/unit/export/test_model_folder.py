@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from proxtune.checkpoint.snapshot import has_weights, save_weights, restore_weights
+from proxtune.checkpoint.snapshot import has_weights, restore_weights, save_weights
 from proxtune.export.model_folder import save_model
 from proxtune.models.loading import classifier_config, load_classifier, load_tokenizer
 from proxtune.models.source import weight_bytes
