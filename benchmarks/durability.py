@@ -29,7 +29,7 @@ from proxtune.data.dataset import select_rows
 from proxtune.memory.devices.cpu import ProcessMeter
 from proxtune.memory.governor import Governor
 from proxtune.memory.phases import Phases
-from proxtune.methods.registry import METHODS
+from proxtune.methods.registry import find_method
 from proxtune.models.loading import classifier_config, load_classifier, load_tokenizer
 from proxtune.models.source import find_model
 from proxtune.runtime.clock import Clock
@@ -118,7 +118,7 @@ def _seconds(
     plan = dataclasses.replace(plan, steps=steps)
     folder.mkdir()
     config = classifier_config(source, ["negative", "positive"], load_tokenizer(source), 64)
-    model = METHODS[plan.method].prepare(load_classifier(source, config, 0), plan)
+    model = find_method(plan.method).prepare(load_classifier(source, config, 0), plan)
     journal = Journal.create(folder / "journal.bin", first_event(plan_as_dict(plan), {}, {}))
     checkpointer = kind(folder, model, journal, History(plan, {}, {}, LABELS.rank))
     made, spent = [0], [0.0]

@@ -13,7 +13,7 @@ are its steps alone, from the words that the model has for the labels, as MeZO b
                          as a rate before it needed for 0.75
     --rates 1e-4 3e-5    MeZO's
     --only nno           nno, steps, lora, mezo, mezo-head, or steps on what has no gradient: accuracy (the share of wrong
-                         answers) or f1 (one less the macro-averaged F1, which is then also what is judged); with a record of
+                         answers) or f1 (one less the macro-averaged F1, which is then also what is evaluated); with a record of
                          its own
 """
 
@@ -45,7 +45,7 @@ from proxtune.memory.devices.cpu import ProcessMeter
 from proxtune.memory.governor import Governor
 from proxtune.methods.linear_head import fit_head
 from proxtune.methods.probe import features, install_head
-from proxtune.methods.registry import METHODS
+from proxtune.methods.registry import find_method
 from proxtune.models.introspection import head_of
 from proxtune.models.loading import load_classifier
 from proxtune.models.source import find_model
@@ -70,11 +70,11 @@ HEAD_ROWS = (
     512,
     1024,
     2048,
-)  # that a head is fitted to, one after another; the last is what the method goes on from
+)  # that a head is fitted to, one after another; the last is what the method continues from
 MEZO_ROWS, MEZO_SPREAD, MEZO_RATES = 16, 1e-3, (1e-4, 3e-5, 3e-4)
 LORA_RATE = 2e-4
 METRIC_ROWS = 64  # a share of 16 rows has too few values to tell neighbours apart
-JUDGED_ROWS, JUDGED_EVERY = 500, 1024  # sequences between two judgements
+JUDGED_ROWS, JUDGED_EVERY = 500, 1024  # sequences between two evaluations
 Point = tuple[int, float, float]  # sequences, accuracy, loss
 Judge = Callable[[], tuple[float, float]]
 
@@ -113,7 +113,7 @@ def main() -> None:
                     break
     head = ["way", "runs", "before", "after", "best", *(f"sequences to {bar}" for bar in BARS)]
     rows = [_row(name, runs) for name, runs in found.items()]
-    body = f"{JUDGED_ROWS} test rows, judged every {JUDGED_EVERY:,} sequences; "
+    body = f"{JUDGED_ROWS} test rows, evaluated every {JUDGED_EVERY:,} sequences; "
     body += "median (least to most) of the runs. "
     body += "MeZO from the words ends at 0.75, or where a rate before it had come to that.\n\n"
     body += table(head, rows) + "\n\n" + _curves(found)
@@ -131,7 +131,7 @@ def _task() -> tuple[Task, Encoded]:
 
 def _plan(method: str, task: Task) -> Plan:
     """As the planner makes it, but for what depends on a budget."""
-    entry = METHODS[method]
+    entry = find_method(method)
     batch = entry.batch if entry.learns_by == "neighbours" else MEZO_ROWS
     return Plan(
         method, "bf16", batch, 256, task.max_length, False, "none", 0.0, 1.0, 0, 0, **entry.variants(30, Knobs())[0]
@@ -145,7 +145,7 @@ def _model(task: Task, plan: Plan, head: Tensor | None = None) -> Any:
     assert task.prompt is not None
     rows = label_word_rows(model, folder, task.tokenizer, task.prompt) if head is None else head
     init_head_from_words(head_of(model)[1], rows)
-    return METHODS[plan.method].prepare(model, plan)
+    return find_method(plan.method).prepare(model, plan)
 
 
 def _judge(model: Any, test: Encoded, task: Task, cast: str, metric: str = "accuracy") -> tuple[float, float]:
@@ -162,7 +162,7 @@ def _batches(task: Task, rows: int, seed: int) -> Iterator[np.ndarray]:
 
 
 def _judged(steps: Iterator[int], judge: Judge, most: int, every: int, enough: float = 1.0) -> Iterator[Point]:
-    """The points of a curve: judged before the first step, then every so many sequences.
+    """The points of a curve: evaluated before the first step, then every so many sequences.
 
     Ends at `most` sequences, at `enough` accuracy, or where the loss has grown to twice the first.
     """
@@ -208,7 +208,7 @@ def _after_head(
             install_head(model, folder / "head.npz")
             yield count, *_judge(model, test, task, "fp32")
     for count, accuracy, loss in then(most - HEAD_ROWS[-1], head_of(model)[1].weight.detach()):
-        if count:  # what it begins from was judged
+        if count:  # what it begins from was evaluated
             yield HEAD_ROWS[-1] + count, accuracy, loss
 
 
@@ -250,7 +250,7 @@ def _looked(
     def steps() -> Iterator[int]:
         seen = 0
         for step, rows in enumerate(_batches(task, plan.batch, seed)):
-            share = schedule(step, planned, METHODS["nno"].warm_up)
+            share = schedule(step, planned, find_method("nno").warm_up)
             nno_step(search, plan, task.train, rows, task.pad_id, step, share, objective)
             seen += (plan.neighbours + 2) * len(rows)
             yield seen
@@ -268,7 +268,7 @@ def _lora(task: Task, test: Encoded, seed: int, most: int) -> Iterator[Point]:
         seen = 0
         for step, rows in enumerate(_batches(task, plan.batch, seed)):
             for group in optimizer.param_groups:
-                group["lr"] = LORA_RATE * schedule(step, planned, METHODS["lora"].warm_up)
+                group["lr"] = LORA_RATE * schedule(step, planned, find_method("lora").warm_up)
             gradient_of(model.train(), task.train, rows, plan, task.pad_id)
             update(model, optimizer)
             seen += len(rows)

@@ -10,7 +10,7 @@ loaded to the end.
 On a GPU, where there is one, the peak is of the device's memory.
 
     --model smollm2
-    --data FILE          rows to learn from (the bundled translations)
+    --data FILE          training rows (the bundled translations)
     --task translate     what they are
     --rows 192           of them, one epoch
     --micro-batch 4      rows at a time (ours: as many tokens as so many of the longest rows have)
@@ -84,9 +84,10 @@ def _measured(asked: Any) -> dict[str, float]:
         limit_kernel_cache(SOME)
     import torch
 
-    from proxtune.memory.devices.base import device_and_meter
+    from proxtune.memory.devices.registry import find_device
 
-    device, meter = device_and_meter("auto")
+    found = find_device("auto")
+    device, meter = found.torch_device, found.meter()
     task, model = _loaded(asked)
     model.to(device)
     data = task.train
@@ -143,9 +144,9 @@ def _plan(asked: Any, task: Any) -> Any:
 
 def _adapted(model: Any, asked: Any, task: Any) -> Any:
     if asked.way == "proxtune":
-        from proxtune.methods.registry import METHODS
+        from proxtune.methods.registry import find_method
 
-        return METHODS["lora"].prepare(model, _plan(asked, task))
+        return find_method("lora").prepare(model, _plan(asked, task))
     import peft
 
     adapters = peft.LoraConfig(

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from proxtune.checks import check_device
 from proxtune.errors import UserError
 from proxtune.memory import process
-from proxtune.memory.devices.base import device_and_meter
-from proxtune.memory.devices.cpu import ProcessMeter
+from proxtune.memory.devices.registry import find_device
 from proxtune.memory.governor import is_refusal
 from support.commands import proxtune_in_a_process
 
@@ -32,13 +32,20 @@ def test_without_the_drivers_tool_there_are_no_others(monkeypatch):
 def test_a_device_that_is_not_there_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match="finds no CUDA device here"):
-        device_and_meter("cuda")
-    assert isinstance(device_and_meter("auto")[1], ProcessMeter)
+        find_device("cuda")
+    assert find_device("auto").name == "cpu"
+    assert find_device("cuda", or_another=True).name == "cpu", "a trained model may be used elsewhere"
+
+
+@needs_a_gpu
+def test_it_keeps_the_contract():
+    check_device(find_device("cuda"))
 
 
 @needs_a_gpu
 def test_the_meter_counts_the_context_and_refuses_what_goes_beyond():
-    device, meter = device_and_meter("cuda")
+    device = find_device("cuda")
+    meter, device = device.meter(), device.torch_device
     before = meter.now()
     assert before > 50 * MEGABYTE  # the context
     block = torch.zeros(256 * MEGABYTE, dtype=torch.uint8, device=device)

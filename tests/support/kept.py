@@ -1,4 +1,4 @@
-"""Trainings that are kept in a folder, stopped where a test says, and gone on with; and a keeper that leaves nothing on disk."""
+"""Trainings that are kept in a folder, stopped where a test says, and resumed; and a keeper that leaves nothing on disk."""
 
 import hashlib
 import time
@@ -12,7 +12,7 @@ from proxtune.data.dataset import Encoded
 from proxtune.memory.devices.cpu import ProcessMeter
 from proxtune.memory.governor import Governor
 from proxtune.memory.phases import Phases
-from proxtune.methods.registry import METHODS
+from proxtune.methods.registry import find_method
 from proxtune.models.loading import classifier_config, load_classifier, load_tokenizer
 from proxtune.runtime.clock import Clock
 from proxtune.storage.journal import Journal
@@ -60,7 +60,7 @@ class Unkept:
 def a_model(folder: Path, plan: Plan):
     """The tiny model in `folder` as the plan prepares it, always the same."""
     config = classifier_config(folder, ["a", "b"], load_tokenizer(folder), plan.max_length)
-    return METHODS[plan.method].prepare(load_classifier(folder, config, 0, plan.weight_dtype), plan)
+    return find_method(plan.method).prepare(load_classifier(folder, config, 0, plan.weight_dtype), plan)
 
 
 def a_keeper(folder: Path, model, plan: Plan) -> Checkpointer:
@@ -87,7 +87,7 @@ def training_of(model, rows: Encoded, plan: Plan, checkpointer, folder: Path | N
 
 
 def go(folder: Path, source: Path, rows: Encoded, plan: Plan, prepare=lambda model, checkpointer: None, **changes):
-    """Begin the training in `folder`, or go on with it, in a model of its own; returns its records and the model."""
+    """Begin the training in `folder`, or continue with it, in a model of its own; returns its records and the model."""
     folder.mkdir(exist_ok=True)
     model = a_model(source, plan)
     checkpointer = a_keeper(folder, model, plan)

@@ -50,7 +50,7 @@ class Plan:
     last_layers: int = 0
     neighbours: int = 0
     base_dtype: str = "fp32"  # that weights are held in; "bf16", "int8" or "int4" where adapters learn and they do not
-    head_rows: int = 0  # that the head is fitted to before the first step of `nno`
+    head_rows: int = 0  # that the head is fitted to before the first step by neighbours
     keep_adapter: bool = False
     expected: float = 0.0
     cost: Cost = field(default_factory=lambda: Cost({}, 0.0, 0.0))
@@ -58,12 +58,8 @@ class Plan:
     @property
     def name(self) -> str:
         """Short words for tables: 'lora r16 · bf16 · 8/32'."""
-        details = {
-            "lora": f" r{self.rank}",
-            "layers": f" {self.last_layers}",
-            "nno": f" {self.last_layers} k{self.neighbours}",
-        }
-        detail = details.get(self.method, "")
+        rank, layers = f" r{self.rank}" if self.rank else "", f" {self.last_layers}" if self.last_layers else ""
+        detail = rank + layers + (f" k{self.neighbours}" if self.neighbours else "")
         extra = " · checkpointing" if self.checkpointing else ""
         light = f" · {self.optimizer}" if self.optimizer not in ("adamw", "none") else ""
         codes = f" on {self.base_dtype}" if self.base_dtype in CODE_BITS else ""
@@ -90,7 +86,7 @@ class Plan:
         return "fp32" if self.neighbours else self.dtype
 
     def with_micro_batch(self, micro_batch: int) -> Plan:
-        """The same plan, effective batch, order and steps, in smaller bites."""
+        """The same plan, effective batch, order and steps, in smaller micro-batches."""
         return replace(self, micro_batch=micro_batch)
 
 

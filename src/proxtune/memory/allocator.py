@@ -12,6 +12,7 @@ import ctypes
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 _NEVER = 2**31 - 1
+FAST, TIGHT = "fast", "tight"
 
 
 def c_library() -> ctypes.CDLL | None:
@@ -30,11 +31,11 @@ def set_allocator(kind: str) -> bool:
     if libc is None:
         return False
     libc.mallopt(_ARENA_MAX, 1)
-    if kind == "fast":
+    if kind == FAST:
         libc.mallopt(_MMAP_THRESHOLD, _NEVER)
         libc.mallopt(_TRIM_THRESHOLD, _NEVER)
     else:
-        assert kind == "tight", kind
+        assert kind == TIGHT, kind
         libc.mallopt(_MMAP_THRESHOLD, 128 * 1024)
         libc.mallopt(_TRIM_THRESHOLD, 1024 * 1024)
     return True

@@ -10,7 +10,8 @@ from typing import Any
 
 from proxtune.config.plan import Plan
 from proxtune.config.recipe import Knobs
-from proxtune.methods.base import Method, Prior, unchanged
+from proxtune.methods.base import Method, MethodCost, Prior, unchanged
+from proxtune.models.facts import ModelFacts
 from proxtune.models.introspection import blocks_of
 
 
@@ -43,8 +44,18 @@ def _lr_scale(plan: Plan, blocks: int) -> float:
     return min(10.0, (blocks / plan.last_layers) ** 1.3)
 
 
+def _count_trainable(plan: Plan, facts: ModelFacts) -> int:
+    after_blocks = facts.parameters - facts.embedding_parameters - facts.block_parameters
+    return facts.block_parameters * plan.last_layers // facts.blocks + after_blocks
+
+
 METHOD = Method(
     name="layers",
+    cost=MethodCost(
+        trace_family="layers",
+        count_trainable=_count_trainable,
+        backward_share=lambda plan, facts: plan.last_layers / facts.blocks,
+    ),
     learns_by="gradients",
     learning_rate=1e-4,
     variants=_variants,
@@ -52,4 +63,5 @@ METHOD = Method(
     finish=unchanged,
     prior=_prior,
     lr_scale=_lr_scale,
+    trains_everything=lambda plan, blocks: plan.last_layers == blocks,
 )

@@ -13,7 +13,7 @@ from typing import Any
 
 from proxtune.config.plan import Plan
 from proxtune.config.recipe import Knobs
-from proxtune.methods.base import Method, Prior, unchanged
+from proxtune.methods.base import HELD_FORWARD, Method, MethodCost, Prior, unchanged
 
 _NEIGHBOURS = 14  # with θ and the point before, 16 points
 
@@ -38,6 +38,12 @@ def _variants(blocks: int, knobs: Knobs) -> list[dict[str, Any]]:
 
 METHOD = Method(
     name="nno",
+    cost=MethodCost(
+        trace_family=HELD_FORWARD,
+        count_trainable=lambda plan, facts: facts.linear_parameters * plan.last_layers // facts.blocks,
+        kernel_bytes=lambda plan, traits, calibration: calibration.neighbour_kernel_bytes[plan.dtype],
+        update_seconds=lambda calibration: calibration.neighbour_update_seconds,
+    ),
     learns_by="neighbours",
     learning_rate=0.0,
     variants=_variants,

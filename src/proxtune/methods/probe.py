@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from proxtune.config.plan import Plan
-from proxtune.methods.base import Method, Prior, unchanged
+from proxtune.methods.base import FORWARD, Method, MethodCost, Prior, unchanged
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def _prepare(model: Any, plan: Plan) -> Any:
@@ -27,6 +28,7 @@ def features(model: Any, passes: Iterable[tuple[np.ndarray, Any]], lengths: np.n
 
     `lengths` are the tokens of each row.
     """
+    import numpy as np
     import torch
 
     from proxtune.models.introspection import head_of
@@ -50,6 +52,7 @@ def features(model: Any, passes: Iterable[tuple[np.ndarray, Any]], lengths: np.n
 
 def install_head(model: Any, path: Path) -> None:
     """Put the fitted coefficients into the model's last linear layer; a head without bias takes none."""
+    import numpy as np
     import torch
 
     from proxtune.models.introspection import head_of
@@ -63,6 +66,11 @@ def install_head(model: Any, path: Path) -> None:
 
 METHOD = Method(
     name="probe",
+    cost=MethodCost(
+        trace_family=FORWARD,
+        count_trainable=lambda plan, facts: 0,
+        kernel_bytes=lambda plan, traits, calibration: calibration.forward_kernel_bytes[plan.dtype],
+    ),
     learns_by="features",
     learning_rate=0.0,
     variants=lambda blocks, knobs: [{}],

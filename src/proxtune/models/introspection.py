@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from proxtune.models.facts import ModelFacts
+
 
 def head_of(model: Any) -> tuple[str, Any]:
     """Name and module of the last linear layer, the one that yields the logits."""
@@ -39,6 +41,29 @@ def block_lists(model: Any) -> list[Any]:
     lists = [m for m in model.modules() if isinstance(m, torch.nn.ModuleList) and len({type(b) for b in m}) == 1]
     inner = {id(m) for each in lists for m in each.modules() if m is not each}
     return [each for each in lists if id(each) not in inner and len(each) == length]
+
+
+def model_facts(model: Any) -> ModelFacts:
+    """What plans count with."""
+    import torch
+
+    def linear_in(module: Any) -> list[Any]:
+        return [each for each in module.modules() if isinstance(each, torch.nn.Linear)]
+
+    lists = block_lists(model)
+    lm_head = model.get_output_embeddings()  # a language-model head, which adapters leave as it is
+    head = head_of(model)[1] if lm_head is None else lm_head
+    embeddings = {id(m.weight): m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Embedding)}
+    return ModelFacts(
+        parameters=sum(p.numel() for p in model.parameters()),
+        embedding_parameters=sum(embeddings.values()),
+        block_parameters=sum(p.numel() for each in lists for p in each.parameters()),
+        linear_parameters=sum(m.weight.numel() for each in lists for m in linear_in(each)),
+        rank_parameters=sum(m.in_features + m.out_features for m in linear_in(model) if m is not head),
+        head_parameters=sum(p.numel() for p in head.parameters()) if lm_head is None else 0,
+        blocks=len(blocks_of(model)[1]),
+        width=int(model.config.hidden_size),
+    )
 
 
 def can_checkpoint(model: Any) -> bool:

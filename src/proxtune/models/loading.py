@@ -78,12 +78,6 @@ def _for_training(config: Any, tokenizer: Any, max_length: int) -> None:
     config._attn_implementation = "eager" if max_length <= 256 else "sdpa"
 
 
-def choose_attention(config: Any, kind: str) -> None:
-    """Choose the attention that suits a device: a GPU's fused kernels are the better ones for rows of any length."""
-    if kind != "cpu":
-        config._attn_implementation = "sdpa"
-
-
 def _generator(config: Any) -> Any:
     """The transformers class that generates text with such a model: encoder-decoder or decoder; None for another model."""
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM

@@ -28,7 +28,7 @@ def evaluate_base_model(session: Session, plan: Plan) -> float:
     """Score the base model once in a run and write it down; returns the seconds that `Task.base_results` took.
 
     Nothing for tasks that do not compare it. Call it before this process holds the model. A killed process leaves no results:
-    a warning says so, and the run goes on.
+    a warning says so, and the run continues.
     """
     if not session.task.traits.compares_base_model:
         return 0.0

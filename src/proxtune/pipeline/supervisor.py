@@ -206,7 +206,7 @@ def _fit_or_finish(sitting: _Sitting) -> _Fitted:
     """`_fit`; where the watchdog ended it, the best model until then, evaluated and saved in a fresh process.
 
     That has all the time of a run again: what evaluating takes was taken from the process that hung. Raises StageHung where
-    nothing was learned yet.
+    no training step was made yet.
     """
     folder, recipe = sitting.folder, sitting.recipe
     to_resume = f"to resume: proxtune resume {recipe.out}"

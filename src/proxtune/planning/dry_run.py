@@ -1,6 +1,6 @@
-"""The rehearsal: a few real steps, the largest micro-batch among them, before the plan is final.
+"""The dry run: a few real steps, the largest micro-batch among them, before the plan is final.
 
-Tracing ranks; the rehearsal says what this machine will really hold and how long a step takes. It trains for a few steps
+Tracing ranks; the dry run says what this machine will really hold and how long a step takes. It trains for a few steps
 on a copy of the model that is thrown away, as the run itself will: a batch, then the one with the longest row, then other
 shapes. What does not fit is found out here, before the first step that counts. Kernels that are compiled for a shape (bf16
 in oneDNN) are kept and add up: the growth over a few shapes is measured, that over the rest of an epoch's follows from it.
@@ -9,73 +9,82 @@ in oneDNN) are kept and add up: the growth over a few shapes is measured, that o
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 
-from proxtune.compression.size_constraint import SizeConstraint, NoSizeConstraint
+from proxtune.compression.size_constraint import NoSizeConstraint, SizeConstraint
 from proxtune.config.budget import format_bytes
 from proxtune.config.plan import Plan
 from proxtune.data.batching import cut, epoch_batches, one_of_each_shape, padded, shape_of, sorted_batches
 from proxtune.data.dataset import Encoded, select_rows
 from proxtune.memory.governor import Governor, is_refusal
-from proxtune.methods.lora import adapter_bytes
-from proxtune.methods.registry import METHODS
+from proxtune.methods.registry import find_method
 from proxtune.models.quantized_linear import dequantized_extra_bytes
 from proxtune.optim.nno import NNO
 from proxtune.planning.cost_model import fragmentation_bytes, with_growth
-from proxtune.runtime.inference import warm_up_forward, touch_embeddings, outputs_of
-from proxtune.runtime.model_setup import generation_settings, constraint_of
+from proxtune.runtime.inference import outputs_of, touch_embeddings, warm_up_forward
+from proxtune.runtime.model_setup import constraint_of
 from proxtune.runtime.session import Session
-from proxtune.tasks.base import evenly_spaced_rows
-from proxtune.tasks.generation.decoding import generate_answers, cache_bytes, prompt_lengths, tokens_at_a_time
-from proxtune.tasks.generation.samples import VALIDATION_ANSWERS
+from proxtune.tasks.base import ModelAtHand
 from proxtune.training.bit_allocation import try_allocation
 from proxtune.training.gradient_step import gradient_within_limit, warm_up
-from proxtune.training.memory_retry import run_within_limit, error_line
+from proxtune.training.memory_retry import error_line, run_within_limit
 from proxtune.training.neighbour_step import nno_step
 from proxtune.training.optimizer import make_optimizer, update
 
 _MOST_SHAPES, _FEW_SHAPES, _VALIDATION_SHAPES = 5, 3, 3  # the kernels of others are taken to grow as those of these did
-_FEW_TOKENS = 4  # of an answer
-_KEPT_SHAPES = 1  # beside those met here, of which a decoder's kernels are kept
+_KEPT_SHAPES = 1  # beside those met here, of which kernels are kept where rows are long
 _MOST_LENGTHS = 3  # of a step by neighbours, which takes as many passes as there are points
 _TIMED_BATCHES = 2
 _FALLEN_BACK = 10  # times slower than the fastest batch, and
 _LONG_SECONDS = 2.0  # at that: oneDNN has no memory for its own kernels and computes without them
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DryRun:
     """What was measured: bytes of the tree by phase, terms of `train`, seconds for each padded token of a training step.
 
-    `evaluate` is the judgement of the result; one in training, beside the optimizer, takes `validation_bytes`. `refused` says why
-    the plan does not fit after all; the other parts may then be empty.
+    `evaluate` is the evaluation of the result; one in training, beside the optimizer, takes `validation_bytes`. `trainable` is
+    the count of parameters that learn. `refused` says why the plan does not fit after all; the other parts may then be empty.
     """
 
-    memory_bytes: dict[str, int] = field(default_factory=dict)
-    terms: dict[str, int] = field(default_factory=dict)
+    memory_bytes: Mapping[str, int] = field(default_factory=dict)
+    terms: Mapping[str, int] = field(default_factory=dict)
     seconds_per_token: float = 0.0
     refused: str = ""
     validation_bytes: int = 0
+    trainable: int | None = None  # None where it came to no count
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; `from_dict` reads them."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> DryRun:
+        return cls(**raw)
 
 
 def dry_run(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> DryRun:
-    """Run a few steps of `plan` and a judgement under the governor, and say what they took. The model is spoiled.
+    """Run a few steps of `plan` and an evaluation under the governor, and say what they took. The model is spoiled.
 
     `libraries_bytes` is what the process held before it loaded the model.
     """
-    task, governor, phases, meter = session.task, session.governor, session.phases, session.meter
-    train, validation, pad_id, others = task.train, task.validation, task.pad_id, phases.others_bytes
+    governor, phases, meter = session.governor, session.phases, session.meter
+    method, calibration, long_rows = find_method(plan.method), session.device.calibration, session.task.traits.long_rows
+    data, others = session.data, phases.others_bytes
+    train, validation, pad_id = data.train, data.validation, data.pad_id
     phases.leave()
     standing = meter.now()
-    weights, dequantized_extra = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers())), dequantized_extra_bytes(model)
+    weights = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
+    dequantized_extra = dequantized_extra_bytes(model)
     limit = plan.micro_batch * plan.max_length
     constraint: SizeConstraint | NoSizeConstraint = NoSizeConstraint()
     try:
-        if METHODS[plan.method].uses_gradients:
+        if method.uses_gradients:
             warm_up(model, train, plan, pad_id, phases)
             optimizer = make_optimizer(model, plan)
         else:
@@ -90,7 +99,7 @@ def dry_run(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> D
             per_token, to_come = _try_forward_passes(plan, model, train, pad_id, governor), 0
         else:
             constraint = constraint_of(session, plan, model)
-            if isinstance(constraint, SizeConstraint) and constraint.needs_training:
+            if constraint.needs_training:
                 constraint.allocate_roughly()
             per_token, to_come = _try_gradient_steps(
                 plan, model, optimizer, train, pad_id, session.recipe.seed, governor, constraint
@@ -98,7 +107,7 @@ def dry_run(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> D
         peak = meter.peak()
         meter.trim()
         meter.reset()
-        if isinstance(constraint, SizeConstraint) and constraint.needs_training:
+        if constraint.needs_training:
             try_allocation(plan, model, train, pad_id, constraint)
             meter.trim()
         for rows in _validation_shapes(validation, limit):
@@ -108,7 +117,7 @@ def dry_run(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> D
         learning = [p for p in model.parameters() if p.requires_grad]
         gradients = sum(p.numel() * p.element_size() for p in learning) if optimizer else 0
         # into what is thawed, beside it
-        state, merged = _state_bytes(optimizer), 0 if dequantized_extra else adapter_bytes(model)
+        state, merged = _state_bytes(optimizer), 0 if dequantized_extra else method.merged_bytes(model)
         del optimizer
         meter.trim()
         at_rest = meter.now()
@@ -119,18 +128,18 @@ def dry_run(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> D
         return DryRun(refused=error_line(error))
     kernels = max(0, at_rest - libraries_bytes - weights)
     activations = max(0, peak - at_rest - gradients - state)
-    if task.generates:  # in many shapes, whose activations are large beside all else
-        slack = fragmentation_bytes(activations, plan)
+    if long_rows:  # in many shapes, whose activations are large beside all else
+        slack = fragmentation_bytes(activations, plan, calibration)
         activations, peak = activations + slack, peak + slack
     memory = {
         "prepare": standing + others,
-        "train": with_growth(peak) + to_come + others,
+        "train": with_growth(peak, calibration) + to_come + others,
         "evaluate": ending + to_come + others,
         "save": at_rest - merged + to_come + others,
     }
     memory["evaluate"] += dequantized_extra  # when what was learned is merged
     memory["save"] += dequantized_extra
-    in_training = (validation_peak if task.generates else with_growth(validation_peak)) + to_come + others
+    in_training = (validation_peak if long_rows else with_growth(validation_peak, calibration)) + to_come + others
     terms = {
         "growth": to_come,
         "gradients": gradients,
@@ -140,47 +149,33 @@ def dry_run(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> D
     }
     needs, room = max(in_training, *memory.values()), governor.memory_bytes
     refused = f"it would take {format_bytes(needs)}" if room is not None and needs > room else ""
-    return DryRun(memory, terms, per_token, refused, in_training)
+    return DryRun(
+        memory_bytes=memory, terms=terms, seconds_per_token=per_token, refused=refused, validation_bytes=in_training
+    )
 
 
 def _validation_shapes(validation: Encoded, limit: int) -> list[np.ndarray]:
-    """Rows of a few of the shapes that are judged, the largest first."""
+    """Rows of a few of the shapes that are evaluated, the largest last."""
     return _spread(one_of_each_shape(sorted_batches(validation.lengths, limit), validation.lengths), _VALIDATION_SHAPES)[::-1]
 
 
 def _try_final_evaluation(plan: Plan, model: Any, session: Session) -> int:
-    """Judge as a run does in the end, when its optimizer is gone; returns the peak, answers as long as they may be.
+    """Evaluate as a run does in the end, when its optimizer is gone; returns the peak.
 
     In the type of the weights; adapters that are not merged yet need the plan's.
     """
-    meter, task, limit = session.meter, session.task, plan.micro_batch * plan.max_length
-    dtype = plan.autocast if plan.method == "lora" else "fp32"
+    meter, data, governor, limit = session.meter, session.data, session.governor, plan.micro_batch * plan.max_length
+    dtype = plan.autocast if find_method(plan.method).keeps_adapter else "fp32"
+    long_rows = session.task.traits.long_rows
+    shapes = _validation_shapes(data.validation, limit)
+    if long_rows:  # each shape has passed already, in the plan's type
+        shapes = shapes[-1:] if dtype != plan.autocast else []
     meter.reset()
-    if not task.generates:
-        for rows in _validation_shapes(task.validation, limit):
-            outputs_of(model, select_rows(task.validation, rows), task.pad_id, dtype, limit, session.governor)
-        return with_growth(meter.peak())
-    if dtype != plan.autocast:
-        rows = one_of_each_shape(sorted_batches(task.validation.lengths, limit), task.validation.lengths)[0]
-        outputs_of(model, select_rows(task.validation, rows), task.pad_id, dtype, limit, session.governor)
-    cache_to_come = _try_generation(plan, model, session, tokens_at_a_time(plan), dtype)
-    return meter.peak() + cache_to_come
-
-
-def _try_generation(plan: Plan, model: Any, session: Session, limit: int, dtype: str) -> int:
-    """Begin the answers of the largest batch; returns the bytes that the cache takes when they are as long as they may be."""
-    task, settings = session.task, generation_settings(session.task)
-    rows = evenly_spaced_rows(len(task.validation), VALIDATION_ANSWERS)
-    prompts = prompt_lengths(task.validation)[rows]
-    pieces = list(sorted_batches(prompts + settings.new_tokens, limit))
-    largest = max(pieces, key=lambda piece: len(piece) * (int(prompts[piece].max()) + settings.new_tokens))
-    few = replace(settings, new_tokens=min(settings.new_tokens, _FEW_TOKENS))
-    list(generate_answers(model, select_rows(task.validation, rows[largest]), few, dtype, 1 << 40, session.governor))
-    return (
-        len(largest)
-        * (settings.new_tokens - few.new_tokens)
-        * cache_bytes(task.config, plan.dtype if plan.method == "lora" else dtype)
-    )
+    for rows in shapes:
+        outputs_of(model, select_rows(data.validation, rows), data.pad_id, dtype, limit, governor)
+    final = ModelAtHand(model=model, plan=plan, data=data, governor=governor, dtype=dtype)
+    to_come = session.task.dry_run_results(final, limit)
+    return (meter.peak() if long_rows else with_growth(meter.peak(), session.device.calibration)) + to_come
 
 
 def _try_gradient_steps(
@@ -210,7 +205,7 @@ def _try_gradient_steps(
     token_seconds: list[float] = []  # seconds for each padded token, counted as `profile.padded_tokens` does
 
     def gradient_of(rows: np.ndarray) -> None:
-        if train.have_answers:  # as each step does
+        if train.objective.long_rows:  # as each step does
             meter.trim()
         tokens, began = len(rows) * padded(int(train.lengths[rows].max())), time.perf_counter()
         with constraint.at_nearest(train.tokens(rows)):
@@ -221,9 +216,9 @@ def _try_gradient_steps(
             raise MemoryError(f"near the limit its kernels are {token_seconds[-1] / min(token_seconds):.0f} times slower")
 
     first, timed = order[:2], order[2 : 2 + _TIMED_BATCHES] or order
-    if train.have_answers:  # a batch of a decoder's rows takes ten seconds, and its largest piece all the memory
+    if train.objective.long_rows:  # a batch of a decoder's rows takes ten seconds, and its largest piece all the memory
         first, timed = [pieces_of([rows])[0] for rows in first], timed[:1]
-    largest, *others = _spread(pieces_of(order), _FEW_SHAPES if train.have_answers else _MOST_SHAPES)
+    largest, *others = _spread(pieces_of(order), _FEW_SHAPES if train.objective.long_rows else _MOST_SHAPES)
     for rows in first:  # the second has the longest row
         gradient_of(rows)
         update(model, optimizer)
@@ -251,7 +246,7 @@ def _try_gradient_steps(
     unmet = (
         len(shapes_of(pieces_of(order)) - met) if plan.dtype == "bf16" else 0
     )  # fp32 compiles none: what grew is the heap
-    if train.have_answers:  # then only so many kernels are kept (`memory/kernel_cache.py`)
+    if train.objective.long_rows:  # then only so many kernels are kept (`memory/kernel_cache.py`)
         unmet = min(unmet, _KEPT_SHAPES)
     return per_token, growth * unmet
 

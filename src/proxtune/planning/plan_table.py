@@ -2,47 +2,75 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from proxtune.config.plan import Infeasible, Plan, plan_as_dict
+from proxtune.config.plan import Infeasible, Plan, Refused, plan_as_dict
 from proxtune.planning.planner import Selection
-from proxtune.runtime.session import Record
 
 
-def promised(plan: Plan) -> Record:
-    """What a result says of the costs that were predicted."""
-    return {
-        "memory_bytes": plan.cost.memory_bytes, "seconds": plan.cost.seconds, "flops": plan.cost.flops,
-        "terms": plan.cost.terms,
-    }  # fmt: skip
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRow:
+    """A candidate and its fate: `status` is "chosen", "fits" or "refused"."""
+
+    plan: Plan
+    status: str
+    reason: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"plan": plan_as_dict(self.plan), "status": self.status, "reason": self.reason}
 
 
-def plan_table(choice: Selection) -> Record:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanTable:
     """The chosen plan and every candidate's fate, best first."""
-    assert choice.plan is not None
-    plan = plan_as_dict(choice.plan)
-    rows: list[Record] = [{"plan": plan, "status": "chosen", "reason": "the best expected result that fits"}]
-    rows += [
-        {"plan": plan_as_dict(p), "status": "fits", "reason": "fits, but less is expected of it"}
-        for p in choice.fitting[1:]
-    ]
-    rows += _refusals(choice)
-    return {"chosen": plan, "table": rows}
+
+    chosen: Plan
+    rows: tuple[PlanRow, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: `plan.json`."""
+        return {"chosen": plan_as_dict(self.chosen), "table": [row.as_dict() for row in self.rows]}
 
 
-def refusal(choice: Selection) -> Record:
-    """What the person is told when nothing fits: the nearest plan, the shortfall, and why each candidate was refused."""
-    infeasible: Infeasible | None = choice.infeasible
-    assert infeasible is not None
-    return {
-        "status": "infeasible",
-        "message": infeasible.message,
-        "shortfall_bytes": infeasible.shortfall_bytes,
-        "shortfall_seconds": infeasible.shortfall_seconds,
-        "nearest": plan_as_dict(infeasible.nearest),
-        "table": _refusals(choice),
-    }
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """What the user is told when nothing fits: the nearest plan, the shortfall, and why each candidate was refused."""
+
+    infeasible: Infeasible
+    rows: tuple[PlanRow, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "status": "infeasible",
+            "message": self.infeasible.message,
+            "shortfall_bytes": self.infeasible.shortfall_bytes,
+            "shortfall_seconds": self.infeasible.shortfall_seconds,
+            "nearest": plan_as_dict(self.infeasible.nearest),
+            "table": [row.as_dict() for row in self.rows],
+        }
 
 
-def _refusals(choice: Selection) -> list[dict[str, Any]]:
-    return [{"plan": plan_as_dict(r.plan), "status": "refused", "reason": r.reason} for r in choice.refused]
+def promised(plan: Plan) -> dict[str, Any]:
+    """What a result says of the costs that were predicted."""
+    return asdict(plan.cost)
+
+
+def plan_table(choice: Selection) -> PlanTable:
+    """The chosen plan and every candidate's fate, best first."""
+    assert choice.plan is not None, "something fits"
+    chosen = PlanRow(plan=choice.plan, status="chosen", reason="the best expected result that fits")
+    others = (PlanRow(plan=p, status="fits", reason="fits, but less is expected of it") for p in choice.fitting[1:])
+    return PlanTable(chosen=choice.plan, rows=(chosen, *others, *_refused_rows(choice.refused)))
+
+
+def refusal(choice: Selection) -> Refusal:
+    """Why nothing fits."""
+    assert choice.infeasible is not None, "nothing fits"
+    return Refusal(infeasible=choice.infeasible, rows=_refused_rows(choice.refused))
+
+
+def _refused_rows(refused: list[Refused]) -> tuple[PlanRow, ...]:
+    return tuple(PlanRow(plan=entry.plan, status="refused", reason=entry.reason) for entry in refused)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass, replace
-from typing import Any
 
 from proxtune.config.budget import Budget, format_bytes, format_seconds
 from proxtune.config.plan import Cost, Infeasible, Plan, Refused
 from proxtune.config.recipe import Knobs
-from proxtune.methods.base import Prior
-from proxtune.methods.registry import METHODS
+from proxtune.memory.devices.calibration import Calibration
+from proxtune.methods.registry import AUTO, all_methods, find_method
 from proxtune.planning.candidates import candidates
 from proxtune.planning.cost_model import (
     flops_of,
@@ -24,21 +22,13 @@ from proxtune.planning.cost_model import (
 )
 from proxtune.planning.profile import Profile
 
-# Adapters learn to answer nearly as well as all weights, step for step (Biderman et al., LoRA Learns Less …, 2024).
-_GENERATION_PRIOR, _LARGE_RANK = Prior(ceiling=0.995, gap=0.10, decay_epochs=0.9), 8  # of a smaller rank 0.01 less
-_BASE_MODEL_EXPECTED = 0.895  # what is expected of answers before the first step
-_CODES_LOSS = {"int8": 0.002, "int4": 0.01}  # of expected quality, beside weights that are not codes
-_ENOUGH_TOKENS = 1024  # of a micro-batch of text generation: more of them at a time are no faster
-# Where that leaves few steps, half of it: in 150 seconds SmolLM2 came to chrF 24.3 in 28 steps and to 30.6 in twice as many.
-_FEW_STEPS, _FEW_STEPS_BATCH = 100, 8  # before a rehearsal twice the steps may seem possible
 _UNSURE, _SURE_AFTER_STEPS = 0.35, 15.0  # a new head guesses: 25 steps of all blocks came to 0.75, 50 to 0.82
 _ADAFACTOR_LOSS = 0.004  # of expected quality, beside AdamW
-_PROFILES_DIFFER_BYTES = 10_000_000  # by less than that, when two are made of the same things
-_HEAD_SHARE = 0.3  # of the time that is left: for the head that `nno` begins with, which teaches most at first
+_HEAD_SHARE = 0.3  # of the time that is left: for the head that steps by neighbours begin with, which teaches most at first
 _TIME_SHARE = 0.93  # the rest is for a machine that slows down
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
     """What the planner found: the best plan (or why none fits), and every candidate with its fate, best first."""
 
@@ -48,7 +38,20 @@ class Selection:
     refused: list[Refused]
 
 
-def choose(profile: Profile, budget: Budget, knobs: Knobs, method: str = "auto") -> Selection:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What a dry run measured of a plan: bytes by phase, the terms of `train`, seconds for each token of a training step at
+    typical batches; with the seconds that the run has used by then, and the epochs that are wanted.
+    """
+
+    memory_bytes: dict[str, int]
+    terms: dict[str, int]
+    seconds_per_token: float
+    seconds_so_far: float
+    epochs: float
+
+
+def choose(profile: Profile, budget: Budget, knobs: Knobs, method: str = AUTO) -> Selection:
     """The plan with the best expected result among those that fit the whole budget."""
     fitting: list[Plan] = []
     refused: list[Refused] = []
@@ -60,20 +63,27 @@ def choose(profile: Profile, budget: Budget, knobs: Knobs, method: str = "auto")
             refused.append(fitted)
     fitting.sort(key=lambda plan: -plan.expected)
     if fitting:
-        return Selection(fitting[0], None, fitting, refused)
+        return Selection(plan=fitting[0], infeasible=None, fitting=fitting, refused=refused)
     if not refused:  # the forward pass alone was traced, and the method needs gradients
-        return choose(profile, budget, dataclasses.replace(knobs, checkpointing=None), "probe")
-    return Selection(None, _nearest(refused, budget), [], refused)
+        return choose(profile, budget, replace(knobs, checkpointing=None), _method_without_steps())
+    nearest = _nearest(refused, budget, profile.calibration)
+    return Selection(plan=None, infeasible=nearest, fitting=[], refused=refused)
+
+
+def _method_without_steps() -> str:
+    """The method that needs least: it makes no steps."""
+    return next(name for name, method in all_methods().items() if not method.makes_steps)
 
 
 def fit(plan: Plan, profile: Profile, budget: Budget, knobs: Knobs) -> Plan | Refused:
     """The plan with the largest micro-batch and the most epochs that fit, or why there is none."""
     fitted = _fitted(plan, profile, budget, knobs)
-    if profile.generates and knobs.batch is None and plan.batch > _FEW_STEPS_BATCH:
+    traits = profile.traits
+    if knobs.batch is None and plan.batch > traits.few_steps_batch:
         tried = fitted.plan if isinstance(fitted, Refused) else fitted
-        if tried.steps < _FEW_STEPS:
-            few = min(plan.micro_batch, _FEW_STEPS_BATCH)
-            return _fitted(replace(plan, batch=_FEW_STEPS_BATCH, micro_batch=few), profile, budget, knobs)
+        if tried.steps < traits.few_steps:
+            few = min(plan.micro_batch, traits.few_steps_batch)
+            return _fitted(replace(plan, batch=traits.few_steps_batch, micro_batch=few), profile, budget, knobs)
     return fitted
 
 
@@ -84,19 +94,19 @@ def _fitted(plan: Plan, profile: Profile, budget: Budget, knobs: Knobs) -> Plan 
             _costed(plan, profile, budget),
             f"trains {plan.trainable:,} parameters, --trainable allows {budget.trainable:,}",
         )
-    if profile.has_size_limit and not METHODS[plan.method].supports_size_limit:
+    if profile.has_size_limit and not find_method(plan.method).supports_size_limit:
         return Refused(
             _costed(plan, profile, budget),
             "what it merges into the weights at the end leaves the models that --size allows; full and layers stay in them",
         )
     most = plan.evaluated
-    if profile.generates:
-        most = min(most, max(1, _ENOUGH_TOKENS // plan.max_length))
-    for allocator in ("fast", "tight") if profile.device == "cpu" else ("fast",):
+    if profile.traits.micro_batch_tokens is not None:
+        most = min(most, max(1, profile.traits.micro_batch_tokens // plan.max_length))
+    for allocator in profile.device.allocators:
         for micro_batch in _halvings(most):
             tried = _costed(replace(plan, micro_batch=micro_batch, allocator=allocator), profile, budget)
             if budget.memory is None or tried.cost.peak_bytes <= budget.memory:
-                if knobs.micro_batch:  # as the person wants it; the governor answers for what does not fit
+                if knobs.micro_batch:  # as the user wants it; the governor answers for what does not fit
                     tried = _costed(replace(tried, micro_batch=plan.micro_batch), profile, budget)
                 return _on_time(tried, profile, budget, knobs)
     least = _costed(replace(plan, micro_batch=1, allocator=allocator), profile, budget)
@@ -108,11 +118,11 @@ def _fitted(plan: Plan, profile: Profile, budget: Budget, knobs: Knobs) -> Plan 
 
 def _narrowed(plan: Plan, profile: Profile, budget: Budget, knobs: Knobs) -> Plan:
     """The plan with the largest rank that trains no more than the budget allows, at least one; where ranks are free to choose."""
-    if plan.rank != max(variant.get("rank", 0) for variant in METHODS[plan.method].variants(profile.blocks, knobs)):
+    if plan.rank != max(variant.get("rank", 0) for variant in find_method(plan.method).variants(profile.model.blocks, knobs)):
         return plan  # of several ranks the largest gives way
     if budget.trainable is None or not plan.rank or knobs.rank is not None or plan.trainable <= budget.trainable:
         return plan
-    rank = max(1, (budget.trainable - profile.head_parameters) // max(1, profile.rank_parameters))
+    rank = max(1, (budget.trainable - profile.model.head_parameters) // max(1, profile.model.rank_parameters))
     narrow = replace(plan, rank=min(plan.rank, rank))
     return replace(narrow, trainable=trainable_parameters(narrow, profile))
 
@@ -125,8 +135,8 @@ def _halvings(batch: int) -> list[int]:
 
 
 def _on_time(plan: Plan, profile: Profile, budget: Budget, knobs: Knobs) -> Plan | Refused:
-    wanted_steps = steps_of(plan, profile, knobs.epochs)  # a person who asks for few steps gets them
-    method = METHODS[plan.method]
+    wanted_steps = steps_of(plan, profile, knobs.epochs)  # a user who asks for few steps gets them
+    method = find_method(plan.method)
     least = min(method.least_steps, wanted_steps) if method.makes_steps else 0
     if plan.steps < least and plan.steps < math.ceil(profile.rows / plan.batch):
         have = "the budget" if budget.time is None else f"--time {format_seconds(budget.time)}"
@@ -148,29 +158,24 @@ def _costed(plan: Plan, profile: Profile, budget: Budget) -> Plan:
 
 def _expected(plan: Plan, profile: Profile) -> float:
     """The quality that a plan's method is known for after as many passes, on a scale where the best reaches 1."""
-    passes = plan.steps * plan.batch / profile.rows
-    prior = _generation_prior(plan, profile) if profile.generates else METHODS[plan.method].prior(plan, profile.blocks)
-    known = prior.expected(passes) - _CODES_LOSS.get(plan.base_dtype, 0.0)
-    if METHODS[plan.method].uses_gradients and not profile.generates:
+    method, blocks, base_quality = find_method(plan.method), profile.model.blocks, profile.traits.base_quality
+    prior = method.prior(plan, blocks)
+    if base_quality is not None:  # every way begins at the base model, which knows something already
+        prior = (method.base_model_prior or method.prior)(plan, blocks)
+        prior = replace(prior, gap=prior.ceiling - base_quality)
+    known = prior.expected(plan.steps * plan.batch / profile.rows) - method.expected_loss(plan)
+    if method.uses_gradients and profile.traits.new_head:
         known -= _UNSURE * math.exp(-plan.steps / _SURE_AFTER_STEPS)
     return known - (_ADAFACTOR_LOSS if plan.optimizer == "adafactor" else 0.0)
 
 
-def _generation_prior(plan: Plan, profile: Profile) -> Prior:
-    """Where text is generated every way begins at the untouched model, which answers already."""
-    prior = METHODS[plan.method].prior(plan, profile.blocks)
-    if plan.method == "lora":
-        prior = replace(_GENERATION_PRIOR, ceiling=_GENERATION_PRIOR.ceiling - (0.0 if plan.rank >= _LARGE_RANK else 0.01))
-    return replace(prior, gap=prior.ceiling - _BASE_MODEL_EXPECTED)
-
-
 def steps_of(plan: Plan, profile: Profile, epochs: float | None) -> int:
     """Steps in `epochs` passes over the rows, the most that pay where it is None."""
-    return max(1, round((epochs or METHODS[plan.method].epochs) * math.ceil(profile.rows / plan.batch)))
+    return max(1, round((epochs or find_method(plan.method).epochs) * math.ceil(profile.rows / plan.batch)))
 
 
 def _with_steps(plan: Plan, profile: Profile, budget: Budget) -> Plan:
-    if not METHODS[plan.method].makes_steps:
+    if not find_method(plan.method).makes_steps:
         return replace(plan, steps=0, epochs=1.0)
     if plan.neighbours:
         seconds = math.inf if budget.time is None else _HEAD_SHARE * (budget.time - profile.seconds_so_far)
@@ -188,25 +193,28 @@ def _with_steps(plan: Plan, profile: Profile, budget: Budget) -> Plan:
     return replace(plan, steps=steps, epochs=steps / steps_per_epoch)
 
 
-def none_fits(choice: Selection, refused_in_dry_run: list[Refused], budget: Budget) -> Selection:
-    """The choice when no candidate passed its rehearsal: all of them refused, `choice.fitting` untried, the nearest named."""
-    untried = [Refused(plan, "not rehearsed: the better ones did not fit") for plan in choice.fitting]
+def none_fits(
+    choice: Selection, refused_in_dry_run: list[Refused], budget: Budget, calibration: Calibration
+) -> Selection:
+    """The choice when no candidate passed its dry run: all of them refused, `choice.fitting` untried, the nearest named."""
+    untried = [Refused(plan, "not tried: the better ones did not fit") for plan in choice.fitting]
     beyond = [entry for entry in refused_in_dry_run + choice.refused if entry.plan.cost.peak_bytes > _room(budget)]
     if beyond:
-        nearest = _nearest(beyond, budget)
-    else:  # no rehearsal came so far as to say what would do
+        nearest = _nearest(beyond, budget, calibration)
+    else:  # no dry run came so far as to say what would do
         last = refused_in_dry_run[-1]
         given = "this machine" if budget.memory is None else f"--memory {format_bytes(budget.memory)}"
-        message = f"nothing fits {given} once rehearsed; the last that was tried is {last.plan.name} ({last.reason})"
+        message = f"nothing fits {given} in a dry run; the last that was tried is {last.plan.name} ({last.reason})"
         nearest = Infeasible(last.plan, 0, 0.0, message)
-    return Selection(None, nearest, [], refused_in_dry_run + untried + choice.refused)
+    refused = refused_in_dry_run + untried + choice.refused
+    return Selection(plan=None, infeasible=nearest, fitting=[], refused=refused)
 
 
 def _room(budget: Budget) -> float:
     return math.inf if budget.memory is None else budget.memory
 
 
-def _nearest(refused: list[Refused], budget: Budget) -> Infeasible:
+def _nearest(refused: list[Refused], budget: Budget, calibration: Calibration) -> Infeasible:
     def shortfall(entry: Refused) -> tuple[float, float]:
         over = 0.0 if budget.memory is None else max(0.0, entry.plan.cost.peak_bytes / budget.memory - 1)
         late = 0.0 if budget.time is None else max(0.0, entry.plan.cost.seconds / budget.time - 1)
@@ -223,7 +231,7 @@ def _nearest(refused: list[Refused], budget: Budget) -> Infeasible:
             f"with {plan.name}"
         )
     elif lacking_bytes:
-        least = math.ceil((plan.cost.peak_bytes + _PROFILES_DIFFER_BYTES) / 5_000_000) * 5_000_000
+        least = math.ceil((plan.cost.peak_bytes + calibration.profiles_differ_bytes) / 5_000_000) * 5_000_000
         message = (
             f"nothing fits --memory {format_bytes(budget.memory or 0)}: the least that would do is "
             f"--memory {format_bytes(least).replace(' ', '')} with {plan.name} ({format_bytes(lacking_bytes)} short)"
@@ -233,20 +241,17 @@ def _nearest(refused: list[Refused], budget: Budget) -> Infeasible:
     return Infeasible(plan, lacking_bytes, lacking_seconds, message)
 
 
-def with_measurements(plan: Plan, profile: Profile, budget: Budget, measured: dict[str, Any]) -> Plan:
-    """The plan with what a rehearsal measured in the place of what was traced.
-
-    `measured`: `memory_bytes` by phase, `terms`, `seconds_per_token` of a training step at typical batches.
-    """
-    if METHODS[plan.method].makes_steps:
+def with_measurements(plan: Plan, profile: Profile, budget: Budget, measured: Measured) -> Plan:
+    """The plan with what a dry run measured in the place of what was traced."""
+    if find_method(plan.method).makes_steps:
         estimate = seconds_per_step(plan, profile)
-        per_step = measured["seconds_per_token"] * profile.epoch_tokens * plan.batch / profile.rows
+        per_step = measured.seconds_per_token * profile.epoch_tokens * plan.batch / profile.rows
         rate = {plan.dtype: profile.flops_per_second[plan.dtype] * estimate / per_step}
     else:
-        rate = {plan.dtype: trace_of(plan, profile).forward_flops / measured["seconds_per_token"]}
-    seen = replace(profile, flops_per_second=profile.flops_per_second | rate, seconds_so_far=measured["seconds_so_far"])
-    wanted = replace(plan, epochs=measured["epochs"])
+        rate = {plan.dtype: trace_of(plan, profile).forward_flops / measured.seconds_per_token}
+    seen = replace(profile, flops_per_second={**profile.flops_per_second, **rate}, seconds_so_far=measured.seconds_so_far)
+    wanted = replace(plan, epochs=measured.epochs)
     # update and overheads do not scale with the rate: settle the steps against the measured seconds directly
     stepped = _with_steps(wanted, seen, budget)
-    cost = Cost(measured["memory_bytes"], seconds_of(stepped, seen), flops_of(stepped, seen), measured["terms"])
+    cost = Cost(measured.memory_bytes, seconds_of(stepped, seen), flops_of(stepped, seen), measured.terms)
     return replace(stepped, cost=cost, expected=_expected(stepped, profile))

@@ -1,23 +1,23 @@
-"""Select the plan: rehearse the planner's choices, best first, until one fits for real."""
+"""Select the plan: try the planner's choices in dry runs, best first, until one fits for real."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 from proxtune.config.budget import format_bytes
-from proxtune.config.plan import Plan, Refused, plan_as_dict, plan_from_dict
+from proxtune.config.plan import Plan, Refused
 from proxtune.errors import UserError
-from proxtune.methods.registry import METHODS
+from proxtune.memory.allocator import TIGHT
+from proxtune.methods.registry import find_method
 from proxtune.planning.cost_model import evaluations, reports_seconds, weight_bytes_of
-from proxtune.planning.dry_run import dry_run
-from proxtune.planning.planner import Selection, none_fits, with_measurements
+from proxtune.planning.dry_run import DryRun, dry_run
+from proxtune.planning.planner import Measured, Selection, none_fits, with_measurements
 from proxtune.planning.profile import Profile
 from proxtune.runtime.model_setup import prepared
-from proxtune.runtime.session import Record, Session, in_child_process
+from proxtune.runtime.session import Session, in_child_process
+from proxtune.storage.events import DryRunDone
 from proxtune.training.memory_retry import micro_batch_label
 
-_PACKING_SECONDS = 7.0
 _MANY_REFUSED = 4  # candidates; then only what needs least is tried
 _LONG_PLANNING = 0.25  # of the time; likewise
 
@@ -25,7 +25,7 @@ _LONG_PLANNING = 0.25  # of the time; likewise
 def select_plan(choice: Selection, profile: Profile, session: Session) -> Selection:
     """The choice with the best plan that fits for real, its costs measured; without a plan when none does.
 
-    Candidates are rehearsed best first, each in smaller and smaller micro-batches. When that has gone on for long, the one
+    Candidates are tried best first, each in smaller and smaller micro-batches. When that has gone on for long, the one
     that needs least is the last to be tried.
     """
     governor, clock = session.governor, session.clock
@@ -43,121 +43,122 @@ def select_plan(choice: Selection, profile: Profile, session: Session) -> Select
         while plan is not None:
             found = _dry_run_in_child(plan, session)
             session.emit(
-                {
-                    "kind": "rehearsal", "plan": plan.name, "allocator": plan.allocator, "refused": found["refused"],
-                    "seconds": clock.elapsed, "memory_bytes": found["memory_bytes"], "terms": found["terms"],
-                }
+                DryRunDone(
+                    plan=plan.name, allocator=plan.allocator, refused=found.refused, seconds=clock.elapsed,
+                    memory_bytes=found.memory_bytes, terms=found.terms,
+                )
             )  # fmt: skip
-            if not found["refused"]:
-                for change in changes:
-                    governor.record(*change[:3], 0, change[3])
-                measured_plan = _with_measured_costs(found, profile, session)
-                return Selection(measured_plan, None, [measured_plan, *untried], refused + choice.refused)
-            refused.append(Refused(_needing(plan, found), f"rehearsed: {found['refused']}"))
+            if not found.refused:
+                for before, after, why, seconds in changes:
+                    governor.record(before, after, why, 0, seconds)
+                measured_plan = _with_measured_costs(plan, found, profile, session)
+                return Selection(
+                    plan=measured_plan, infeasible=None, fitting=[measured_plan, *untried], refused=refused + choice.refused
+                )
+            refused.append(Refused(_needing(plan, found), f"dry run: {found.refused}"))
             if _trains_too_much(found, session):
                 plan = (
                     replace(plan, rank=plan.rank - 1) if plan.rank > 1 and session.recipe.knobs.rank is None else None
                 )
                 continue
-            no_other = profile.device == "cpu" and (last or not untried)
+            no_other = TIGHT in profile.device.allocators and (last or not untried)
             smaller = smaller_plan(plan, found, session.recipe.budget.memory, no_other)
             if smaller is not None:
-                changes.append((micro_batch_label(plan), micro_batch_label(smaller), found["refused"], clock.elapsed))
+                changes.append((micro_batch_label(plan), micro_batch_label(smaller), found.refused, clock.elapsed))
             plan = smaller
-    return none_fits(replace(choice, fitting=untried), refused, session.recipe.budget)
+    return none_fits(replace(choice, fitting=untried), refused, session.recipe.budget, profile.calibration)
 
 
-def _trains_too_much(found: Record, session: Session) -> bool:
-    """Whether a rehearsal counted more parameters than may be trained; the planner does not know each model's head."""
+def _trains_too_much(found: DryRun, session: Session) -> bool:
+    """Whether a dry run counted more parameters than may be trained; the planner does not know each model's head."""
     most = session.recipe.budget.trainable
-    return most is not None and "plan" in found and found["plan"]["trainable"] > most
+    return most is not None and found.trainable is not None and found.trainable > most
 
 
-def smaller_plan(plan: Plan, found: Record, memory_bytes: int | None, no_other: bool = False) -> Plan | None:
-    """The plan in half the micro-batch, or in less where the rehearsal came so far as to say how much its activations take.
+def smaller_plan(plan: Plan, found: DryRun, memory_bytes: int | None, no_other: bool = False) -> Plan | None:
+    """The plan in half the micro-batch, or in less where the dry run came so far as to say how much its activations take.
 
     When there is nothing to halve, or a single row would be too much still, None; but where there is `no_other` candidate first
     the same with the allocator that holds less.
     """
-    activations, needs = found["terms"].get("activations", 0), max(found["memory_bytes"].values())
+    activations, needs = found.terms.get("activations", 0), max(found.memory_bytes.values())
     excess = needs - memory_bytes if memory_bytes is not None and activations else 0
     micro_batch = plan.micro_batch // 2
     while micro_batch > 1 and activations * (1 - micro_batch / plan.micro_batch) < excess:
         micro_batch //= 2
     if micro_batch < 1 or activations * (1 - micro_batch / plan.micro_batch) < excess:
-        can_hold_less = no_other and plan.allocator == "fast"
-        return replace(plan, allocator="tight") if can_hold_less else None
+        can_hold_less = no_other and plan.allocator != TIGHT
+        return replace(plan, allocator=TIGHT) if can_hold_less else None
     return plan.with_micro_batch(micro_batch)
 
 
-def _needing(plan: Plan, found: Record) -> Plan:
-    """The plan with what its rehearsal showed that it needs, where it came so far as to show it."""
-    if not found["memory_bytes"].get("train"):
+def _needing(plan: Plan, found: DryRun) -> Plan:
+    """The plan with what its dry run showed that it needs, where it came so far as to show it."""
+    if not found.memory_bytes.get("train"):
         return plan
-    return replace(plan, cost=replace(plan.cost, memory_bytes=plan.cost.memory_bytes | found["memory_bytes"]))
+    return replace(plan, cost=replace(plan.cost, memory_bytes={**plan.cost.memory_bytes, **found.memory_bytes}))
 
 
-def _with_measured_costs(found: Record, profile: Profile, session: Session) -> Plan:
-    plan = plan_from_dict(found["plan"])
-    terms = {
-        "supervisor": profile.supervisor_bytes, "libraries": profile.libraries_bytes,
-        "weights": weight_bytes_of(plan, profile), **found["terms"],
-    }  # fmt: skip
-    elapsed = session.clock.elapsed
-    measured = {
-        "memory_bytes": found["memory_bytes"],
-        "terms": terms,
-        "seconds_per_token": found["seconds_per_token"],
-        "seconds_so_far": elapsed + reports_seconds(profile.starting_seconds),
-        "epochs": session.recipe.knobs.epochs or METHODS[plan.method].epochs,
-    }
+def _with_measured_costs(plan: Plan, found: DryRun, profile: Profile, session: Session) -> Plan:
+    assert found.trainable is not None, "a plan that fits was counted"
+    plan = replace(plan, trainable=found.trainable)
+    method, elapsed = find_method(plan.method), session.clock.elapsed
+    measured = Measured(
+        memory_bytes=dict(found.memory_bytes),
+        terms={
+            "supervisor": profile.supervisor_bytes, "libraries": profile.libraries_bytes,
+            "weights": weight_bytes_of(plan, profile), **found.terms,
+        },
+        seconds_per_token=found.seconds_per_token,
+        seconds_so_far=elapsed + reports_seconds(profile.starting_seconds, profile.calibration),
+        epochs=session.recipe.knobs.epochs or method.epochs,
+    )  # fmt: skip
     measured_plan = with_measurements(plan, profile, session.recipe.budget, measured)
     if evaluations(measured_plan, profile) > 1:
-        evaluate = max(found["memory_bytes"]["evaluate"], found["judging_bytes"])
-        memory = found["memory_bytes"] | {"evaluate": evaluate}
+        evaluate = max(found.memory_bytes["evaluate"], found.validation_bytes)
+        memory = {**found.memory_bytes, "evaluate": evaluate}
         measured_plan = replace(measured_plan, cost=replace(measured_plan.cost, memory_bytes=memory))
-    if METHODS[plan.method].makes_steps and measured_plan.steps < 1:
+    if method.makes_steps and measured_plan.steps < 1:
         raise UserError(
             f"--time is too short: {elapsed:.0f} s went into planning and nothing is left to learn; give more"
         )
     return measured_plan
 
 
-def _dry_run_in_child(plan: Plan, session: Session) -> Record:
-    """A rehearsal apart from this process; one that was killed is a refusal."""
+def _dry_run_in_child(plan: Plan, session: Session) -> DryRun:
+    """A dry run apart from this process; one that was killed is a refusal."""
     from proxtune.memory.fork import ChildKilled
 
     try:
-        return in_child_process(session, partial(_load_and_dry_run, plan, session))
+        return DryRun.from_dict(in_child_process(session, lambda: _load_and_dry_run(plan, session).as_dict()))
     except ChildKilled as error:
-        return {"refused": str(error), "memory_bytes": {"load": 0}, "terms": {}}
+        return DryRun(refused=str(error), memory_bytes={"load": 0})
 
 
-def _load_and_dry_run(plan: Plan, session: Session) -> Record:
-    """Load, prepare and rehearse; what was measured, as plain values."""
+def _load_and_dry_run(plan: Plan, session: Session) -> DryRun:
+    """Load, prepare and try; what was measured, the phase `load` included."""
     phases = session.phases
     libraries = session.meter.now()
     phases.enter("load")
     model = prepared(plan, session)
     phases.leave()
-    plan = replace(plan, trainable=sum(p.numel() for p in model.parameters() if p.requires_grad))
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     loading, room = phases.memory_bytes["load"], session.recipe.budget.memory
     most = session.recipe.budget.trainable
-    if most is not None and plan.trainable > most:
-        refused = f"trains {plan.trainable:,} parameters, --trainable allows {most:,}"
-        return {"plan": plan_as_dict(plan), "memory_bytes": {"load": loading}, "terms": {}, "refused": refused}
-    found = dry_run(plan, model, session, libraries)
+    if most is not None and trainable > most:
+        refused = f"trains {trainable:,} parameters, --trainable allows {most:,}"
+        return DryRun(memory_bytes={"load": loading}, refused=refused, trainable=trainable)
+    found = dry_run(replace(plan, trainable=trainable), model, session, libraries)
     refused = found.refused
     if room is not None and loading > room:
         refused = refused or f"loading it would take {format_bytes(loading)}"
-    return {
-        "plan": plan_as_dict(plan), "memory_bytes": {"load": loading, **found.memory_bytes},
-        "terms": found.terms, "seconds_per_token": found.seconds_per_token, "refused": refused,
-        "judging_bytes": found.validation_bytes,
-    }  # fmt: skip
+    return replace(found, memory_bytes={"load": loading, **found.memory_bytes}, refused=refused, trainable=trainable)
 
 
 def ending_seconds(profile: Profile) -> float:
-    """Seconds to keep free after the last step: judging and saving the best, baselines, report."""
-    packing = _PACKING_SECONDS if profile.has_size_limit else 0.0
-    return reports_seconds(profile.starting_seconds) + packing + 2.5e-4 * profile.rows + profile.weights_bytes / 2e8
+    """Seconds to keep free after the last step: evaluating and saving the best, baselines, report."""
+    calibration = profile.calibration
+    packing = calibration.packing_seconds if profile.has_size_limit else 0.0
+    saving = profile.weights_bytes / calibration.disk_bytes_per_second
+    rows = calibration.row_ending_seconds * profile.rows
+    return reports_seconds(profile.starting_seconds, calibration) + packing + rows + saving

@@ -22,7 +22,6 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from proxtune.data.dataset import Encoded
-from proxtune.tasks.base import objective_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +77,12 @@ def trace_step(model: Any, data: Encoded, dtype: str, train: bool, count_flops: 
 
     hooks = [p.register_post_accumulate_grad_hook(free) for p in model.parameters() if train and p.requires_grad]
     device = next(model.parameters()).device
-    rows, objective = np.arange(len(data)), objective_of(data)
+    rows, objective = np.arange(len(data)), data.objective
     counts = FlopCounterMode(display=False, custom_mapping=_attention_formulas()) if count_flops else None
     watch, flops = LiveBytes(model), counts
     with watch, flops or contextlib.nullcontext():
         with torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bf16"), torch.set_grad_enabled(train):
-            loss = objective.loss(model, data, rows, 0, rows) if train else objective.outputs(model, data, rows, 0)
+            loss = objective.loss(model, data, rows, 0, rows, None) if train else objective.outputs(model, data, rows, 0)
         forward_flops = float(flops.get_total_flops()) if flops else 0.0
         if train:
             loss.backward()

@@ -1,4 +1,4 @@
-"""The time budget: one clock from the person's command to the saved result, across the processes of a run."""
+"""The time budget: one clock from the user's command to the saved result, across the processes of a run."""
 
 from __future__ import annotations
 

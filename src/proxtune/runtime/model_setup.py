@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from proxtune.config.plan import Plan
 from proxtune.memory.allocator import set_allocator
 from proxtune.memory.kernel_cache import FEW, SOME, USUAL, limit_kernel_cache
-from proxtune.methods.registry import METHODS
+from proxtune.methods.registry import find_method
 from proxtune.models.introspection import enable_checkpointing, head_of
 from proxtune.runtime.session import Session
 
@@ -24,10 +24,10 @@ def loaded(plan: Plan, session: Session) -> Any:
 
 def prepared(plan: Plan, session: Session) -> Any:
     """The same with the plan's method and knobs applied, on the session's device."""
-    model = METHODS[plan.method].prepare(loaded(plan, session), plan)
+    model = find_method(plan.method).prepare(loaded(plan, session), plan)
     if plan.checkpointing:
         enable_checkpointing(model)
-    return model.to(session.device)
+    return model.to(session.device.torch_device)
 
 
 def constraint_of(session: Session, plan: Plan, model: Any) -> SizeConstraint | NoSizeConstraint:
@@ -37,6 +37,6 @@ def constraint_of(session: Session, plan: Plan, model: Any) -> SizeConstraint | 
     if session.structure is None:
         return NoSizeConstraint()
     constraint = SizeConstraint(model, head_of(model)[0], session.structure, session.folder)
-    if not METHODS[plan.method].uses_gradients:
+    if not find_method(plan.method).uses_gradients:
         constraint.allocate()
     return constraint

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from proxtune.config.recipe import Recipe
 from proxtune.errors import UserError
 from proxtune.memory.allocator import set_allocator
-from proxtune.memory.devices.base import Meter, device_and_meter
+from proxtune.memory.devices.base import Device, Meter
+from proxtune.memory.devices.registry import find_device
 from proxtune.memory.governor import Governor
 from proxtune.memory.lean_imports import import_lean
 from proxtune.memory.library_pages import unload_cold_code
 from proxtune.memory.phases import Phases
-from proxtune.models.loading import choose_attention
 from proxtune.models.source import ModelSource, find_model
 from proxtune.runtime.clock import Clock
 from proxtune.storage.events import DataRead, Event, Phase
@@ -25,6 +25,7 @@ from proxtune.tasks.registry import find_task
 
 if TYPE_CHECKING:
     from proxtune.compression.architecture import Structure
+    from proxtune.data.examples import Split
 
 
 Record = dict[str, Any]
@@ -40,7 +41,7 @@ class Session:
     source: ModelSource
     task: Task
     data: TaskData
-    device: Any  # torch.device
+    device: Device
     clock: Clock
     governor: Governor
     phases: Phases
@@ -65,19 +66,17 @@ def open_session(recipe: Recipe, folder: Path, clock: Clock, others_bytes: int, 
     import_lean()
     unload_cold_code()
     set_allocator("fast")
-    device, meter = device_and_meter(recipe.device)
-    others = others_bytes if device.type == "cpu" else 0  # the supervisor holds nothing on a device
+    device = find_device(recipe.device)
+    meter, others = device.meter(), others_bytes if device.supervisor_counts else 0
     phases = Phases(meter, others)
     phases.memory_bytes["load"] = meter.peak() + others
     structure = None
     if recipe.budget.size is not None and not task.traits.can_be_sized:
         raise UserError(f"--size does not work with --task {task.name} yet; leave it out")
     if recipe.budget.size is not None:
-        from proxtune.compression.shrink import shrink_model
-
-        source, structure = shrink_model(source, split, recipe.budget.size, folder)
+        source, structure = _smaller_model(source, split, recipe.budget.size, folder, device, phases)
     data = task.encode(recipe, split, source.folder)
-    choose_attention(data.config, device.type)
+    data.config._attn_implementation = device.attention(data.config._attn_implementation)
     task.import_architecture(data)  # here, once, and not in each forked child
     emit(DataRead(facts=task.describe(data)))
     meter.trim()  # what tokenising left behind
@@ -89,14 +88,37 @@ def open_session(recipe: Recipe, folder: Path, clock: Clock, others_bytes: int, 
     )  # fmt: skip
 
 
+def _smaller_model(
+    source: ModelSource, split: Split[Any], size_bytes: int, folder: Path, device: Device, phases: Phases
+) -> tuple[ModelSource, Structure | None]:
+    """`shrink_model` in a child process: this one is forked later, and must not have computed by then."""
+    from proxtune.compression.shrink import find_smaller_model, shrink_model
+
+    def shrink() -> dict[str, Any]:
+        _, structure = shrink_model(source, split, size_bytes, folder)
+        return {"is_smaller": structure is not None, "peak_bytes": phases.meter.peak()}
+
+    found = find_smaller_model(source, folder)
+    if found is None:
+        outcome = _in_child(device, phases.meter, shrink)
+        load_bytes = phases.memory_bytes.get("load", 0)
+        phases.memory_bytes["load"] = max(load_bytes, outcome["peak_bytes"] + phases.others_bytes)
+        found = find_smaller_model(source, folder) if outcome["is_smaller"] else None
+    return (source, None) if found is None else found
+
+
 def in_child_process(session: Session, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What `work` finds out, leaving this process as it was: in a forked child, but on CUDA, which does not survive a fork."""
-    if session.device.type == "cpu":
+    """What `work` finds out, leaving this process as it was: in a forked child, where the device survives a fork."""
+    return _in_child(session.device, session.meter, work)
+
+
+def _in_child(device: Device, meter: Meter, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    if device.can_fork:
         from proxtune.memory.fork import in_forked_child
 
         found: dict[str, Any] = in_forked_child(work)
         return found
     found = work()
     gc.collect()  # a refused allocation's traceback holds tensors in a circle
-    session.meter.trim()
+    meter.trim()
     return found

@@ -73,7 +73,7 @@ def read_into(path: Path, header: Header, targets: Mapping[str, Tensor]) -> None
         for name, tensor in targets.items():
             entry = header.entries[name]
             file.seek(entry.begin)
-            if tensor.device.type == "cpu" and tensor.is_contiguous():
+            if tensor.is_cpu and tensor.is_contiguous():
                 _read_all(file, _bytes_of(tensor))
                 continue
             own = torch.empty(tensor.shape, dtype=tensor.dtype)

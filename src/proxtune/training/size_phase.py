@@ -1,6 +1,6 @@
-"""The milestone: until then a training is free, from then on it is held to its size, taught by what it was.
+"""The size phase: before it training is free; in it the model is held to its size, and learns from what it was before.
 
-At the milestone the bytes are allotted by what each weight is worth, which is known by now: its squared gradients.
+When it starts, the bytes are allocated by what each weight is worth, which is known by now: its squared gradients.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ def is_size_phase_due(state: TrainingState, training: Training) -> bool:
 
 
 def free_steps(state: TrainingState) -> int:
-    """Steps before the milestone, as many as there will be."""
+    """Steps before the size phase, as many as there will be."""
     return math.ceil(FREE_SHARE * state.steps)
 
 
 def rate_share(state: TrainingState, training: Training, warm_up: float) -> float:
-    """Share of the learning rate: up and down once, or once before the milestone and once lower after it."""
+    """Share of the learning rate: up and down once, or once before the size phase and once lower in it."""
     constraint = training.constraint
     if not constraint.needs_training:
         return schedule(state.step, state.steps, warm_up)
@@ -46,7 +46,7 @@ def rate_share(state: TrainingState, training: Training, warm_up: float) -> floa
 
 
 def start_size_phase(state: TrainingState, training: Training) -> Iterator[Event]:
-    """Judge what was learned freely, let it teach what follows, allot the bytes; the best point is sought anew."""
+    """Judge what was learned freely, let it teach what follows, allocate the bytes; the best point is sought anew."""
     constraint = training.constraint
     free = validation_scores(state.plan, training)
     tokens = state.plan.micro_batch * state.plan.max_length

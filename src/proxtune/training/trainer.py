@@ -26,9 +26,9 @@ from proxtune.training.validation import is_validation_due, validate, validate_a
 def train(plan: Plan, training: Training) -> Iterator[Event]:
     """Train for `plan.steps` steps, fewer or more when the clock says so; yields records of kind step, validation, step_down, …
 
-    A training that was begun before goes on from its last snapshot. What begins from something that knows already (`nno`) is
-    judged before its first step too, and never ends worse. Raises Interrupted after a snapshot, with the best point so far
-    safe, MemoryError when no step-down is left and nothing was learned yet, and UserError when losses stay not finite.
+    A training that was begun before continues from its last snapshot. What begins from something that knows already (`nno`) is
+    evaluated before its first step too, and never ends worse. Raises Interrupted after a snapshot, with the best point so far
+    safe, MemoryError when no step-down is left and no training step was made yet, and UserError when losses stay not finite.
     """
     clock, governor, checkpointer = training.clock, training.governor, training.checkpointer
     method = find_method(plan.method)
@@ -59,7 +59,7 @@ def train(plan: Plan, training: Training) -> Iterator[Event]:
         except MemoryError:
             if state.step == 0:
                 raise
-            if state.best[0] < 0:  # not judged yet, but learned: better than nothing
+            if state.best[0] < 0:  # not evaluated yet, but learned: better than nothing
                 training.save_best()
             yield governor.record(
                 state.plan.name, "the best weights so far", "no smaller step is left", state.step, clock.elapsed

@@ -85,11 +85,18 @@ def test_the_file_is_plain_toml_without_what_was_not_asked(tmp_path: Path) -> No
     }
 
 
-def test_a_micro_batch_is_a_part_of_a_batch_but_where_rows_count_once_for_each_point() -> None:
-    knobs = Knobs(micro_batch=64, batch=16)
-    check(Recipe(data="a.csv", out="runs/a", method="nno", knobs=knobs))
-    with pytest.raises(UserError, match="--micro-batch 64 is more than --batch 16"):
-        check(Recipe(data="a.csv", out="runs/a", knobs=knobs))
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({"knobs": Knobs(rank=0)}, "--rank 0 must be more than zero"),
+        ({"knobs": Knobs(dtype="fp16")}, "unknown dtype 'fp16'"),
+        ({"bad_rows": "keep"}, "--bad-rows 'keep'"),
+    ],
+    ids=str,
+)
+def test_a_value_that_no_run_can_do_anything_with_is_refused(parts: dict[str, object], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        check(Recipe(data="a.csv", out="runs/a", **parts))
 
 
 def test_the_least_recipe(tmp_path: Path) -> None:

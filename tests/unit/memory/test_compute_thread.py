@@ -14,7 +14,7 @@ from proxtune.training.memory_retry import run_within_limit
 
 
 class Poison:
-    """Fails once for want of memory, and from then on in every thread that it has failed in."""
+    """Fails once for lack of memory, and from then on in every thread that it has failed in."""
 
     def __init__(self, times: int = 1) -> None:
         self.left, self.poisoned, self.calls = times, set(), 0
@@ -70,12 +70,12 @@ def test_halves_of_what_was_refused_are_computed_in_a_new_thread():
 
 UNDER_A_LIMIT = """
 import resource, sys, threading
-from proxtune.memory.compute_thread import ComputingThread
+from proxtune.memory.compute_thread import ComputeThread
 
 def reserved():
     return 1024 * int(next(line for line in open("/proc/self/status") if line.startswith("VmData")).split()[1])
 
-thread = ComputingThread()
+thread = ComputeThread()
 if sys.argv[1] == "reserved":
     thread.reserve()
 resource.setrlimit(resource.RLIMIT_DATA, (reserved() + 2_000_000,) * 2)  # less than a stack

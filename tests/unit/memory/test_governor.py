@@ -52,7 +52,7 @@ def test_the_governor_keeps_its_record():
     governor = Governor(10**12, ProcessMeter(), 5)
     entry = governor.record("micro-batch 8", "micro-batch 4", "refused", 3, 1.234)
     assert governor.step_downs == [entry]
-    assert (entry["kind"], entry["at_step"], entry["seconds"]) == ("step_down", 3, 1.23)
+    assert (entry.kind, entry.at_step, entry.seconds) == ("step_down", 3, 1.23)
     assert governor.room_bytes == 10**12 - 5
 
 

@@ -5,13 +5,12 @@ import subprocess
 import sys
 
 import pytest
-import torch
 
 from proxtune.memory import kernel_cache
-from proxtune.planning.profiler import has_fast_bf16
+from proxtune.memory.devices.registry import host_device
 
 
-def test_as_many_kernels_are_kept_as_was_said_unless_the_person_has_said_it(monkeypatch):
+def test_as_many_kernels_are_kept_as_was_said_unless_the_user_has_said_it(monkeypatch):
     for name in (kernel_cache._NAME, kernel_cache._ABOVE):
         monkeypatch.setenv(name, "77")
     monkeypatch.setattr(kernel_cache, "_SET_BY_THE_USER", set())
@@ -26,25 +25,25 @@ def test_as_many_kernels_are_kept_as_was_said_unless_the_person_has_said_it(monk
 # of many shapes in bf16, in a process of its own: the variables are read when the first kernel is compiled
 _MANY_SHAPES = """
 import sys, torch
-from proxtune.memory.allocator import give_back
-from proxtune.memory.kernel_cache import keep_kernels
+from proxtune.memory.allocator import trim
+from proxtune.memory.kernel_cache import limit_kernel_cache
 from proxtune.memory.process import resident_bytes
-keep_kernels(16)
+limit_kernel_cache(16)
 layer = torch.nn.Linear(512, 512)
 for length in [8, *map(int, sys.argv[1:])]:
     with torch.autocast("cpu", torch.bfloat16):
         layer(torch.ones(length, 512, requires_grad=True)).sum().backward()
     layer.zero_grad()
     if length == 16 * 40:
-        give_back()
+        trim()
         half = resident_bytes()
-give_back()
+trim()
 print(resident_bytes() - half)
 """
 
 
 def test_kernels_of_many_shapes_do_not_add_up_without_end():
-    if not has_fast_bf16(torch.device("cpu")):
+    if not host_device().supports_bf16:
         pytest.skip("only bf16 that the processor multiplies is compiled for each shape")
     lengths = [str(16 * n) for n in range(1, 161)]
     done = subprocess.run([sys.executable, "-c", _MANY_SHAPES, *lengths], capture_output=True, text=True, check=True)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxtune.config.plan import Plan
-from proxtune.methods.registry import METHODS
+from proxtune.methods.registry import find_method
 from proxtune.models.loading import load_generator
 from proxtune.models.quantized_linear import GROUP, FrozenCodes, dequantized_extra_bytes, quantize_frozen_layers
 from proxtune.training.gradient_step import gradient_of
@@ -100,7 +100,7 @@ def test_they_take_a_half_or_a_quarter_of_bfloat16_and_keep_nothing_for_the_back
 def test_adapters_on_codes_learn_and_merge_into_what_they_were_learned_on(which, base_dtype, request, tiny_pairs):
     task = toy_data(request.getfixturevalue(which), tiny_pairs)
     plan, folder = a_plan(base_dtype), request.getfixturevalue(which)
-    model = METHODS["lora"].prepare(load_generator(folder, task.config, plan.loaded_dtype), plan)
+    model = find_method("lora").prepare(load_generator(folder, task.config, plan.loaded_dtype), plan)
     layers = [module for module in model.modules() if isinstance(module, FrozenCodes)]
     assert layers
     gradient_of(model, task.train, np.arange(4), plan, task.pad_id)
@@ -113,7 +113,7 @@ def test_adapters_on_codes_learn_and_merge_into_what_they_were_learned_on(which,
 
     with torch.no_grad(), warnings.catch_warnings():
         learned = outputs(model, task.train, rows, task.pad_id)
-        plain = METHODS["lora"].finish(model, plan).eval()
+        plain = find_method("lora").finish(model, plan).eval()
         merged = outputs(plain, task.train, rows, task.pad_id)
     assert not [module for module in plain.modules() if isinstance(module, FrozenCodes)]
     torch.testing.assert_close(merged, learned, rtol=1e-3, atol=1e-3)
@@ -121,7 +121,7 @@ def test_adapters_on_codes_learn_and_merge_into_what_they_were_learned_on(which,
 
 def test_the_weight_file_is_let_go_of(tiny_chat, tiny_pairs):
     task = toy_data(tiny_chat, tiny_pairs)
-    model = METHODS["lora"].prepare(load_generator(tiny_chat, task.config, "fp32"), a_plan("fp32"))
+    model = find_method("lora").prepare(load_generator(tiny_chat, task.config, "fp32"), a_plan("fp32"))
     frozen = [p for p in model.parameters() if not p.requires_grad]
     before = {p.data_ptr() for p in frozen}
     quantize_frozen_layers(model, 8)

@@ -1,8 +1,7 @@
-"""The rehearsal: real steps on a copy, their memory by phase, and a refusal where the room is too small."""
+"""The dry run: real steps on a copy, their memory by phase, and a refusal where the room is too small."""
 
 import time
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,27 +12,29 @@ import proxtune.tasks.generation.decoding
 import proxtune.training.bit_allocation
 import proxtune.training.optimizer
 from proxtune.compression.architecture import Structure
-from proxtune.config.plan import PHASES, Plan
+from proxtune.config.plan import PHASES
 from proxtune.config.recipe import Recipe
 from proxtune.data.batching import epoch_batches
-from proxtune.memory.devices.cpu import ProcessMeter
+from proxtune.memory.devices.cpu import DEVICE, ProcessMeter
 from proxtune.memory.governor import Governor
 from proxtune.memory.phases import Phases
-from proxtune.methods.registry import METHODS
-from proxtune.models.loading import classifier_config, load_classifier, load_tokenizer
+from proxtune.methods.registry import find_method
+from proxtune.models.loading import classifier_config, load_classifier, load_generator, load_tokenizer
 from proxtune.planning.cost_model import with_growth
-from proxtune.planning.dry_run import dry_run
+from proxtune.planning.dry_run import DryRun, dry_run
 from proxtune.planning.selection import smaller_plan
 from proxtune.runtime.clock import Clock
 from proxtune.runtime.inference import touch_embeddings
 from proxtune.runtime.session import Session
+from proxtune.tasks.base import TaskData
+from proxtune.tasks.registry import find_task
 from proxtune.training.context import Training
-from proxtune.training.gradient_step import gradient_within_limit, gradient_of
+from proxtune.training.gradient_step import gradient_of, gradient_within_limit
 from proxtune.training.trainer import train
-from support.generating import a_task
+from support.generating import toy_data
 from support.kept import Unkept
+from support.profiles import PLAN
 
-PLAN = Plan("full", "fp32", 8, 4, 32, False, "adamw", 1e-3, 1.0, 6, 0)
 STRUCTURE = Structure(58_000, 4, 32, 1000, 3)
 
 
@@ -61,15 +62,17 @@ class StatedMeter:
 
 def dry_run_of(folder, plan, rows, memory=None, meter=None, structure=None):
     config = classifier_config(folder, ["a", "b"], load_tokenizer(folder), plan.max_length)
-    task = SimpleNamespace(train=rows, held=rows, pad_id=config.pad_token_id, generates=False)
-    return with_measurements(task, load_classifier(folder, config, 0), folder, plan, memory, meter, structure)
+    data = TaskData(
+        split=None, tokenizer=None, config=config, train=rows, validation=rows, max_length=plan.max_length, labels=("a", "b")
+    )
+    return measured("classify", data, load_classifier(folder, config, 0), folder, plan, memory, meter, structure)
 
 
-def with_measurements(task, model, folder, plan, memory=None, meter=None, structure=None):
-    model = METHODS[plan.method].prepare(model, plan)
+def measured(task, data, model, folder, plan, memory=None, meter=None, structure=None):
+    model = find_method(plan.method).prepare(model, plan)
     meter = meter or ProcessMeter()
     session = Session(
-        recipe=Recipe(data="", out="", seed=0), folder=folder, source=None, task=task, device=None,
+        recipe=Recipe(data="", out="", seed=0), folder=folder, source=None, task=find_task(task), data=data, device=DEVICE,
         clock=Clock(time.monotonic(), None), governor=Governor(memory, meter), phases=Phases(meter, 0), emit=print,
         structure=structure,
     )  # fmt: skip
@@ -78,8 +81,8 @@ def with_measurements(task, model, folder, plan, memory=None, meter=None, struct
 
 @pytest.mark.parametrize("method", ["full", "layers", "lora", "probe"])
 def test_every_phase_of_every_method_is_measured(tiny_model, rows, method):
-    optimizer = "adamw" if METHODS[method].uses_gradients else "none"
-    plan = Plan(method, "fp32", 8, 4, 32, False, optimizer, 1e-3, 1.0, 6, 0, rank=4, last_layers=1)
+    optimizer = "adamw" if find_method(method).uses_gradients else "none"
+    plan = replace(PLAN, method=method, optimizer=optimizer, rank=4, last_layers=1)
     found = dry_run_of(tiny_model, plan, rows)
     assert found.refused == ""
     assert set(found.memory_bytes) == set(PHASES) - {"load"}
@@ -107,14 +110,15 @@ def test_a_plan_over_the_budget_is_refused_with_what_it_would_take(tiny_model, r
 def test_texts_have_more_shapes_than_were_met_and_what_the_heap_breaks_up_to_is_added(
     tiny_chat, tiny_pairs, allocator, more
 ):
-    task = a_task(tiny_chat, tiny_pairs)
-    plan = replace(PLAN, method="lora", rank=4, max_length=task.max_length, allocator=allocator)
-    found = with_measurements(task, task.load(tiny_chat, 0), tiny_chat, plan, meter=StatedMeter(peak=900_000_000))
-    measured = 900_000_000 - 1_000_000 - found.terms["gradients"] - found.terms["optimizer"]
-    assert found.terms["activations"] == pytest.approx((1 + more) * measured, abs=2)
+    data = toy_data(tiny_chat, tiny_pairs)
+    plan = replace(PLAN, method="lora", rank=4, max_length=data.max_length, allocator=allocator)
+    model, meter = load_generator(tiny_chat, data.config), StatedMeter(peak=900_000_000)
+    found = measured("translate", data, model, tiny_chat, plan, meter=meter)
+    traced = 900_000_000 - 1_000_000 - found.terms["gradients"] - found.terms["optimizer"]
+    assert found.terms["activations"] == pytest.approx((1 + more) * traced, abs=2)
     assert (
         found.memory_bytes["train"]
-        == with_growth(900_000_000 + found.terms["activations"] - measured) + found.terms["growth"]
+        == with_growth(900_000_000 + found.terms["activations"] - traced, DEVICE.calibration) + found.terms["growth"]
     )
     assert found.memory_bytes["evaluate"] < found.memory_bytes["train"]
     standing, adapters = found.memory_bytes["prepare"], found.terms["gradients"]  # which are merged before saving
@@ -140,10 +144,10 @@ def test_texts_are_judged_at_last_as_a_run_does_it(tiny_chat, tiny_pairs, monkey
         return answer(model, data, how, dtype, *others)
 
     monkeypatch.setattr(proxtune.planning.dry_run, "outputs_of", said)
-    monkeypatch.setattr(proxtune.planning.dry_run, "generate_answers", answers)
-    task = a_task(tiny_chat, tiny_pairs)
-    plan = replace(PLAN, method=method, dtype="bf16", rank=4, last_layers=1, max_length=task.max_length)
-    found = with_measurements(task, task.load(tiny_chat, 0), tiny_chat, plan)
+    monkeypatch.setattr(proxtune.tasks.generation.decoding, "generate_answers", answers)
+    data = toy_data(tiny_chat, tiny_pairs)
+    plan = replace(PLAN, method=method, dtype="bf16", rank=4, last_layers=1, max_length=data.max_length)
+    found = measured("translate", data, load_generator(tiny_chat, data.config), tiny_chat, plan)
     assert not found.refused
     assert (judged[0], judged[-1], answered) == ("bf16", at_last, [at_last])
 
@@ -189,17 +193,17 @@ def test_only_the_embeddings_that_are_used_are_read_where_they_do_not_learn(tiny
 
 def test_the_schedule_grows_when_there_is_time_for_more(tiny_model, rows):
     config = classifier_config(tiny_model, ["a", "b"], load_tokenizer(tiny_model), 32)
-    model = METHODS["full"].prepare(load_classifier(tiny_model, config, 0), PLAN)
+    model = find_method("full").prepare(load_classifier(tiny_model, config, 0), PLAN)
     training = Training(
         model=model, train=rows, validation=rows, pad_id=config.pad_token_id, seed=0, clock=Clock(time.monotonic(), 3600.0),
         ending_seconds=0.0, evaluations=2, max_steps=60, governor=Governor(None, ProcessMeter()),
         phases=Phases(ProcessMeter(), 0), save_best=lambda: None, save_stopped=lambda: None, interrupted=lambda: False,
         checkpointer=Unkept(),
     )  # fmt: skip
-    plan = Plan("full", "fp32", 8, 8, 32, False, "adamw", 1e-3, 1.0, 40, 0)
+    plan = replace(PLAN, micro_batch=8, steps=40)
     records = list(train(plan, training))
-    assert [(r["from"], r["to"]) for r in records if r["kind"] == "schedule"] == [(40, 60)]
-    assert sum(r["kind"] == "step" for r in records) == 60
+    assert [(r.before, r.after) for r in records if r.kind == "schedule"] == [(40, 60)]
+    assert sum(r.kind == "step" for r in records) == 60
 
 
 @pytest.mark.parametrize(
@@ -207,14 +211,14 @@ def test_the_schedule_grows_when_there_is_time_for_more(tiny_model, rows):
     [(0, 0, 16), (320, 1000, 16), (320, 1100, 16), (320, 1200, 8), (320, 1305, 1), (320, 1400, None)],
 )
 def test_a_refused_plan_goes_down_as_far_as_its_activations_say(activations, needs, smaller):
-    plan = Plan("full", "fp32", 32, 32, 32, False, "adamw", 1e-3, 1.0, 6, 0)
-    found = {"terms": {"activations": activations}, "memory_bytes": {"train": needs}}
+    plan = replace(PLAN, batch=32, micro_batch=32)
+    found = DryRun(terms={"activations": activations}, memory_bytes={"train": needs})
     got = smaller_plan(plan, found, 1000)
     assert (None if got is None else got.micro_batch) == smaller
 
 
 def test_one_row_cannot_be_halved_but_the_allocator_can_hold_less():
-    plan, found = replace(PLAN, micro_batch=1), {"terms": {}, "memory_bytes": {"load": 1}}
+    plan, found = replace(PLAN, micro_batch=1), DryRun(memory_bytes={"load": 1})
     tight = replace(plan, allocator="tight")
     assert smaller_plan(plan, found, 1000) is None
     assert smaller_plan(plan, found, 1000, no_other=True) == tight
@@ -248,7 +252,7 @@ def test_where_address_space_is_refused_the_gradient_is_computed_again(tiny_mode
         def renew(self) -> bool:
             return self.can
 
-    model = METHODS["full"].prepare(
+    model = find_method("full").prepare(
         load_classifier(tiny_model, classifier_config(tiny_model, ["a", "b"], load_tokenizer(tiny_model), 32), 0), PLAN
     )
     forward, asked = model.forward, []

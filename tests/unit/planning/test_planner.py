@@ -10,19 +10,19 @@ from hypothesis import strategies as st
 from proxtune.config.budget import Budget, parse_bytes
 from proxtune.config.plan import PHASES, Plan, Refused, plan_as_dict, plan_from_dict
 from proxtune.config.recipe import Knobs
-from proxtune.methods.registry import METHODS
+from proxtune.methods.registry import find_method, method_names
 from proxtune.planning.candidates import candidates
 from proxtune.planning.cost_model import (
     evaluations,
     flops_of,
     head_rows_within,
-    validation_steps,
     memory_of,
     seconds_of,
     trainable_parameters,
+    validation_steps,
 )
-from proxtune.planning.planner import Selection, _expected, choose, none_fits, with_measurements
-from support.surveyed import MB, PROFILE
+from proxtune.planning.planner import Measured, Selection, _expected, choose, none_fits, with_measurements
+from support.profiles import GENERATING, MB, PROFILE
 
 memories, times = st.integers(300 * MB, 3000 * MB), st.floats(20, 4000)
 
@@ -46,7 +46,7 @@ def test_what_is_chosen_fits(memory, time):
         assert plan.cost.seconds <= time
         assert set(plan.cost.memory_bytes) == set(PHASES)
         assert 1 <= plan.micro_batch <= plan.evaluated
-        assert plan.steps >= 1 or not METHODS[plan.method].makes_steps
+        assert plan.steps >= 1 or not find_method(plan.method).makes_steps
     assert [plan.expected for plan in choice.fitting] == sorted((p.expected for p in choice.fitting), reverse=True)
     assert (choice.plan is None) == (choice.infeasible is not None) == (not choice.fitting)
 
@@ -100,14 +100,14 @@ def test_trainable_is_a_ceiling(trainable):
 
 @given(st.integers(1, 1_500_000))
 def test_lora_takes_the_largest_rank_that_trains_few_enough(trainable):
-    choice, least = plan_for(trainable=trainable, method="lora"), PROFILE.rank_parameters + PROFILE.head_parameters
+    choice, least = plan_for(trainable=trainable, method="lora"), PROFILE.model.rank_parameters + PROFILE.model.head_parameters
     if trainable < least:
         assert choice.plan is None
         assert f"the least that would do is --trainable {least} with lora r1" in choice.infeasible.message
         return
-    assert choice.plan.rank == min(16, (trainable - PROFILE.head_parameters) // PROFILE.rank_parameters)
+    assert choice.plan.rank == min(16, (trainable - PROFILE.model.head_parameters) // PROFILE.model.rank_parameters)
     assert len({(plan.rank, plan.checkpointing) for plan in choice.fitting}) == len(choice.fitting)
-    assert choice.plan.trainable == choice.plan.rank * PROFILE.rank_parameters + PROFILE.head_parameters <= trainable
+    assert choice.plan.trainable == choice.plan.rank * PROFILE.model.rank_parameters + PROFILE.model.head_parameters <= trainable
     assert plan_for(trainable=trainable, method="lora", knobs=Knobs(rank=16)).plan is None or choice.plan.rank == 16
 
 
@@ -143,10 +143,10 @@ def test_what_is_held_to_a_size_takes_memory_beside_what_learns():
         return memory_of(plan.with_micro_batch(micro_batch), profile)
 
     (free, _), (held, terms) = memory(False, 16), memory(True, 16)
-    assert terms["latent"] == 4 * (PROFILE.parameters - PROFILE.embedding_parameters)
+    assert terms["latent"] == 4 * (PROFILE.model.parameters - PROFILE.model.embedding_parameters)
     assert held["train"] > free["train"] + terms["latent"]
     # the gradient of its rows, made dense
-    assert held["evaluate"] > free["evaluate"] + 8 * PROFILE.embedding_parameters
+    assert held["evaluate"] > free["evaluate"] + 8 * PROFILE.model.embedding_parameters
     assert memory(True, 1)[0]["evaluate"] < held["evaluate"]
     assert "latent" not in memory(False, 16)[1]
 
@@ -175,7 +175,7 @@ def test_knobs_are_kept():
         assert plan.steps == 2 * 250
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", method_names())
 def test_a_method_that_is_asked_for_is_the_only_one_considered(method):
     choice = plan_for(method=method)
     assert {plan.method for plan in choice.fitting} == {method}
@@ -200,7 +200,7 @@ def test_the_terms_of_training_add_up_to_its_phase():
     for plan in candidates(PROFILE, Knobs()):
         memory, terms = memory_of(plan, PROFILE)
         assert all(value >= 0 for value in terms.values())
-        if METHODS[plan.method].uses_gradients:
+        if find_method(plan.method).uses_gradients:
             assert sum(terms.values()) == memory["train"]
 
 
@@ -209,25 +209,25 @@ def test_trainable_parameters_grow_with_the_method():
     probe, full = by_name["probe", 0, 0], by_name["full", 0, 0]
     layers = [count for (method, _, _), count in by_name.items() if method == "layers"]
     lora = [count for (method, _, _), count in by_name.items() if method == "lora"]
-    assert probe == 0 < min(lora) < max(lora) < max(layers) < full == PROFILE.parameters
+    assert probe == 0 < min(lora) < max(lora) < max(layers) < full == PROFILE.model.parameters
     assert sorted(layers, reverse=True) == layers
 
 
-def test_a_rehearsal_puts_measured_figures_in_the_place_of_traced_ones():
+def test_a_dry_run_puts_measured_figures_in_the_place_of_traced_ones():
     budget = Budget(memory="2GB", time="10min")
     plan = choose(PROFILE, budget, Knobs(), "full").plan
     assert plan is not None
     tokens_per_step = PROFILE.epoch_tokens * plan.batch / PROFILE.rows
-    measured = {
-        "memory_bytes": dict.fromkeys(PHASES, 123), "terms": {"weights": 100},
-        "seconds_per_token": 0.5 / tokens_per_step, "seconds_so_far": 30.0, "epochs": 4.0,
-    }  # fmt: skip
+    measured = Measured(
+        memory_bytes=dict.fromkeys(PHASES, 123), terms={"weights": 100},
+        seconds_per_token=0.5 / tokens_per_step, seconds_so_far=30.0, epochs=4.0,
+    )  # fmt: skip
     settled = with_measurements(plan, PROFILE, budget, measured)
     assert settled.cost.memory_bytes == dict.fromkeys(PHASES, 123)
     assert settled.cost.terms == {"weights": 100}
     assert 0 < settled.steps <= 4 * 125
     assert settled.cost.seconds <= 600
-    slower = with_measurements(plan, PROFILE, budget, measured | {"seconds_per_token": 5 / tokens_per_step})
+    slower = with_measurements(plan, PROFILE, budget, replace(measured, seconds_per_token=5 / tokens_per_step))
     assert slower.steps < settled.steps
     assert slower.expected < settled.expected
 
@@ -241,7 +241,7 @@ def test_a_plan_survives_the_way_through_json():
 
 def test_a_micro_batch_counts_points_where_neighbours_are_looked_at():
     nno = plan_for("1GB", knobs=Knobs(micro_batch=64), method="nno").plan
-    assert (nno.batch, nno.micro_batch) == (METHODS["nno"].batch, 64)
+    assert (nno.batch, nno.micro_batch) == (find_method("nno").batch, 64)
     full = plan_for("3GB", knobs=Knobs(micro_batch=64), method="full").plan
     assert (full.batch, full.micro_batch) == (64, 64)
 
@@ -267,21 +267,21 @@ def test_rows_pass_once_through_the_blocks_that_do_not_learn():
         judging = judgements * PROFILE.validation_tokens * PROFILE.traces["forward/fp32"].forward_flops
         return (flops_of(plan, PROFILE) - flops_of(unlearned, PROFILE) - judging) / plan.steps / plan.batch
 
-    one_pass = PROFILE.traces["nno/fp32"].forward_flops * PROFILE.epoch_tokens / PROFILE.rows
-    points = METHODS["nno"].variants(PROFILE.blocks, Knobs())[0]["neighbours"] + 2
-    for last in range(1, PROFILE.blocks + 1):
-        shared = 1 - last / PROFILE.blocks
+    one_pass = PROFILE.traces["held-forward/fp32"].forward_flops * PROFILE.epoch_tokens / PROFILE.rows
+    points = find_method("nno").variants(PROFILE.model.blocks, Knobs())[0]["neighbours"] + 2
+    for last in range(1, PROFILE.model.blocks + 1):
+        shared = 1 - last / PROFILE.model.blocks
         assert operations(last) == pytest.approx(one_pass * (shared + points * (1 - shared)))
 
 
-def test_when_no_rehearsal_passes_every_candidate_is_refused_and_the_least_need_is_named():
+def test_when_no_dry_run_passes_every_candidate_is_refused_and_the_least_need_is_named():
     budget = Budget(memory="1GB")
     choice = plan_for(memory=budget.memory)
     tried, *untried = choice.fitting
     needing = replace(tried, cost=replace(tried.cost, memory_bytes={"train": 1_100_000_000}))
     found = none_fits(
-        replace(choice, fitting=untried), [Refused(needing, "rehearsed: it would take 1.10 GB")], budget
-    )  # fmt: skip
+        replace(choice, fitting=untried), [Refused(needing, "dry run: it would take 1.10 GB")], budget, PROFILE.calibration
+    )
     assert found.plan is None
     assert found.fitting == []
     assert len(found.refused) == len(choice.fitting) + len(choice.refused)
@@ -291,22 +291,24 @@ def test_when_no_rehearsal_passes_every_candidate_is_refused_and_the_least_need_
 
 
 @pytest.mark.parametrize(("memory", "said"), [("1GB", "--memory 1.00 GB"), (None, "this machine")])
-def test_where_no_rehearsal_said_what_it_needs_the_last_one_is_named(memory, said):
+def test_where_no_dry_run_said_what_it_needs_the_last_one_is_named(memory, said):
     budget = Budget(memory=memory)
     choice = plan_for(memory=budget.memory)
-    last = Refused(choice.fitting[0], "rehearsed: out of memory")
-    found = none_fits(Selection(None, None, [], []), [last], budget).infeasible
+    last = Refused(choice.fitting[0], "dry run: out of memory")
+    found = none_fits(
+        Selection(plan=None, infeasible=None, fitting=[], refused=[]), [last], budget, PROFILE.calibration
+    ).infeasible
     assert said in found.message
     assert last.plan.name in found.message
     assert last.reason in found.message
 
 
-def test_a_rehearsal_alone_does_not_change_what_is_expected_of_a_plan():
+def test_a_dry_run_alone_does_not_change_what_is_expected_of_a_plan():
     for plan in plan_for().fitting:
-        measured = {
-            "memory_bytes": plan.cost.memory_bytes, "terms": {}, "seconds_per_token": 1e-6, "seconds_so_far": 30.0,
-            "epochs": METHODS[plan.method].epochs,
-        }  # fmt: skip
+        measured = Measured(
+            memory_bytes=plan.cost.memory_bytes, terms={}, seconds_per_token=1e-6, seconds_so_far=30.0,
+            epochs=find_method(plan.method).epochs,
+        )  # fmt: skip
         assert with_measurements(plan, PROFILE, Budget(), measured).expected == plan.expected
 
 
@@ -317,7 +319,7 @@ def test_a_person_who_asks_for_few_steps_gets_them():
 
 def test_neighbours_hold_their_weights_in_the_dtype_and_gradients_hold_masters():
     profile = replace(PROFILE, traces=PROFILE.traces | {
-        "forward/bf16": PROFILE.traces["forward/fp32"], "nno/bf16": PROFILE.traces["nno/fp32"],
+        "forward/bf16": PROFILE.traces["forward/fp32"], "held-forward/bf16": PROFILE.traces["held-forward/fp32"],
         "layers/bf16": PROFILE.traces["layers/fp32"],
     }, flops_per_second={"fp32": 5e10, "bf16": 1e11})  # fmt: skip
     weights = {(plan.method, plan.dtype): memory_of(plan, profile)[1]["weights"] for plan in candidates(profile, Knobs())}
@@ -335,14 +337,8 @@ def test_a_checkpoint_of_another_width_is_mapped_beside_what_it_becomes():
 @given(memories, times)
 def test_neighbours_are_never_chosen_where_gradients_fit(memory, time):
     choice = plan_for(memory, time)
-    if any(METHODS[plan.method].uses_gradients for plan in choice.fitting):
+    if any(find_method(plan.method).uses_gradients for plan in choice.fitting):
         assert choice.plan.method != "nno"
-
-
-GENERATING = replace(
-    PROFILE, generates=True, weights_bytes=540 * MB, parameters=135 * MB, linear_parameters=106 * MB, file_bytes=540 * MB,
-    libraries_bytes=240 * MB, traces={key: trace for key, trace in PROFILE.traces.items() if not key.startswith("nno")},
-)  # fmt: skip
 
 
 def test_adapters_on_codes_are_for_budgets_that_dense_weights_do_not_fit():
@@ -384,10 +380,11 @@ def test_fewer_blocks_learn_at_a_higher_rate_where_texts_are_classified():
         return {p.last_layers: p.learning_rate for p in candidates(profile, Knobs()) if p.method == "layers"}
 
     classified = rates(PROFILE)
-    assert classified[PROFILE.blocks] == pytest.approx(METHODS["layers"].learning_rate * min(1, 384 / PROFILE.width))
+    assert PROFILE.model.width == 384
+    assert classified[PROFILE.model.blocks] == pytest.approx(find_method("layers").learning_rate)
     assert sorted(classified, key=classified.get) == sorted(classified, reverse=True), "the fewer, the higher"
     assert max(classified.values()) <= 10 * min(classified.values()) * (1 + 1e-9)
-    assert len(set(rates(replace(PROFILE, generates=True)).values())) == 1
+    assert len(set(rates(replace(PROFILE, traits=GENERATING.traits)).values())) == 1
     named = candidates(PROFILE, Knobs(learning_rate=3e-4))
     assert {plan.learning_rate for plan in named if plan.method == "layers"} == {3e-4}
 
@@ -409,8 +406,8 @@ def test_in_a_short_time_cheaper_steps_count_and_in_a_long_one_what_they_lead_to
         return _expected(replace(plan, steps=round(passes * rows / plan.batch)), GENERATING)
 
     # adapters make half as many passes again: their steps take no gradient of the weights
-    assert expected_of(0.3, "lora", rank=16) > expected_of(0.2, "layers", last_layers=GENERATING.blocks)
-    assert expected_of(15.0, "lora", rank=16) < expected_of(10.0, "layers", last_layers=GENERATING.blocks)
+    assert expected_of(0.3, "lora", rank=16) > expected_of(0.2, "layers", last_layers=GENERATING.model.blocks)
+    assert expected_of(15.0, "lora", rank=16) < expected_of(10.0, "layers", last_layers=GENERATING.model.blocks)
 
 
 def test_in_training_is_judged_as_often_as_a_twentieth_of_it_allows():

@@ -1,4 +1,4 @@
-"""The survey: how fast the machine is."""
+"""The profile: how fast the machine is, and what is tried where memory is short."""
 
 import time
 from types import SimpleNamespace
@@ -11,7 +11,10 @@ import proxtune.planning.selection
 from proxtune.config.budget import Budget
 from proxtune.config.recipe import Recipe
 from proxtune.data.dataset import Encoded
-from support.surveyed import MB
+from proxtune.memory.devices.cpu import DEVICE
+from proxtune.tasks.base import TaskTraits
+from proxtune.tasks.classification.objective import LABELS
+from support.profiles import MB
 
 
 @pytest.mark.parametrize(("seconds", "passes"), [([0.2, 0.1, 0.4], 3), ([0.9, 0.5, 0.1], 2), ([2.0, 0.1, 0.4], 1)])
@@ -25,7 +28,9 @@ def test_of_a_few_passes_the_fastest_is_believed_and_slow_ones_are_not_many(monk
         now[0] += made[-1]
 
     monkeypatch.setattr(proxtune.planning.profiler, "outputs_of", said_of)
-    data = Encoded(np.arange(64, dtype=np.int32), np.arange(9, dtype=np.int64) * 8, np.zeros(8, dtype=int), 0)
+    data = Encoded(
+        ids=np.arange(64, dtype=np.int32), starts=np.arange(9) * 8, labels=np.zeros(8, dtype=int), truncated=0, objective=LABELS
+    )
     found = proxtune.planning.profiler.throughput(SimpleNamespace(), data, {"fp32": "fp32"}, 10.0, 0, None, 8)
     measured = made[1:]
     assert found["fp32"] == pytest.approx(10.0 * 64 / min(measured))
@@ -33,7 +38,7 @@ def test_of_a_few_passes_the_fastest_is_believed_and_slow_ones_are_not_many(monk
 
 
 @pytest.mark.parametrize(
-    ("memory", "numbers", "width", "surveyed"),
+    ("memory", "numbers", "width", "profiled"),
     [
         (None, 10**9, 4, ("fp32", True)),
         ("1GB", 100_000_000, 4, ("fp32", True)),
@@ -44,13 +49,13 @@ def test_of_a_few_passes_the_fastest_is_believed_and_slow_ones_are_not_many(monk
         ("250MB", 20_000_000, 4, ("fp32", False)),  # small beside the libraries: a probe in fp32 needs least
     ],
 )
-def test_the_survey_tries_nothing_that_would_pass_the_budget(monkeypatch, memory, numbers, width, surveyed):
+def test_the_profile_tries_nothing_that_would_pass_the_budget(monkeypatch, memory, numbers, width, profiled):
     monkeypatch.setattr(proxtune.planning.profiler, "count_parameters", lambda folder: numbers)
     monkeypatch.setattr(proxtune.planning.profiler, "weight_bytes", lambda folder: width * numbers)
     monkeypatch.setattr(proxtune.planning.profiler, "may_use_bf16_weights", lambda session: True)
     session = SimpleNamespace(
         recipe=Recipe(data="", out="", budget=Budget(memory=memory)), source=SimpleNamespace(folder=None),
-        phases=SimpleNamespace(others_bytes=20 * MB), meter=SimpleNamespace(peak=lambda: 230 * MB),
-        task=SimpleNamespace(generates=False),
+        phases=SimpleNamespace(others_bytes=20 * MB, memory_bytes={}), meter=SimpleNamespace(peak=lambda: 230 * MB),
+        task=SimpleNamespace(traits=TaskTraits()), device=DEVICE,
     )  # fmt: skip
-    assert proxtune.planning.profiler._what_to_profile(session, 220 * MB) == surveyed
+    assert proxtune.planning.profiler._what_to_profile(session, 220 * MB) == profiled

@@ -1,8 +1,7 @@
-"""Settling: the best plan that passes a rehearsal, and every other candidate's fate told once."""
+"""Selection: the best plan that passes a dry run, and every other candidate's fate told once."""
 
 import time
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,41 +9,42 @@ import torch
 import proxtune.planning.profiler
 import proxtune.planning.selection
 from proxtune.config.budget import Budget
-from proxtune.config.plan import PHASES, plan_as_dict
+from proxtune.config.plan import PHASES
 from proxtune.config.recipe import Knobs, Recipe
 from proxtune.memory.devices.cpu import ProcessMeter
 from proxtune.memory.fork import ChildKilled
 from proxtune.memory.governor import Governor
 from proxtune.memory.phases import Phases
+from proxtune.planning.dry_run import DryRun
 from proxtune.planning.plan_table import plan_table, refusal
 from proxtune.planning.planner import choose
 from proxtune.planning.selection import ending_seconds, select_plan
 from proxtune.runtime.clock import Clock
 from proxtune.runtime.session import Session
-from support.surveyed import MB, PROFILE
+from support.profiles import MB, PROFILE
 
 BUDGET = Budget(memory="1GB", time="20min")
 
 
 @pytest.fixture
-def rehearsals(monkeypatch):
-    """The plans that were rehearsed; a plan passes where `needs` says that it takes no more than the budget."""
+def dry_runs(monkeypatch):
+    """The plans that were tried; a plan passes where `needs` says that it takes no more than the budget."""
     tried = []
 
     def needs(plan):
         return 900 * MB
 
-    def rehearse(plan, session):
+    def try_plan(plan, session):
         tried.append(plan)
         count = needs_of["now"](plan)
         refused = f"it would take {count}" if count > BUDGET.memory else ""
-        return {
-            "plan": plan_as_dict(plan), "memory_bytes": dict.fromkeys(PHASES, count), "terms": {"activations": 0},
-            "seconds_per_token": 1e-4, "refused": refused, "judging_bytes": 0,
-        }  # fmt: skip
+        return DryRun(
+            memory_bytes=dict.fromkeys(PHASES, count), terms={"activations": 0}, seconds_per_token=1e-4, refused=refused,
+            trainable=plan.trainable,
+        )  # fmt: skip
 
     needs_of = {"now": needs}
-    monkeypatch.setattr(proxtune.planning.selection, "_load_and_dry_run", rehearse)
+    monkeypatch.setattr(proxtune.planning.selection, "_load_and_dry_run", try_plan)
     monkeypatch.setattr(proxtune.planning.selection, "in_child_process", lambda session, work: work())
     return tried, needs_of
 
@@ -52,8 +52,8 @@ def rehearsals(monkeypatch):
 def a_session(emitted=None, knobs=None):
     meter = ProcessMeter()
     return Session(
-        recipe=Recipe(data="", out="", budget=BUDGET, knobs=knobs or Knobs()), folder=None, source=None, task=None,
-        device=None, clock=Clock(time.monotonic(), BUDGET.time), governor=Governor(BUDGET.memory, meter),
+        recipe=Recipe(data="", out="", budget=BUDGET, knobs=knobs or Knobs()), folder=None, source=None, task=None, data=None,
+        device=PROFILE.device, clock=Clock(time.monotonic(), BUDGET.time), governor=Governor(BUDGET.memory, meter),
         phases=Phases(meter, 0), emit=(emitted if emitted is not None else []).append,
     )  # fmt: skip
 
@@ -68,50 +68,50 @@ def names(rows):
     return [(row["plan"]["name"], row["plan"]["allocator"]) for row in rows]
 
 
-def test_the_first_that_passes_is_the_plan_with_measured_costs(rehearsals):
+def test_the_first_that_passes_is_the_plan_with_measured_costs(dry_runs):
     before, after, _ = settled()
-    assert len(rehearsals[0]) == 1
+    assert len(dry_runs[0]) == 1
     assert after.plan.name == before.plan.name
     assert after.plan.cost.memory_bytes["train"] == 900 * MB
     assert after.plan.cost.terms["supervisor"] == PROFILE.supervisor_bytes
 
 
-def test_the_table_tells_every_candidates_fate_once(rehearsals):
-    rehearsals[1]["now"] = lambda plan: 1_200 * MB if plan.method == "full" else 900 * MB
+def test_the_table_tells_every_candidates_fate_once(dry_runs):
+    dry_runs[1]["now"] = lambda plan: 1_200 * MB if plan.method == "full" else 900 * MB
     before, after, session = settled()
     assert before.plan.method == "full"
     assert after.plan.method != "full"
-    rows = plan_table(after)["table"]
+    rows = plan_table(after).as_dict()["table"]
     assert [row["status"] for row in rows].count("chosen") == 1
     assert len(set(names(rows))) == len(rows)
     assert {(p.name, p.allocator) for p in before.fitting} <= set(names(rows)) | {
-        (p.name, p.allocator) for p in rehearsals[0]
+        (p.name, p.allocator) for p in dry_runs[0]
     }
     refused = [row for row in rows if row["status"] == "refused"]
-    assert {(p.name, p.allocator) for p in rehearsals[0][:-1]} <= set(names(refused))
+    assert {(p.name, p.allocator) for p in dry_runs[0][:-1]} <= set(names(refused))
     assert all(
-        "rehearsed" in row["reason"] for row in refused if row["plan"]["method"] == "full" and row["plan"]["cost"]
+        "dry run" in row["reason"] for row in refused if row["plan"]["method"] == "full" and row["plan"]["cost"]
     )
     assert session.governor.step_downs == []
 
 
 @pytest.mark.parametrize(("rank", "most"), [(None, 300_000), (None, 1), (16, 300_000)])
-def test_a_rank_that_trains_more_than_was_counted_gives_way(rehearsals, monkeypatch, rank, most):
+def test_a_rank_that_trains_more_than_was_counted_gives_way(dry_runs, monkeypatch, rank, most):
     budget = Budget(memory=2000 * MB, trainable=most)
     session = a_session(knobs=Knobs(rank=rank))
     session = replace(session, recipe=replace(session.recipe, budget=budget, method="lora"))
     tried = []
 
-    def rehearse(plan, session):  # a head of 200,000 that the planner does not know of
+    def try_plan(plan, session):  # a head of 200,000 that the planner does not know of
         tried.append(plan.rank)
-        counted = replace(plan, trainable=plan.rank * PROFILE.rank_parameters + 200_000)
+        counted = replace(plan, trainable=plan.rank * PROFILE.model.rank_parameters + 200_000)
         refused = f"trains {counted.trainable}" if counted.trainable > most else ""
-        return {
-            "plan": plan_as_dict(counted), "memory_bytes": dict.fromkeys(PHASES, 900 * MB), "terms": {"activations": 0},
-            "seconds_per_token": 1e-4, "refused": refused, "judging_bytes": 0,
-        }  # fmt: skip
+        return DryRun(
+            memory_bytes=dict.fromkeys(PHASES, 900 * MB), terms={"activations": 0}, seconds_per_token=1e-4, refused=refused,
+            trainable=counted.trainable,
+        )  # fmt: skip
 
-    monkeypatch.setattr(proxtune.planning.selection, "_load_and_dry_run", rehearse)
+    monkeypatch.setattr(proxtune.planning.selection, "_load_and_dry_run", try_plan)
     plans = choose(PROFILE, Budget(memory=2000 * MB), Knobs(rank=16), "lora")
     after = select_plan(plans, PROFILE, session)
     if rank is None and most == 300_000:
@@ -122,43 +122,43 @@ def test_a_rank_that_trains_more_than_was_counted_gives_way(rehearsals, monkeypa
         assert tried == ([16] if rank else list(range(16, 0, -1)))
 
 
-def test_a_smaller_micro_batch_that_passes_is_told_as_a_step_down(rehearsals):
-    rehearsals[1]["now"] = lambda plan: 1_200 * MB if plan.micro_batch > 8 else 900 * MB
+def test_a_smaller_micro_batch_that_passes_is_told_as_a_step_down(dry_runs):
+    dry_runs[1]["now"] = lambda plan: 1_200 * MB if plan.micro_batch > 8 else 900 * MB
     records = []
     _, after, session = settled(records, Knobs(micro_batch=32))
     assert after.plan.micro_batch == 8
-    assert [(down["from"], down["to"]) for down in session.governor.step_downs] == [
+    assert [(down.before, down.after) for down in session.governor.step_downs] == [
         ("micro-batch 32", "micro-batch 16"),
         ("micro-batch 16", "micro-batch 8"),
     ]
-    assert [bool(record["refused"]) for record in records if record["kind"] == "rehearsal"] == [True, True, False]
+    assert [bool(record.refused) for record in records if record.kind == "rehearsal"] == [True, True, False]
 
 
-def test_after_many_refusals_the_one_that_needs_least_is_tried(rehearsals):
+def test_after_many_refusals_the_one_that_needs_least_is_tried(dry_runs):
     least = min(choose(PROFILE, BUDGET, Knobs()).fitting, key=lambda plan: plan.cost.peak_bytes)
-    rehearsals[1]["now"] = lambda plan: 900 * MB if plan.name == least.name else 1_001 * MB
+    dry_runs[1]["now"] = lambda plan: 900 * MB if plan.name == least.name else 1_001 * MB
     _, after, _ = settled()
     assert after.plan.name == least.name
     tried = {
-        (plan.method, plan.last_layers, plan.dtype, plan.optimizer, plan.allocator, plan.rank) for plan in rehearsals[0]
+        (plan.method, plan.last_layers, plan.dtype, plan.optimizer, plan.allocator, plan.rank) for plan in dry_runs[0]
     }
     assert len(tried) == 5
 
 
-def test_when_planning_has_taken_long_the_one_that_needs_least_comes_next(rehearsals, monkeypatch):
+def test_when_planning_has_taken_long_the_one_that_needs_least_comes_next(dry_runs, monkeypatch):
     least = min(choose(PROFILE, BUDGET, Knobs()).fitting, key=lambda plan: plan.cost.peak_bytes)
-    rehearsals[1]["now"] = lambda plan: 900 * MB if plan.name == least.name else 1_001 * MB
+    dry_runs[1]["now"] = lambda plan: 900 * MB if plan.name == least.name else 1_001 * MB
     monkeypatch.setattr(Clock, "elapsed", property(lambda clock: 400.0))
     _, after, _ = settled()
     assert after.plan.name == least.name
-    assert len({plan.method for plan in rehearsals[0]}) == 2
+    assert len({plan.method for plan in dry_runs[0]}) == 2
 
 
-def test_when_none_passes_the_refusal_names_the_least_that_would_do(rehearsals):
-    rehearsals[1]["now"] = lambda plan: 1_300 * MB if plan.method == "full" else 1_050 * MB
+def test_when_none_passes_the_refusal_names_the_least_that_would_do(dry_runs):
+    dry_runs[1]["now"] = lambda plan: 1_300 * MB if plan.method == "full" else 1_050 * MB
     before, after, _ = settled()
     assert after.plan is None
-    said = refusal(after)
+    said = refusal(after).as_dict()
     assert said["status"] == "infeasible"
     assert said["shortfall_bytes"] > 0
     assert len(said["table"]) >= len(before.fitting)
@@ -167,9 +167,7 @@ def test_when_none_passes_the_refusal_names_the_least_that_would_do(rehearsals):
 
 
 def test_a_plan_that_passes_the_budget_while_it_is_loaded_is_refused(monkeypatch):
-    found = SimpleNamespace(
-        memory_bytes=dict.fromkeys(PHASES[1:], 900 * MB), terms={}, seconds_per_token=1e-4, refused="", judging_bytes=0
-    )
+    found = DryRun(memory_bytes=dict.fromkeys(PHASES[1:], 900 * MB), seconds_per_token=1e-4)
     monkeypatch.setattr(proxtune.planning.selection, "prepared", lambda plan, session: torch.nn.Linear(2, 2))
     monkeypatch.setattr(proxtune.planning.selection, "dry_run", lambda *given: found)
     monkeypatch.setattr(
@@ -179,29 +177,29 @@ def test_a_plan_that_passes_the_budget_while_it_is_loaded_is_refused(monkeypatch
     plan = choose(PROFILE, BUDGET, Knobs()).plan
     for loading, refused in ((999 * MB, ""), (1_100 * MB, "loading it would take 1.10 GB")):
         session.phases.memory_bytes["load"] = loading
-        assert proxtune.planning.selection._load_and_dry_run(plan, session)["refused"] == refused
+        assert proxtune.planning.selection._load_and_dry_run(plan, session).refused == refused
 
 
-def test_measured_terms_count_the_weights_as_the_plan_holds_them(rehearsals):
+def test_measured_terms_count_the_weights_as_the_plan_holds_them(dry_runs):
     _, _, session = settled()
     for plan in choose(PROFILE, BUDGET, Knobs(), "nno").fitting:
         terms = proxtune.planning.selection._with_measured_costs(
-            proxtune.planning.selection._load_and_dry_run(plan, session), PROFILE, session
+            plan, proxtune.planning.selection._load_and_dry_run(plan, session), PROFILE, session
         ).cost.terms
         assert terms["weights"] == PROFILE.weights_bytes // (2 if plan.dtype == "bf16" else 1)
 
 
-def test_a_rehearsal_that_was_killed_is_a_refusal(rehearsals, monkeypatch):
+def test_a_dry_run_that_was_killed_is_a_refusal(dry_runs, monkeypatch):
     def apart(session, work):
         found = work()
-        if found["plan"]["method"] == "full":
+        if dry_runs[0][-1].method == "full":
             raise ChildKilled("killed by SIGSEGV")
         return found
 
     monkeypatch.setattr(proxtune.planning.selection, "in_child_process", apart)
     _, after, _ = settled()
     assert after.plan.method != "full"
-    assert "rehearsed: killed by SIGSEGV" in {entry.reason for entry in after.refused}
+    assert "dry run: killed by SIGSEGV" in {entry.reason for entry in after.refused}
 
 
 def test_more_time_is_kept_for_the_end_where_the_beginning_was_slow():
@@ -213,11 +211,11 @@ def test_more_time_is_kept_for_the_end_where_the_beginning_was_slow():
 
 @pytest.mark.parametrize(("judgements", "evaluate"), [(1, 900 * MB), (3, 950 * MB)])
 def test_judging_beside_the_optimizer_is_promised_where_points_are_judged_in_training(
-    rehearsals, monkeypatch, judgements, evaluate
+    dry_runs, monkeypatch, judgements, evaluate
 ):
-    rehearse = proxtune.planning.selection._load_and_dry_run
+    try_plan = proxtune.planning.selection._load_and_dry_run
     monkeypatch.setattr(
-        proxtune.planning.selection, "_load_and_dry_run", lambda *given: rehearse(*given) | {"judging_bytes": 950 * MB}
+        proxtune.planning.selection, "_load_and_dry_run", lambda *given: replace(try_plan(*given), validation_bytes=950 * MB)
     )
     monkeypatch.setattr(proxtune.planning.selection, "evaluations", lambda plan, profile: judgements)
     _, after, _ = settled()

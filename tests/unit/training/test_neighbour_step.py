@@ -1,4 +1,4 @@
-"""Steps by neighbours: the same however a step is cut, judged before the first, done again from the journal."""
+"""Steps by neighbours: the same however a step is cut, evaluated before the first, done again from the journal."""
 
 import time
 from dataclasses import replace
@@ -12,7 +12,7 @@ from proxtune.config.plan import Plan
 from proxtune.memory.devices.cpu import ProcessMeter
 from proxtune.memory.governor import Governor
 from proxtune.memory.phases import Phases
-from proxtune.methods.registry import METHODS
+from proxtune.methods.registry import find_method
 from proxtune.models.loading import classifier_config, load_classifier, load_tokenizer
 from proxtune.optim.nno import NNO, replay
 from proxtune.optim.step_record import RULES, unpack
@@ -27,7 +27,7 @@ PLAN = Plan("nno", "fp32", 8, 48, 32, False, "none", 0.0, 1.0, 4, 0, neighbours=
 
 def a_model(folder, plan=PLAN):
     config = classifier_config(folder, ["a", "b"], load_tokenizer(folder), 32)
-    return METHODS["nno"].prepare(load_classifier(folder, config, 0, plan.weight_dtype), plan)
+    return find_method("nno").prepare(load_classifier(folder, config, 0, plan.weight_dtype), plan)
 
 
 def run(model, rows, plan=PLAN, governor=None):

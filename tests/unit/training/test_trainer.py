@@ -1,4 +1,4 @@
-"""Training: the same gradient however a batch is cut, smaller bites when memory is refused, the best point kept."""
+"""Training: the same gradient however a batch is cut, smaller micro-batches when memory is refused, the best point kept."""
 
 import time
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from proxtune.memory.allocator import c_library
 from proxtune.memory.devices.cpu import ProcessMeter
 from proxtune.memory.governor import Governor
 from proxtune.memory.phases import Phases
-from proxtune.methods.registry import METHODS
+from proxtune.methods.registry import find_method
 from proxtune.models.loading import classifier_config, load_classifier, load_tokenizer
 from proxtune.runtime.clock import Clock
 from proxtune.tasks.classification.encoding import encode
@@ -52,7 +52,7 @@ def even_words() -> Encoded:
 
 def a_model(folder: Path, plan: Plan = PLAN):
     config = classifier_config(folder, LABELS, load_tokenizer(folder), plan.max_length)
-    return METHODS[plan.method].prepare(load_classifier(folder, config, 0), plan)
+    return find_method(plan.method).prepare(load_classifier(folder, config, 0), plan)
 
 
 def gradients(model) -> np.ndarray:
@@ -327,7 +327,7 @@ def test_until_one_was_made_a_judgement_is_taken_to_last_as_long_as_the_planner_
         list(reschedule(state, [1.0] * 40, training))
         return state.steps
 
-    assert steps(0.0) == steps(20.0) == 43, "two more judgements of 20 steps each"
+    assert steps(0.0) == steps(20.0) == 43, "two more evaluations of 20 steps each"
     assert steps(5.0) > 70
 
 

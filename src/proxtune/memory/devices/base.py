@@ -1,12 +1,11 @@
-"""What a device's memory meter answers, and which device and meter there are here."""
+"""What a device is: the contract that each file of this folder fills in."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
-from proxtune.errors import UserError
-from proxtune.memory.devices.cpu import ProcessMeter
-from proxtune.memory.devices.cuda import CudaMeter
+from proxtune.memory.devices.calibration import Calibration
 
 
 class Meter(Protocol):
@@ -25,18 +24,62 @@ class Meter(Protocol):
     def spare(self) -> int | None: ...
 
 
-def device_and_meter(wanted: str) -> tuple[Any, Meter]:
-    """The device that "auto", "cpu" or "cuda" comes to here (torch.device), and the memory that a budget counts there.
+class Device(Protocol):
+    """A kind of machine that models compute on. `proxtune.checks.check_device` tries all of it.
 
-    Raises UserError where there is no such device.
+    Its plain attributes and `outer_limit_bytes` import no torch: the process that supervises a run asks for them.
     """
-    import torch
 
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise UserError(
-            f"torch {torch.__version__} finds no CUDA device here; leave --device out, or say --device cpu"
-        )
-    if wanted == "cpu" or not torch.cuda.is_available():
-        return torch.device("cpu"), ProcessMeter()
-    device = torch.device("cuda")
-    return device, CudaMeter(device)
+    @property
+    def name(self) -> str:
+        """What `--device` calls it: torch's own name for the type."""
+        ...
+
+    @property
+    def torch_device(self) -> Any:
+        """The torch.device that models are moved to."""
+        ...
+
+    @property
+    def supports_bf16(self) -> bool:
+        """Whether it multiplies bfloat16 in hardware; elsewhere it is emulated and slower than fp32."""
+        ...
+
+    @property
+    def can_fork(self) -> bool:
+        """Whether its state survives a fork, so that work may be done in a child that takes along what it holds."""
+        ...
+
+    @property
+    def allocators(self) -> tuple[str, ...]:
+        """The allocators to choose from (`memory/allocator.py`), the fastest first."""
+        ...
+
+    @property
+    def supervisor_counts(self) -> bool:
+        """Whether the bytes of the process that supervises the run are of the memory that a budget counts here."""
+        ...
+
+    @property
+    def calibration(self) -> Calibration: ...
+
+    @property
+    def optimizer_options(self) -> Mapping[str, Any]:
+        """Options of torch.optim.AdamW."""
+        ...
+
+    def explain_missing(self) -> str | None:
+        """Why there is no such device here and what to do, in words; None where there is one."""
+        ...
+
+    def meter(self) -> Meter:
+        """A new meter of the memory that a budget counts."""
+        ...
+
+    def attention(self, usual: str) -> str:
+        """The attention of transformers that is best, where `usual` is the one that suits the rows' length."""
+        ...
+
+    def outer_limit_bytes(self) -> int | None:
+        """A limit that the system already sets on that memory; None without one."""
+        ...
