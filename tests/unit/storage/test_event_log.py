@@ -1,57 +1,76 @@
-"""The records of a run for people: lines that are only added to, torn or lost ones passed over, and what they say of a resume."""
+"""The events of a run in `metrics.jsonl`: lines that are only added to, torn or lost ones passed over."""
 
 import errno
 import os
 
+import pytest
+
 from proxtune.storage.event_log import EventLog, read_events, seconds_used
-from proxtune.storage.result import how_it_ended, interruptions, step_downs_of
+from proxtune.storage.events import Event, Notice, Phase, PlanChosen
 
 
-def test_records_are_written_then_heard_and_a_torn_line_is_passed_over(tmp_path):
-    heard = []
+def phase(name: str, seconds: float = 1.0) -> Phase:
+    return Phase(phase=name, seconds=seconds)
+
+
+def test_events_are_written_then_heard_and_a_torn_line_is_passed_over(tmp_path):
+    heard: list[Event] = []
     with EventLog(tmp_path, heard.append) as event_log:
-        event_log.emit({"kind": "step", "step": 1, "seconds": 1.5, "text": "a\u2028b"})
+        event_log.emit(phase("a\u2028b", 1.5))
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"kind": "step", "st')
     with EventLog(tmp_path, heard.append) as event_log:
-        event_log.emit({"kind": "step", "step": 2, "seconds": 2.5})
-        event_log.emit({"kind": "plan", "chosen": "elsewhere"})
-    assert [record.get("step") for record in read_events(tmp_path)] == [1, 2]
-    assert [record["kind"] for record in heard] == ["step", "step", "plan"]
-    assert seconds_used(read_events(tmp_path)) == 2.5
-    assert seconds_used([]) == 0.0
+        event_log.emit(phase("train", 2.5))
+        event_log.emit(PlanChosen(chosen={}, table=()))
+    assert [record["phase"] for record in read_events(tmp_path)] == ["a\u2028b", "train"]
+    assert [event.kind for event in heard] == ["phase", "phase", "plan"], "the plan has a file of its own"
 
 
-def test_without_room_the_run_goes_on_and_the_person_is_told_once(tmp_path, monkeypatch):
+def test_without_room_the_run_continues_and_the_user_is_told_once(tmp_path, monkeypatch):
     heard, real = [], os.write
 
     def full(descriptor, data):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with EventLog(tmp_path, heard.append) as event_log:
-        event_log.emit({"kind": "step", "step": 1})
+        event_log.emit(phase("one"))
         monkeypatch.setattr(os, "write", full)
-        event_log.emit({"kind": "step", "step": 2})
-        event_log.emit({"kind": "step", "step": 3})
+        event_log.emit(phase("two"))
+        event_log.emit(phase("three"))
         monkeypatch.setattr(os, "write", real)
-        event_log.emit({"kind": "step", "step": 4})
-    assert [record["step"] for record in read_events(tmp_path)] == [1, 4]
-    assert sum(record["kind"] == "warning" for record in heard) == 1
+        event_log.emit(phase("four"))
+    assert [record["phase"] for record in read_events(tmp_path)] == ["one", "four"]
+    notices = [event.words for event in heard if isinstance(event, Notice)]
+    assert notices == ["metrics.jsonl cannot be written (No space left on device); the run continues"]
 
 
-def test_interruptions_are_told_from_the_records():
-    down = {"kind": "step_down", "seconds": 2.0, "from": "8", "to": "4"}
-    first = [{"kind": "phase", "phase": "train"}, {"kind": "step", "step": 7}, down]
-    stopped = [*first, {"kind": "interrupted", "by": "SIGTERM", "seconds": 3.0}]
-    assert how_it_ended(first) == {"after": None, "phase": "train", "last_step": 7}
-    assert how_it_ended(stopped) == {"after": "SIGTERM", "phase": "train", "last_step": 7}
-    assert how_it_ended([]) == {"after": None, "phase": None, "last_step": 0}
-    again = [
-        *stopped, {"kind": "resumed", "seconds": 3.0, **how_it_ended(stopped)},
-        {"kind": "continued", "step": 5, "notes": ["other rows"]},
-    ]  # fmt: skip
-    assert interruptions(again) == [
-        {"seconds": 3.0, "after": "SIGTERM", "phase": "train", "last_step": 7, "from_step": 5, "notes": ["other rows"]}
-    ]
-    settled = {"kind": "step_down", "seconds": 1.0, "from": "16", "to": "8"}
-    assert step_downs_of(again, [settled, down]) == [settled, down]
+def test_nobody_needs_to_listen(tmp_path):
+    with EventLog(tmp_path, None) as event_log:
+        event_log.emit(phase("train"))
+    assert len(read_events(tmp_path)) == 1
+
+
+def test_lines_of_any_kind_are_read_as_far_as_they_are_records(tmp_path):
+    lines = [b'{"kind": "future"}', b"[1]", b"3", b"", b"\xff", b"[" * 100_000, b'{"kind": "step"}']
+    (tmp_path / "metrics.jsonl").write_bytes(b"\n".join(lines))
+    assert [record["kind"] for record in read_events(tmp_path)] == ["future", "step"]
+    assert read_events(tmp_path / "elsewhere") == []
+
+
+def test_a_link_in_its_place_is_not_followed(tmp_path):
+    (tmp_path / "metrics.jsonl").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic links"):
+        EventLog(tmp_path, None)
+
+
+@pytest.mark.parametrize(
+    ("records", "seconds"),
+    [
+        ([], 0.0),
+        ([{"seconds": 1.0}, {"seconds": 2.5}, {"kind": "warning"}], 2.5),
+        ([{"seconds": 3}, {"seconds": "soon"}], 3.0),
+        ([{"seconds": -5.0}], 0.0),
+    ],
+)
+def test_the_clock_was_at_the_last_record_that_tells(records, seconds):
+    assert seconds_used(records) == seconds
