@@ -1,4 +1,4 @@
-"""Batches: a partition of the rows that the micro-batch does not touch, and bites that fit."""
+"""Batches: a partition of the rows that the micro-batch does not touch, and micro-batches that fit."""
 
 import numpy as np
 from hypothesis import given

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from proxtune.data.examples import Examples
-from proxtune.errors import UserError
-from proxtune.tasks.classification.reader import read_examples
+from proxtune.data.columns import Columns, choose_columns, find_column
+from proxtune.data.readers.delimited import read_csv
+from proxtune.data.readers.jsonl import read_jsonl
+from proxtune.data.table import Table
+from support.files import Write, refusal
+
+GUESSED = "(guessed; --text-column/--label-column to change)"
 
 
-def read(folder: Path, content: str, name: str = "a.csv", **options: object) -> Examples:
-    path = folder / name
-    path.write_text(content, encoding="utf-8")
-    return read_examples(str(path), **options)
+def table(**columns: list[object]) -> Table:
+    return Table(columns=columns, lines=list(range(1, len(next(iter(columns.values()))) + 1)))
 
 
-def fails(folder: Path, content: str, name: str = "a.csv", **options: object) -> str:
-    with pytest.raises(UserError) as caught:
-        read(folder, content, name, **options)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
+def columns_of(table: Table, **options: object) -> Columns:
+    return choose_columns(table, "a.csv", **options)
+
+
+def fails(table: Table, **options: object) -> str:
+    return refusal(choose_columns, table, "a.csv", **options)
 
 
 @pytest.mark.parametrize(
@@ -36,35 +36,37 @@ def fails(folder: Path, content: str, name: str = "a.csv", **options: object) ->
         ("content,y", "content", "y"),
     ],
 )
-def test_usual_names(tmp_path: Path, header: str, text: str, label: str) -> None:
-    width = header.count(",") + 1
-    examples = read(tmp_path, f"{header}\n{','.join(['v'] * width)}\n")
-    assert (examples.text_column, examples.label_column) == (text, label)
-    assert examples.notes == [
-        f"text from column {text!r}, label from column {label!r} (guessed; --text-column/--label-column to change)"
-    ]
+def test_usual_names(header: str, text: str, label: str) -> None:
+    found = columns_of(table(**{name: ["v"] for name in header.split(",")}))
+    assert found == Columns(text, label, f"text from column {text!r}, label from column {label!r} {GUESSED}")
 
 
-def test_named_columns_are_taken_and_not_called_guesses(tmp_path: Path) -> None:
-    content = "text,label,other,kind\nt,l,o,k\n"
-    examples = read(tmp_path, content, text_column="other", label_column="kind")
-    assert (examples.texts, examples.labels, examples.notes) == (["o"], ["k"], [])
-    examples = read(tmp_path, content, text_column="other")
-    assert examples.notes == ["label from column 'label' (guessed; --label-column to change)"]
-    assert read(tmp_path, content, label_column="text").text_column != "text"
+def test_named_columns_are_taken_and_not_called_guesses() -> None:
+    rows = table(text=["t"], label=["l"], other=["o"], kind=["k"])
+    assert columns_of(rows, text_column="other", label_column="kind") == Columns("other", "kind", None)
+    note = "label from column 'label' (guessed; --label-column to change)"
+    assert columns_of(rows, text_column="other") == Columns("other", "label", note)
+    assert columns_of(rows, label_column="text").text != "text"
 
 
-def test_by_content_where_no_name_is_known(tmp_path: Path) -> None:
+def test_by_content_where_no_name_is_known(write: Write) -> None:
     rows = "".join(f"{n * 111111111111},{'yes' if n % 2 else 'no'},a film of {n} parts\n" for n in range(1, 9))
-    examples = read(tmp_path, f"id,liked,opinion\n{rows}")
-    assert (examples.text_column, examples.label_column) == ("opinion", "liked")
-    assert "guessed" in examples.notes[0]
+    found = columns_of(read_csv(write("a.csv", f"id,liked,opinion\n{rows}")))
+    assert (found.text, found.label) == ("opinion", "liked")
+    assert found.note is not None
 
 
-def test_typed_columns_by_content(tmp_path: Path) -> None:
+def test_typed_columns_by_content(write: Write) -> None:
     rows = "".join(f'{{"n": {n}, "opinion": "film {n}", "kind": {n % 2}, "tags": ["a"]}}\n' for n in range(1, 7))
-    examples = read(tmp_path, rows, "a.jsonl")
-    assert (examples.text_column, examples.labels[:2]) == ("opinion", ["1", "0"])
+    found = columns_of(read_jsonl(write("a.jsonl", rows)))
+    assert (found.text, found.label) == ("opinion", "kind")
+
+
+def test_a_column_of_too_many_values_is_no_label() -> None:
+    words: list[object] = [f"word {n}" for n in range(60)]
+    ids: list[object] = [n // 2 for n in range(102)]
+    assert "no label column" in fails(table(text=words, number=list(range(60))))
+    assert "no label column" in fails(table(text=[f"word {n}" for n in range(102)], number=ids))
 
 
 @pytest.mark.parametrize(
@@ -75,36 +77,35 @@ def test_typed_columns_by_content(tmp_path: Path) -> None:
         "good,1\nbad,0\n",
     ],
 )
-def test_a_file_without_a_header(tmp_path: Path, content: str) -> None:
-    message = fails(tmp_path, content)
+def test_a_file_without_a_header(write: Write, content: str) -> None:
+    message = fails(read_csv(write("a.csv", content)))
     assert "looks like a row, not a header; add a header line" in message
     assert "--text-column" in message
 
 
-def test_columns_that_are_not_there(tmp_path: Path) -> None:
-    content = "text,label\nx,a\n"
-    assert "no column 'txt' for --text-column; there are 'text', 'label'" in fails(tmp_path, content, text_column="txt")
-    assert "no column 'y' for --label-column" in fails(tmp_path, content, label_column="y")
-    assert "cannot both be" in fails(tmp_path, content, text_column="text", label_column="text")
-    wide = ",".join(f"column{n}" for n in range(30))
-    assert "and 10 more" in fails(tmp_path, f"{wide}\n{wide}\n", text_column="z")
+def test_columns_that_are_not_there() -> None:
+    rows = table(text=["x"], label=["a"])
+    assert "a.csv: no column 'txt' for --text-column; there are 'text', 'label'" in fails(rows, text_column="txt")
+    assert "no column 'y' for --label-column" in fails(rows, label_column="y")
+    assert "cannot both be" in fails(rows, text_column="text", label_column="text")
+    wide = table(**{f"column{n}": ["v"] for n in range(30)}, **{"n" * 50: ["v"]})
+    assert "and 11 more" in fails(wide, text_column="z")
+    assert f"there are '{'n' * 37}...'" in fails(table(**{"n" * 50: ["v"]}), text_column="z")
 
 
-def test_no_label_column(tmp_path: Path) -> None:
-    content = "text,author\nx,Ann\ny,Bea\n"
-    assert "no label column among 'text', 'author'; name it with --label-column" in fails(tmp_path, content)
-    examples = read(tmp_path, content, need_labels=False)
-    assert (examples.labels, examples.label_column) == ([], None)
+def test_no_label_column() -> None:
+    rows = table(text=["x", "y"], author=["Ann", "Bea"])
+    assert "no label column among 'text', 'author'; name it with --label-column" in fails(rows)
+    assert columns_of(rows, need_labels=False).label is None
 
 
-def test_no_text_column(tmp_path: Path) -> None:
-    assert "no text column among 'a', 'label'; name it" in fails(tmp_path, '{"a": 1, "label": "x"}', "a.jsonl")
+def test_no_text_column() -> None:
+    assert "no text column among 'a', 'label'; name it" in fails(table(a=[1], label=["x"]))
 
 
-def test_labels_that_are_not_needed_may_be_missing(tmp_path: Path) -> None:
-    content = "text,label\nx,a\ny,\n"
-    examples = read(tmp_path, content, need_labels=False)
-    assert (examples.texts, examples.labels, examples.label_column) == (["x", "y"], [], None)
-    assert "no label" in fails(tmp_path, content, need_labels=False, label_column="label")
-    nested = '{"text": "x", "output": {"a": 1}}'
-    assert read(tmp_path, nested, "a.jsonl", need_labels=False).labels == []
+def test_the_first_known_name_is_found_and_the_taken_one_left_aside() -> None:
+    rows = table(**{"Label Text": ["x"], "label-name": ["y"], "other": ["z"]})
+    known = ("label_name", "label_text")
+    assert find_column(rows, known) == "label-name"
+    assert find_column(rows, known, "label-name") == "Label Text"
+    assert find_column(rows, ("topic",)) is None

@@ -1,16 +1,15 @@
-"""Rows to learn from and rows to judge by: a partition, by class, the same for the same seed."""
+"""Rows to train on and validation rows: a partition, classes spread and conversations whole, the same for the same seed."""
 
 from __future__ import annotations
 
 from collections import Counter
 
-import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from proxtune.data.examples import Examples
-from proxtune.data.split import check_labels, select_examples, split_examples
-from proxtune.errors import UserError
+from proxtune.data.examples import Examples, Message, Pairs
+from proxtune.data.split import check_labels, select_examples, select_pairs, split_examples, split_pairs
+from support.files import refusal
 
 
 def examples_of(labels: list[str], source: str = "a.csv") -> Examples:
@@ -19,10 +18,7 @@ def examples_of(labels: list[str], source: str = "a.csv") -> Examples:
 
 
 def fails(examples: Examples, validation: Examples | None = None) -> str:
-    with pytest.raises(UserError) as caught:
-        split_examples(examples, validation, 0)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+    return refusal(split_examples, examples, validation, 0)
 
 
 many_labels = st.lists(st.sampled_from("abc"), min_size=4, max_size=120)
@@ -65,13 +61,13 @@ def test_at_most_two_thousand_rows_are_held_out() -> None:
     assert len(split_examples(examples_of([str(n // 2) for n in range(4_400)]), None, 0).validation) == 2_000
 
 
-def test_a_class_with_one_row_is_learnt_and_said() -> None:
+def test_a_class_with_one_row_is_for_training_only_and_that_is_told() -> None:
     split = split_examples(examples_of(["a"] * 9 + ["b"]), None, 0)
     assert "b" in split.train.labels
-    assert "not judged, for having too few rows: 'b'" in split.note
+    assert "used for training only, because they have too few rows: 'b'" in split.note
 
 
-def test_labels_that_cannot_be_learnt() -> None:
+def test_labels_that_cannot_be_learned() -> None:
     assert "one class only, 'a'" in fails(examples_of(["a"] * 5))
     assert "looks like a regression or free-text column" in fails(examples_of([str(n / 7) for n in range(50)]))
     assert "one row in each class" in fails(examples_of(["a", "b"]))
@@ -79,20 +75,71 @@ def test_labels_that_cannot_be_learnt() -> None:
     check_labels(examples_of(["a", "b"]))
 
 
-def test_a_validation_that_was_given() -> None:
+def test_a_validation_file() -> None:
     train = examples_of(["a", "b"])
     split = split_examples(train, examples_of(["b"], "v.csv"), 0)
     assert (split.train, split.validation.labels) == (train, ["b"])
     assert split.note == "validation: all of v.csv, 1 rows"
     assert "label 'c' (line 2) is nowhere in a.csv" in fails(train, examples_of(["c"], "v.csv"))
     assert "one class only" in fails(examples_of(["a", "a"]), examples_of(["a"]))
-    assert "no rows to judge by" in fails(train, examples_of([]))
-    assert "no labels to judge by" in fails(train, Examples(["x"], [], "v.csv", [2], "text", None))
+    assert "v.csv: it has no rows; give a validation file with rows" in fails(train, examples_of([], "v.csv"))
+    assert "v.csv: it has no labels; name the column" in fails(train, Examples(["x"], [], "v.csv", [2], "text", None))
 
 
-def test_take() -> None:
+def test_rows_by_their_numbers() -> None:
     whole = examples_of(["a", "b", "c"])
     part = select_examples(whole, [2, 0])
     assert (part.texts, part.labels, part.lines) == (["text 2", "text 0"], ["c", "a"], [4, 2])
     unlabelled = Examples(["x", "y"], [], "a.csv", [2, 3], "text", None)
     assert select_examples(unlabelled, [1]) == Examples(["y"], [], "a.csv", [3], "text", None)
+
+
+def pairs_of(lines: list[int], source: str = "a.jsonl") -> Pairs:
+    places = range(len(lines))
+    asked = [(Message("user", f"text {n}"),) for n in places]
+    return Pairs(asked, [f"answer {n}" for n in places], source, lines, ("messages",), ["noted"])
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.integers(1, 6), min_size=2, max_size=60), st.integers(0, 9))
+def test_a_partition_that_keeps_conversations_whole(turns: list[int], seed: int) -> None:
+    whole = pairs_of([line for line, count in enumerate(turns, start=1) for _ in range(count)])
+    split = split_pairs(whole, None, seed)
+    assert split == split_pairs(whole, None, seed)
+    assert not set(split.train.lines) & set(split.validation.lines)
+    assert sorted(split.train.answers + split.validation.answers) == sorted(whole.answers)
+    for part in (split.train, split.validation):
+        assert len(part) >= 1
+        assert part.lines == sorted(part.lines)
+        assert [whole.prompts[int(answer.split()[1])] for answer in part.answers] == part.prompts
+    wanted = max(1, len(whole) // 10)
+    assert len(split.validation) <= max(wanted, min(turns))
+    assert len(split.validation) >= wanted - 5  # the longest conversation is of six rows
+
+
+def test_one_pair_in_ten_and_at_most_two_hundred() -> None:
+    split = split_pairs(pairs_of(list(range(300))), None, 3)
+    assert (len(split.validation), split.note) == (30, "validation: 30 of 300 rows, drawn with seed 3")
+    assert split.validation != split_pairs(pairs_of(list(range(300))), None, 4).validation
+    assert len(split_pairs(pairs_of(list(range(6_000)))).validation) == 200
+    assert len(split_pairs(pairs_of([1, 2])).validation) == 1
+
+
+def test_pairs_that_cannot_be_split() -> None:
+    message = refusal(split_pairs, pairs_of([4, 4, 4]))
+    assert "one row leaves none for validation; add rows, or give a validation file" in message
+    assert "a.jsonl: no answers" in refusal(split_pairs, pairs_of([1, 2]).without_answers())
+    assert "v.jsonl: no answers" in refusal(split_pairs, pairs_of([1, 2]), pairs_of([1], "v.jsonl").without_answers())
+
+
+def test_a_validation_file_of_pairs() -> None:
+    train, validation = pairs_of([1]), pairs_of([1, 1, 2], "v.jsonl")
+    split = split_pairs(train, validation, 0)
+    assert (split.train, split.validation) == (train, validation)
+    assert split.note == "validation: all of v.jsonl, 3 rows"
+
+
+def test_pairs_by_their_numbers() -> None:
+    part = select_pairs(pairs_of([1, 2, 3]), [2, 0])
+    assert (part.answers, part.lines, part.notes) == (["answer 2", "answer 0"], [3, 1], ["noted"])
+    assert select_pairs(Pairs(part.prompts, [], "a", [3, 1], ("text",)), [1]).answers == []

@@ -1,0 +1,118 @@
+"""CSV and TSV files: read back as written, with the line where each row begins, and what is wrong with the others."""
+
+import csv
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxtune.data.readers.delimited import read_csv, read_tsv
+from proxtune.data.table import Table
+from support.files import Write, refusal
+
+cells = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
+rows = st.lists(st.tuples(cells, cells), min_size=1, max_size=6)
+FEW = settings(max_examples=60)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("written")
+
+
+def rows_of(table: Table) -> list[tuple[object, ...]]:
+    return list(zip(*table.columns.values(), strict=True))
+
+
+@FEW
+@given(rows, st.sampled_from(["\n", "\r\n"]))
+def test_csv_reads_back_as_written(folder: Path, rows: list[tuple[str, str]], end: str) -> None:
+    path = folder / "round.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        # All quoted, as a writer that ends lines with "\n" leaves a text with "\r" unquoted.
+        csv.writer(file, lineterminator=end, quoting=csv.QUOTE_ALL).writerows([("text", "label"), *rows])
+    table = read_csv(path)
+    assert list(table.columns) == ["text", "label"]
+    assert rows_of(table) == rows
+    assert table.has_header
+
+
+@FEW
+@given(st.lists(st.tuples(cells.filter(lambda cell: "\t" not in cell), st.just("a")), min_size=1, max_size=6))
+def test_tsv_reads_back_as_written(folder: Path, rows: list[tuple[str, str]]) -> None:
+    path = folder / "round.tsv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, delimiter="\t").writerows([("text", "label"), *rows])
+    assert rows_of(read_tsv(path)) == rows
+
+
+@given(st.integers(1, 9), st.integers(1, 9))
+def test_the_first_rows_are_those_of_the_whole(folder: Path, count: int, most: int) -> None:
+    path = folder / "first.csv"
+    path.write_text("text,label\n" + "".join(f"{n},a\n" for n in range(count)), encoding="utf-8")
+    whole, first = read_csv(path), read_csv(path, most)
+    assert rows_of(first) == rows_of(whole)[:most]
+    assert first.lines == whole.lines[:most]
+
+
+def test_lines_are_where_rows_begin(write: Write) -> None:
+    table = read_csv(write("a.csv", '\ntext,label\r\n"two\nlines",a\r\n\r\nb,b\r\n"last, one",a'))
+    assert (table.lines, table.columns["text"]) == ([3, 6, 7], ["two\nlines", "b", "last, one"])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbftext,label\nx,a\n",
+        b"text,label\rx,a\r",
+        b"text;label\nx;a\n",
+        b"text\tlabel\nx\ta\n",
+        b"text,label\n\n  \nx,a\n\n",
+        b" text , label \nx,a\n",
+    ],
+    ids=["byte-order mark", "old Mac", "semicolons", "tabs", "blank lines", "spaces in the header"],
+)
+def test_kinds_of_csv_that_people_have(write: Write, content: bytes) -> None:
+    assert read_csv(write("a.csv", content)).columns == {"text": ["x"], "label": ["a"]}
+
+
+def test_other_delimiters_are_noted(write: Write) -> None:
+    assert read_csv(write("a.csv", "text;label\nx;a\n")).notes == ["columns are parted by semicolons, not commas"]
+    assert read_csv(write("b.csv", "text,label\nx;y,a\n")).notes == []
+
+
+def test_a_column_without_a_name_gets_one(write: Write) -> None:
+    assert list(read_csv(write("a.csv", ",text\n1,x\n")).columns) == ["column 1", "text"]
+
+
+def test_one_column_may_have_empty_cells(write: Write) -> None:
+    assert read_csv(write("a.csv", 'text\nx\n""\n')).columns == {"text": ["x", ""]}
+
+
+def test_a_tsv_that_quotes_nothing_keeps_its_rows_and_quotes(write: Write) -> None:
+    path = write("a.tsv", 'text\tlabel\n"Good" film\ta\n"open\tb\nclose"\tb\n"whole"\ta\n"a ""b"" c"\ta\n')
+    assert read_tsv(path).columns["text"] == ['"Good" film', '"open', 'close"', "whole", 'a "b" c']
+
+
+def test_huge_fields_and_the_csv_limit_is_left_as_it_was(write: Write) -> None:
+    before = csv.field_size_limit()
+    assert len(str(read_csv(write("a.csv", f"text,label\n{'x' * 300_000},a\n")).columns["text"][0])) == 300_000
+    assert csv.field_size_limit() == before
+
+
+@pytest.mark.parametrize(
+    ("read", "content", "says"),
+    [
+        (read_csv, b"", "file is empty"),
+        (read_csv, b"text,label\n", "header but no rows"),
+        (read_csv, b"text,label\nx,a\ny,b,c\n", "line 3: 3 fields where the header has 2"),
+        (read_csv, b"text,label\nx\n", "line 2: 1 field where"),
+        (read_csv, b'text,label\nx,a\n"open,b\n', "line 3: broken quoting"),
+        (read_csv, b"text,text\nx,a\n", "line 1: two columns are called 'text'"),
+        (read_tsv, b"text\tlabel\nx\ta\tb\n", "line 2: 3 fields"),
+        (read_tsv, b'"text"\ttext\nx\ta\n', "line 1: two columns are called 'text'"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said(write: Write, read, content: bytes, says: str) -> None:
+    assert says in refusal(read, write("a.csv", content))
