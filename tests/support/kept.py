@@ -2,10 +2,11 @@
 
 import hashlib
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from proxtune.checkpoint.checkpointer import Checkpointer
-from proxtune.checkpoint.history import History, first_event, read_history
+from proxtune.checkpoint.history import Begun, History, encode_event, read_history
 from proxtune.checkpoint.snapshot import STOPPED, save_weights
 from proxtune.config.plan import Plan, plan_as_dict
 from proxtune.data.dataset import Encoded
@@ -15,6 +16,7 @@ from proxtune.memory.phases import Phases
 from proxtune.methods.registry import find_method
 from proxtune.models.loading import classifier_config, load_classifier, load_tokenizer
 from proxtune.runtime.clock import Clock
+from proxtune.storage.events import Event
 from proxtune.storage.journal import Journal
 from proxtune.tasks.classification.objective import LABELS
 from proxtune.training.context import Training
@@ -30,7 +32,7 @@ class Unkept:
         self.records = []
 
     def resume(self, step_maker, state):
-        return state, []
+        return state, None
 
     def past_schedule(self, state):
         return None
@@ -69,7 +71,7 @@ def a_keeper(folder: Path, model, plan: Plan) -> Checkpointer:
     if path.exists():
         journal, found = Journal.open(path)
         return Checkpointer(folder, model, journal, read_history(path, found, LABELS.rank))
-    journal = Journal.create(path, first_event(plan_as_dict(plan), {}, {}))
+    journal = Journal.create(path, encode_event(Begun(plan=plan_as_dict(plan), selection={}, pins={})))
     return Checkpointer(folder, model, journal, History(plan, {}, {}, LABELS.rank))
 
 
@@ -87,19 +89,19 @@ def training_of(model, rows: Encoded, plan: Plan, checkpointer, folder: Path | N
 
 
 def go(folder: Path, source: Path, rows: Encoded, plan: Plan, prepare=lambda model, checkpointer: None, **changes):
-    """Begin the training in `folder`, or continue with it, in a model of its own; returns its records and the model."""
+    """Begin the training in `folder`, or continue with it, in a model of its own; returns its events and the model."""
     folder.mkdir(exist_ok=True)
     model = a_model(source, plan)
     checkpointer = a_keeper(folder, model, plan)
     prepare(model, checkpointer)
-    records = []
+    events = []
     try:
-        for record in train(plan, training_of(model, rows, plan, checkpointer, folder, **changes)):
-            records.append(record)
+        for event in train(plan, training_of(model, rows, plan, checkpointer, folder, **changes)):
+            events.append(event)
             checkpointer.commit()
     finally:
         checkpointer.close()
-    return records, model
+    return events, model
 
 
 def stopping_after(steps: int):
@@ -110,7 +112,14 @@ def stopping_after(steps: int):
 
 def digest(model) -> str:
     """Of every weight and buffer."""
+    import torch
+
     found = hashlib.sha256()
     for tensor in model.state_dict().values():
-        found.update(tensor.contiguous().view(-1).view(__import__("torch").uint8).numpy().tobytes())
+        found.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return found.hexdigest()
+
+
+def of(kind: type[Event], events: Iterable[Event]) -> list:
+    """The events of that kind."""
+    return [event for event in events if isinstance(event, kind)]

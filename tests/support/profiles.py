@@ -2,9 +2,12 @@
 
 from dataclasses import replace
 
+from proxtune.config.budget import Budget
 from proxtune.config.plan import Plan
+from proxtune.config.recipe import Knobs
 from proxtune.memory.devices.cpu import DEVICE
 from proxtune.models.facts import ModelFacts
+from proxtune.planning.planner import Selection, choose
 from proxtune.planning.profile import Profile, Trace
 from proxtune.tasks.base import TaskTraits
 from proxtune.tasks.generation.task import TRAITS as GENERATION_TRAITS
@@ -49,3 +52,8 @@ PLAN = Plan(
     method="full", dtype="fp32", batch=8, micro_batch=4, max_length=32, checkpointing=False, optimizer="adamw",
     learning_rate=1e-3, epochs=1.0, steps=6, trainable=0,
 )  # fmt: skip
+
+
+def plan_for(memory=None, time=None, knobs=None, method="auto", **more) -> Selection:
+    """What is chosen for `PROFILE`."""
+    return choose(PROFILE, Budget(memory=memory, time=time, **more), knobs or Knobs(), method)
