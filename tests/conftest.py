@@ -18,7 +18,7 @@ from hypothesis import settings
 from proxtune.data.dataset import Encoded
 from proxtune.samples import movies_path
 from proxtune.tasks.classification.objective import LABELS
-from support.written import Write
+from support.files import Write
 
 # A loaded machine is slow now and then: that is no bug of the code under test.
 settings.register_profile("here", deadline=None)

@@ -3,12 +3,10 @@
 import numpy as np
 import pytest
 
-from proxtune.data.dataset import Encoded
 from proxtune.memory.devices.cpu import ProcessMeter
 from proxtune.memory.governor import Governor
 from proxtune.models.loading import classifier_config, load_classifier, load_tokenizer
 from proxtune.runtime.inference import final_outputs, forward_passes, outputs_of
-from proxtune.tasks.classification.objective import LABELS, probabilities, score
 
 REFUSED = RuntimeError("could not create a primitive")
 
@@ -89,12 +87,3 @@ def test_an_error_that_is_no_refusal_is_not_swallowed(tiny_model, rows):
     model.forward = lambda **inputs: 1 / 0
     with pytest.raises(ZeroDivisionError):
         final_outputs(model, rows, 0, "fp32", 256, governor)
-
-
-def test_scores_are_those_of_the_logits():
-    logits = np.log(np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]))
-    np.testing.assert_allclose(probabilities(logits).sum(axis=1), 1.0)
-    rows = Encoded(ids=np.ones(3, np.int32), starts=np.arange(4), labels=np.array([0, 1, 1]), truncated=0, objective=LABELS)
-    found = score(logits, rows)
-    assert found["accuracy"] == pytest.approx(2 / 3)
-    assert found["loss"] == pytest.approx(-np.mean(np.log([0.9, 0.8, 0.4])))

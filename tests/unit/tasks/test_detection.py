@@ -11,7 +11,7 @@ from proxtune.errors import UserError
 from proxtune.samples import movies_path, translations_path
 from proxtune.tasks.detection import guess_task
 from proxtune.tasks.generation.reader import read_pairs
-from support.written import Write
+from support.files import Write
 
 
 def rows(**columns: str) -> str:

@@ -91,7 +91,8 @@ def test_generating_leaves_the_model_training_as_it_was(tiny_chat, tiny_pairs):
     task = toy_data(tiny_chat, tiny_pairs)
     model = load_generator(tiny_chat, task.config).train()
     settings = GenerationSettings(task.tokenizer, task.pad_id, task.prompt_format.stop_ids, 2)
-    list(generate_answers(model, select_rows(task.validation, np.arange(2)), settings, "fp32", 10_000, Governor(None, ProcessMeter())))
+    few, governor = select_rows(task.validation, np.arange(2)), Governor(None, ProcessMeter())
+    list(generate_answers(model, few, settings, "fp32", 10_000, governor))
     assert model.training
 
 

@@ -5,7 +5,6 @@ import pytest
 
 from proxtune.data.examples import Message, Pairs
 from proxtune.tasks.generation.encoding import encode_pairs, useful_length
-from proxtune.tasks.generation.prompting import instruction_for, prompt_of
 from support.generating import toy_data
 
 
@@ -14,7 +13,7 @@ def words_of(task, ids):
 
 
 def test_a_row_is_what_the_template_makes_of_the_turns_and_the_answer(tiny_chat, tiny_pairs):
-    task, pairs = toy_data(tiny_chat, tiny_pairs), None
+    task = toy_data(tiny_chat, tiny_pairs)
     pairs = task.split.train
     for row in (0, 5, 20):
         asked = f"Translate:\n\n{pairs.prompts[row][0].content}"
@@ -32,11 +31,6 @@ def test_an_encoder_decoder_has_question_and_answer_apart(tiny_t5, tiny_pairs):
     assert words_of(task, rows.ids[: rows.starts[1]]) == f"translate : {pairs.prompts[0][0].content} </s>"
     assert words_of(task, rows.answers.ids[: rows.answers.starts[1]]) == f"{pairs.answers[0]} </s>"
     assert rows.lengths[0] == max(rows.starts[1], rows.answers.starts[1])
-
-
-def test_without_a_template_an_instruction_and_a_label_stand_around_the_text(tiny_decoder, tiny_pairs):
-    task = toy_data(tiny_decoder, tiny_pairs)
-    assert prompt_of((Message("user", "a b"),), task.prompt_format, task.tokenizer) == "Translate:\n\na b\n\nTranslation:"
 
 
 @pytest.mark.parametrize("length", [16, 24])
@@ -68,31 +62,6 @@ def test_rows_without_answers_are_prompts(tiny_generator, tiny_pairs):
     rows = encode_pairs(Pairs([(Message("user", "red"),)], [], "f", [1], ()), task.prompt_format, task.tokenizer, 32)
     assert len(rows) == 1
     assert rows.answer_lengths.tolist() == [0]
-
-
-@pytest.mark.parametrize(
-    ("task", "columns", "source", "answers", "apart", "words"),
-    [
-        ("translate", ("en", "fr"), "x.csv", ["a"], False, "Translate from English to French:"),
-        (
-            "translate",
-            ("source", "target"),
-            "data/en-fr/train.jsonl",
-            ["a"],
-            False,
-            "Translate from English to French:",
-        ),
-        ("translate", ("source", "target"), "data/be-my/train.jsonl", ["a"], False, "Translate:"),
-        ("translate", ("source", "target"), "de_en.csv", ["a"], True, "translate German to English:"),
-        ("summarize", ("text", "summary"), "x", ["one two"], False, "Summarize in a few words:"),
-        ("summarize", ("text", "summary"), "x", ["word " * 50], False, "Summarize in a few sentences:"),
-        ("summarize", ("text", "summary"), "x", ["one two"], True, "summarize:"),
-        ("instruct", ("prompt", "completion"), "x", ["a"], False, ""),
-    ],
-)
-def test_the_instruction_follows_from_task_columns_path_and_answers(task, columns, source, answers, apart, words):
-    pairs = Pairs([(Message("user", "a"),)] * len(answers), answers, source, [1] * len(answers), columns)
-    assert instruction_for(task, pairs, apart) == words
 
 
 def test_what_is_longer_than_the_rows_takes_is_bounded(tiny_chat, tiny_pairs):

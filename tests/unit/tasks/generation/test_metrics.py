@@ -6,15 +6,12 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxtune.errors import UserError
-from proxtune.tasks.generation import rouge
 from proxtune.tasks.generation.metrics import MAIN, each_text, require_scores, score_texts
 
 # Words of three letters at most, which no stemmer changes.
@@ -126,13 +123,3 @@ print(json.dumps([before, asked, here(), stemmed]))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == [[], [], ["rouge_score", "sacrebleu"], 1.0]
-
-
-def test_an_nltk_that_wants_all_of_itself_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    @contextmanager
-    def too_bare() -> Iterator[None]:
-        raise ImportError("no module of NLTK's")
-        yield
-
-    monkeypatch.setattr(rouge, "_bare_nltk", too_bare)
-    assert rouge.import_rouge().RougeScorer(["rouge1"]).score("a", "a")["rouge1"].fmeasure == 1
