@@ -1,6 +1,6 @@
 """Begin smaller: a copy of the pretrained model with fewer vocabulary rows or blocks, where --size leaves no room for all of it.
 
-It is written as a model folder of its own, and everything that follows begins from it: what is planned, traced and rehearsed is
+It is written as a model folder of its own, and everything that follows begins from it: what is planned, traced and tried in a dry run is
 the smaller model.
 """
 
@@ -38,12 +38,13 @@ def shrink_model(
 ) -> tuple[ModelSource, Structure | None]:
     """The model to begin with so that what is saved can fit in `size_bytes`, and its structure; None where it fits as it is.
 
+    This computes, so a process that forks later lets a child do it and reads what that wrote with `find_smaller_model`.
     Raises UserError with the least size that could work.
     """
+    found = find_smaller_model(source, folder)
+    if found is not None:  # written by another process of the same run
+        return found
     place = folder / _FOLDER
-    check_files(folder, [_FOLDER])
-    if (place / _STRUCTURE).is_file():  # another process of the same run
-        return dataclasses.replace(source, folder=place), _read_structure(place / _STRUCTURE)
     tokenizer, labels = load_tokenizer(source.folder), sorted_labels(split.train)
     config = classifier_config(source.folder, labels, tokenizer, 512)
     shapes = shapes_of(config)
@@ -69,13 +70,22 @@ def shrink_model(
     return dataclasses.replace(source, folder=place), structure
 
 
+def find_smaller_model(source: ModelSource, folder: Path) -> tuple[ModelSource, Structure] | None:
+    """The smaller model that the run in `folder` begins with, and its structure; None where there is none yet."""
+    place = folder / _FOLDER
+    check_files(folder, [_FOLDER])
+    if not (place / _STRUCTURE).is_file():
+        return None
+    return dataclasses.replace(source, folder=place), _read_structure(place / _STRUCTURE)
+
+
 def _read_structure(path: Path) -> Structure:
     try:
         found = Structure(**json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise UserError(f"{path} cannot be read: {error}; train again into another folder") from error
     if not all(isinstance(value, int) and value >= 0 for value in dataclasses.astuple(found)):
-        raise UserError(f"{path} holds something else than numbers; train again into another folder")
+        raise UserError(f"{path} holds something other than numbers; train again into another folder")
     return found
 
 
@@ -140,7 +150,7 @@ def _write(source: Path, place: Path, smaller: Trimmed | None, rows: int, blocks
         names = None if prefix is None else kept_names(files, prefix, blocks)
         config = config_with_blocks(config, blocks)
     if names is None:
-        raise UserError("--size is too small for all blocks of this model, and they cannot be left out; give more")
+        raise UserError("--size is too small for this model, whose blocks cannot be left out; raise it")
     tensors = {}
     for old, new in names.items():
         with safe_open(str(files[old]), framework="pt") as weights:

@@ -35,7 +35,7 @@ def dequantized(*parts: Path) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as name:
         file = parts[0] if len(parts) == 1 else _joined(parts, Path(name) / file_name)
-        command = [sys.executable, "-m", "proxtune.models.gguf", str(file), str(Path(name) / "model")]
+        command = [sys.executable, "-P", "-m", "proxtune.models.gguf", str(file), str(Path(name) / "model")]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode != 0:
             words = (done.stderr.strip().splitlines() or ["no reason given"])[-1]

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from proxtune.compression.architecture import Structure
     from proxtune.data.examples import Split
 
-
-Record = dict[str, Any]
 Emit = Callable[[Event], None]
 
 
