@@ -38,7 +38,7 @@ TRAITS = TaskTraits(
     new_head=False,
     base_quality=0.895,  # chrF and ROUGE-L of SmolLM2 before training over after it (docs/generation.md)
     frozen_codes=True,
-    usual_batch=16,  # an answer is many things to learn from
+    usual_batch=16,  # an answer is many things to train on
     # In 150 seconds SmolLM2 came to chrF 24.3 in 28 steps and to 30.6 in twice as many of half the batch (docs/generation.md).
     few_steps=100,
     few_steps_batch=8,
@@ -155,8 +155,11 @@ class Generation:
         import_generator_code(data.config)
 
     def load_model(self, model_folder: Path, data: TaskData, seed: int, dtype: str = "fp32") -> Any:
+        import torch
+
         from proxtune.models.loading import load_generator
 
+        torch.manual_seed(seed)  # adapters are drawn next
         return load_generator(model_folder, data.config, dtype)
 
     def results(
