@@ -286,6 +286,7 @@ def check_objective(task: Task, data: TaskData, model: Any) -> None:
     whole = objective.loss(model, data.train, rows, data.pad_id, rows, None)
     assert bool(torch.isfinite(whole)), f"{task.name} has a loss of {float(whole)} before any step"
     whole.backward()
+    whole = whole.detach()
     assert any(p.grad is not None for p in model.parameters()), f"{task.name} has a loss without a gradient"
     model.zero_grad(set_to_none=True)
     with torch.inference_mode():

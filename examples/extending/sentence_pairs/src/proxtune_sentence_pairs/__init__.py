@@ -1,0 +1,1 @@
+"""Sentence-pair classification: does one sentence entail, repeat or answer the other?"""
