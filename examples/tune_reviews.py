@@ -9,6 +9,7 @@ import sys
 
 from proxtune import Budget, UserError, tune
 from proxtune.samples import movies_path
+from proxtune.storage.events import Event, Validation
 
 
 def main(folder: str) -> None:
@@ -27,10 +28,10 @@ def main(folder: str) -> None:
     print(f"label of a new text: {run.predict(['a dull, lifeless film'])[0]}")
 
 
-def show(record: dict) -> None:
+def show(event: Event) -> None:
     """Say how the validation rows are doing while training is on."""
-    if record["kind"] == "validation":
-        print(f"step {record['step']}: validation accuracy {record['accuracy']:.3f}")
+    if isinstance(event, Validation):
+        print(f"step {event.step}: validation accuracy {event.metrics['accuracy']:.3f}")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import sys
 
 from proxtune import Budget, UserError, tune
 from proxtune.samples import translations_path
+from proxtune.storage.events import Event, Validation
 
 MODEL = "smollm2"  # or a folder, or a hub id
 
@@ -26,10 +27,10 @@ def main(folder: str) -> None:
     print(f"a new text: {run.predict(['Please enter your password again.'])[0]}")
 
 
-def show(record: dict) -> None:
+def show(event: Event) -> None:
     """Say how likely the right answers are while training is on."""
-    if record["kind"] == "validation":
-        print(f"step {record['step']}: validation loss {record['loss']:.3f}")
+    if isinstance(event, Validation):
+        print(f"step {event.step}: validation loss {event.metrics['loss']:.3f}")
 
 
 if __name__ == "__main__":

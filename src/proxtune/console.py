@@ -37,7 +37,7 @@ _INDENT = " " * 10
 _PHASES = {
     "read": "reading the data",
     "plan": "planning: profiling the model and trying plans out",
-    "base_model": "scoring the base model",
+    "untouched": "scoring the base model",
     "train": "training",
     "evaluate": "evaluating the best model",
     "save": "saving",

@@ -1,8 +1,8 @@
-"""What can go wrong in a way the person can mend, or has asked for."""
+"""What can go wrong in a way that the user can fix, or has asked for."""
 
 
 class UserError(Exception):
-    """Something the person can mend; the message is one line that says how. Exit code 2."""
+    """Something the user can fix; the message is one line that says how. Exit code 2."""
 
 
 class DiskFailed(UserError):
@@ -10,7 +10,7 @@ class DiskFailed(UserError):
 
 
 class Interrupted(Exception):
-    """The person pressed Ctrl-C, or the process was asked to end; what was best is kept. `by` names the signal.
+    """The user pressed Ctrl-C, or the process was asked to end; what was best is kept. `by` names the signal.
 
     Exit code 128 + its number: 130 for Ctrl-C, 143 for SIGTERM.
     """

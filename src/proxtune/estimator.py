@@ -24,12 +24,12 @@ from proxtune.errors import UserError
 if TYPE_CHECKING:
     from proxtune.run import Run
 
-# What a pickled estimator leaves behind: a run needs these to go on training, not to answer.
+# What a pickled estimator leaves behind: a run needs these to continue training, not to answer.
 _LEFT_BEHIND = ("snapshots",)
 
 
 class TextClassifier(ClassifierMixin, BaseEstimator):
-    """A classifier of texts, fine-tuned within a budget; `fit` raises ValueError where data or budget will not do.
+    """A classifier of texts, fine-tuned within a budget; `fit` raises ValueError where data or budget cannot be used.
 
     X is a 1-d sequence, array or Series of strings; y holds labels of any one kind. `memory` ("1GB" or bytes) and
     `time` ("10min" or seconds) are short for a `budget` of those parts. The run folder is kept at `out`; without one

@@ -1,4 +1,4 @@
-"""Keeping: what a training leaves on disk while it runs, so that it can be gone on with from there."""
+"""Keeping: what a training leaves on disk while it runs, so that it can be resumed from there."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Checkpointer:
     """Keeps one training. State: its journal, what is known of it, when the last snapshot was and what it cost.
 
     Snapshots come so often that writing one and reading it again, as measured, takes a fiftieth of the time. `notes` are for
-    the person, of what is otherwise than when the training began.
+    the user, of what differs from what it was when the training began.
     """
 
     def __init__(self, folder: Path, model: Any, journal: Journal, history: History, notes: tuple[str, ...] = ()) -> None:
@@ -50,11 +50,11 @@ class Checkpointer:
 
     @property
     def can_resume(self) -> bool:
-        """Whether there is something to go on from."""
+        """Whether there is something to continue from."""
         return not self._history.is_new or bool(snapshots(self._folder))
 
     def resume(self, step_maker: Resumable, state: TrainingState) -> tuple[TrainingState, Continued | None]:
-        """Where to go on, with the model and the optimizer brought there: `state` where nothing has happened yet.
+        """Where to continue, with the model and the optimizer brought there: `state` where nothing has happened yet.
 
         Else it is the last snapshot, and with records of steps all that they say was done since. Raises UserError.
         """
@@ -101,7 +101,7 @@ class Checkpointer:
         return self._journal.commit()
 
     def save_if_due(self, step_maker: Resumable, state: TrainingState) -> list[Notice]:
-        """A snapshot when it is time for one and nothing is doubtful; what the person should know of it."""
+        """A snapshot when it is time for one and nothing is doubtful; what the user should know of it."""
         return self.save(step_maker, state) if time.monotonic() >= self._next and not state.rejected else []
 
     def save(self, step_maker: Resumable, state: TrainingState) -> list[Notice]:
@@ -121,9 +121,9 @@ class Checkpointer:
         self._next = now + self._cost / _SHARE
         events = []
         if failed is not None and not self._warned:
-            events = [Notice(words=f"{failed}. Training goes on; make room, it is tried again")]
+            events = [Notice(words=f"{failed}. Training continues and will try again; free some disk space")]
         elif failed is None and self._warned:
-            events = [Notice(words=f"a snapshot is on disk again, of step {state.step}")]
+            events = [Notice(words=f"saved a snapshot again, at step {state.step}")]
         self._warned = failed is not None
         return events
 

@@ -76,7 +76,7 @@ _EVENTS: dict[str, type[JournalEvent]] = {
 class History:
     """`pins` name what the steps depend on. `records` are those of `nno`, from the first.
 
-    `schedule` has by step the number of steps that the clock then allowed, `validations` by step what a judgement found.
+    `schedule` has by step the number of steps that the clock then allowed, `validations` by step what an evaluation found.
     """
 
     plan: Plan
@@ -150,7 +150,7 @@ def read_history(path: Path, records: Iterable[bytes], rank: Rank) -> History:
                 found.add_event(_EVENTS[raw["kind"]].from_dict(raw))
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise UserError(
-            f"{path} holds what this version cannot read ({error}); train again into another folder"
+            f"{path} cannot be read by this version ({error}); train again into another folder"
         ) from error
     if found is None:
         raise UserError(f"{path} is empty; train again into another folder")

@@ -1,4 +1,4 @@
-"""Snapshots: all that a training needs to go on, in one file: weights that learn, optimizer, random numbers, progress.
+"""Snapshots: all that a training needs to continue, in one file: weights that learn, optimizer, random numbers, progress.
 
 `snapshots/step-00000120.safetensors` is there whole or not at all. A new one is on disk and read again before the old one goes.
 """
@@ -22,7 +22,7 @@ from proxtune.storage.safetensors_file import read_into, verified, write_tensors
 from proxtune.storage.safetensors_header import BadTensors, Entry, Header
 
 _FOLDER, _BEGIN, _END = "snapshots", "step-", ".safetensors"
-BEST, STOPPED = "best", "stopped"  # the best point of all that were judged; the point at which a run was stopped
+BEST, STOPPED = "best", "stopped"  # the best point of all that were evaluated; the point at which a run was stopped
 _WEIGHTS, _BESIDE, _RANDOM = "weights/", "beside/", "random"
 
 
@@ -95,7 +95,7 @@ def restore(
     try:
         state = TrainingState.from_dict(plan, json.loads(header.metadata["progress"]))
     except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path} does not say how far it came: {error}") from error
+        raise UserError(f"{path} does not say which step it is of: {error}") from error
     read_into(path, header, targets)
     torch.set_rng_state(random)
     if state.plan.checkpointing and not plan.checkpointing:
@@ -154,4 +154,4 @@ def _read_again(path: Path) -> None:
     try:
         verified(path)
     except BadTensors as error:
-        raise DiskFailed(f"the disk gave back something else than was written: {error}") from error
+        raise DiskFailed(f"the disk returned other data than was written: {error}") from error

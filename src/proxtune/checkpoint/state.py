@@ -17,7 +17,7 @@ _NAMES = {"judged": "validated_step", "judging_seconds": "validation_seconds", "
 class TrainingState:
     """State of the loop. `steps` is how many there will be, as the clock last said; `rows_seen` counts rows.
 
-    `best` is the rank of the best point judged; `rate_share` what losses that were not finite have left of the
+    `best` is the rank of the best point evaluated; `rate_share` what losses that were not finite have left of the
     learning rate, `rejected` how many there were in a row, `rollbacks` how often the last snapshot was gone back to;
     `size_phase_step` the step since which the model is held to its size.
     """

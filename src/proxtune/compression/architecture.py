@@ -75,15 +75,15 @@ def choose_structure(shapes: Shapes, size_bytes: int, used: int, least: int) -> 
             return finest(shapes, structure)
     smallest = file_bytes(shapes, Structure(size_bytes, _LEAST_BITS, group, least, 1))
     raise UserError(
-        f"--size {size_bytes:,} bytes: with this model the least that could work is --size {-(-smallest // 10_000) * 10}KB "
-        f"(one block, {_LEAST_BITS} bits); give more, or a smaller --model"
+        f"--size {size_bytes:,} bytes: the smallest that could work with this model is --size {-(-smallest // 10_000) * 10}KB "
+        f"(one block, {_LEAST_BITS} bits); raise it, or choose a smaller --model"
     )
 
 
 def finest(shapes: Shapes, structure: Structure) -> Structure:
     """The same in the smallest groups that fit: a scale for fewer numbers makes all of them nearer, at less than more bits cost.
 
-    So what is allotted to single weights comes on top of the best that all can have alike.
+    So what is allocated to single weights comes on top of the best that all can have alike.
     """
     if structure.bits >= HALF_BITS:
         return structure

@@ -135,7 +135,7 @@ def _fill(model: Any, folder: Path, grid: Grid) -> None:
                 continue
             place = places.pop(name.removesuffix("_packed"), None)
             if place is None:
-                raise UserError(f"{folder} has a weight that its model has not: {name[:80]}; train again")
+                raise UserError(f"{folder} has a weight that its model does not have: {name[:80]}; train again")
             if not name.endswith(_PACKED):
                 _put(place, weights.get_tensor(name), folder, name)
                 continue
@@ -156,7 +156,7 @@ def _fill(model: Any, folder: Path, grid: Grid) -> None:
 
 def _put(place: Tensor, values: Tensor, folder: Path, name: str) -> None:
     if place.shape != values.shape:
-        raise UserError(f"{folder}: {name[:80]} is not of the shape that its model has; train again")
+        raise UserError(f"{folder}: {name[:80]} has the wrong shape; train again")
     place.copy_(values)
 
 
@@ -172,10 +172,10 @@ def _grid_of(folder: Path, config_values: Any) -> Grid:
 
 
 def _check(folder: Path, name: str, grid: Grid, parts: dict[str, Tensor]) -> None:
-    """Raises UserError for codes that are not of the shape that is told."""
+    """Raises UserError for codes that have the wrong shape."""
     codes, scale, shape = (parts[end] for end in _PARTS)
     rows, columns = (int(length) for length in shape) if shape.numel() == 2 else (0, 0)
     groups = columns // grid.share if isinstance(grid.share, int) else 1
     fits = codes.shape == (rows, words_for(columns, grid.bits)) and scale.shape == (rows, groups)
     if not fits or codes.dtype != torch.int32 or not grid.fits((rows, columns)):
-        raise UserError(f"{folder}: the codes of {name[:80]} are not of the shape that is told; train again")
+        raise UserError(f"{folder}: the codes of {name[:80]} have the wrong shape; train again")

@@ -5,8 +5,8 @@ A weight that learns keeps its latent value w; the gradient is taken at the near
 
     w ← w − η ∇L(nearest(w))
 
-So while gradients and judgements are made the model is feasible, and what is saved is what was judged. Scales are fitted when
-the bytes are allotted and stay: in between, the nearest point is a rounding.
+So while gradients and evaluations are made the model is feasible, and what is saved is what was evaluated. Scales are fitted when
+the bytes are allocated and stay: in between, the nearest point is a rounding.
 """
 
 from __future__ import annotations
@@ -77,19 +77,19 @@ class SizeConstraint:
         return self.allocation
 
     def allocate_roughly(self) -> None:
-        """Hold weights about as `allocate` will, without a search: what a rehearsal needs to see."""
+        """Hold weights about as `allocate` will, without a search: what a dry run needs to see."""
         weights, structure = dict(self.model.named_parameters()), self.structure
         self._formats = rough_formats(weights, structure.bits, structure.group, self._unpacked)
 
     def try_fitting(self) -> None:
-        """Fit as many scales as `allocate` does at a time, for a rehearsal to see; nothing comes of it."""
+        """Fit as many scales as `allocate` does at a time, for a dry run to see; nothing comes of it."""
         try_fitting(dict(self.model.named_parameters()), self.structure.bits, self.structure.group)
 
     @contextmanager
     def at_nearest(self, tokens: np.ndarray | None = None) -> Iterator[None]:
         """While this lasts, weights that learn are at their nearest points; of the embedding only these `tokens`, if given.
 
-        Nothing happens before the bytes are allotted.
+        Nothing happens before the bytes are allocated.
         """
         if not self._formats:
             yield
@@ -124,8 +124,8 @@ class SizeConstraint:
         return tensors
 
     def save(self) -> None:
-        """Write down how weights are held, for a training that is gone on with. Raises OSError, DiskFailed."""
-        assert self.allocation is not None, "bytes are allotted"
+        """Write down how weights are held, for a training that is resumed. Raises OSError, DiskFailed."""
+        assert self.allocation is not None, "bytes are allocated"
         tensors = {name: weight_format.scale for name, weight_format in self._formats.items() if weight_format.scale is not None}
         tensors |= {} if self.teacher is None else {_TEACHER: torch.from_numpy(self.teacher)}
         sets = {name: set_name(weight_format.set) for name, weight_format in self._formats.items()}
@@ -167,7 +167,7 @@ class SizeConstraint:
 
     def as_dict(self) -> dict[str, Any]:
         """What a result says of the size: the structure, and what each weight got."""
-        assert self.allocation is not None, "bytes are allotted"
+        assert self.allocation is not None, "bytes are allocated"
         found = self.allocation
         return {
             **asdict(self.structure), "allotted_bytes": found.bytes, "cost": found.cost, "multiplier": found.multiplier,

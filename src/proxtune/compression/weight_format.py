@@ -62,7 +62,7 @@ def rounded(x: Tensor, scale: Tensor, grid: Grid) -> Tensor:
 
 
 def rough_formats(weights: Mapping[str, Tensor], bits: int, group: int, unpacked: frozenset[str]) -> dict[str, WeightFormat]:
-    """Sets and scales without a search: what a rehearsal needs, and nothing that learns."""
+    """Sets and scales without a search: what a dry run needs, and nothing that learns."""
     found = {}
     for name, weight in weights.items():
         set_ = _sets(weight, HALF_BITS if name in unpacked else bits, group)[0]
@@ -71,7 +71,7 @@ def rough_formats(weights: Mapping[str, Tensor], bits: int, group: int, unpacked
 
 
 def try_fitting(weights: Mapping[str, Tensor], bits: int, group: int) -> None:
-    """Fit scales to as many numbers as `allocate_formats` takes at once, of the largest weight: for a rehearsal,
+    """Fit scales to as many numbers as `allocate_formats` takes at once, of the largest weight: for a dry run,
     which sees the memory.
     """
     largest = max(weights.values(), key=Tensor.numel)

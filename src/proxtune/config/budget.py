@@ -1,4 +1,4 @@
-"""The budget: what a person has, in bytes, seconds, parameters and operations."""
+"""The budget: what a user has, in bytes, seconds, parameters and operations."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ _PARSERS: dict[str, Callable[[Any, str], float]] = {
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What the person has; each part optional, each a ceiling that binds in every phase.
+    """What the user has; each part optional, each a ceiling that binds in every phase.
 
     Parts may be given as text ("1GB", "10min") or as plain numbers: `memory` and `size` in bytes,
     `trainable` in parameters, `time` in seconds, `compute` in floating-point operations.

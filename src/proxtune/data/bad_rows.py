@@ -1,4 +1,4 @@
-"""Rows that cannot be learnt from: counted, shown with their lines, and refused or left out."""
+"""Rows that cannot be learned from: counted, shown with their lines, and refused or left out."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def reject_or_skip(table: Table, source: str, bad: list[tuple[int, str]], bad_ro
         ", ..." if len(bad) > _SHOWN else ""
     )
     if len(bad) == len(table.lines):
-        raise UserError(f"{source}: none of {len(bad):,} rows will do: {shown}; mend them, or name other columns")
+        raise UserError(f"{source}: none of {len(bad):,} rows can be used: {shown}; fix them, or name other columns")
     if bad_rows == "fail":
         raise UserError(
-            f"{source}: {counted} will not do: {shown}; mend them, or leave them out with --bad-rows skip"
+            f"{source}: {counted} cannot be used: {shown}; fix them, or leave them out with --bad-rows skip"
         )
     return [f"left out {counted}: {shown}"]

@@ -1,7 +1,7 @@
 """Batches: which rows learn together, in which order, and how a batch is cut to fit memory.
 
 The order depends on the seed and the effective batch alone, never on the micro-batch, so that a step-down changes
-nothing but the size of the bites.
+nothing but the micro-batch size.
 """
 
 from __future__ import annotations

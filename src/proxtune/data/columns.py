@@ -23,7 +23,7 @@ _HEADER_WORDS, _HEADER_CHARACTERS = 5, 40  # a name longer than this is likely a
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The chosen columns, and what was guessed, in words to show."""
+    """The chosen columns, and what was guessed, as text."""
 
     text: str
     label: str | None
@@ -40,7 +40,7 @@ def column_list(table: Table) -> str:
 
 
 def named_column(table: Table, source: str, name: str, option: str) -> str:
-    """The column that the person named. Raises UserError, with the names there are, where it is absent."""
+    """The column that the user named. Raises UserError, with the names there are, where it is absent."""
     if name not in table.columns:
         raise UserError(f"{source}: no column {name!r} for {option}; there are {column_list(table)}")
     return name

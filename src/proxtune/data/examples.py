@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 class Examples:
     """Rows in file order. `labels` are the file's own words ("positive", "3"); empty when there is no label column.
 
-    `source` is the path as the person gave it and `lines[i]` the line (or 1-based row) where row i begins there.
+    `source` is the path as the user gave it and `lines[i]` the line (or 1-based row) where row i begins there.
     """
 
     texts: list[str]
@@ -19,7 +19,7 @@ class Examples:
     lines: list[int]
     text_column: str
     label_column: str | None
-    notes: list[str] = field(default_factory=list)  # what was guessed, in words to show
+    notes: list[str] = field(default_factory=list)  # what was guessed, as text
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -65,11 +65,11 @@ Rows = TypeVar("Rows", Examples, Pairs)
 
 @dataclass(frozen=True, slots=True)
 class Split(Generic[Rows]):
-    """Rows to learn from and rows to judge by."""
+    """Rows to train on and validation rows."""
 
     train: Rows
     validation: Rows
-    note: str  # how the split was made, in words to show
+    note: str  # how the split was made, as text
 
 
 def row_name(rows: Examples | Pairs, row: int) -> str:

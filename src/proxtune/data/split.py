@@ -1,4 +1,4 @@
-"""Rows to learn from and rows to judge by, the same for the same seed; every class, or every conversation, whole."""
+"""Rows to train on and validation rows, the same for the same seed; every class, or every conversation, whole."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from proxtune.data.examples import Examples, Pairs, Split
 from proxtune.errors import UserError
 
 VALIDATION_PARTS = 10  # one row in ten
-VALIDATION_ROWS = 2_000  # more would cost time and hardly sharpen the judgement: at 2,000 a proportion is within ±2 %
+VALIDATION_ROWS = 2_000  # more would cost time and hardly sharpen the evaluation: at 2,000 a proportion is within ±2 %
 
 
 def select_examples(examples: Examples, indices: Sequence[int]) -> Examples:
@@ -65,9 +65,9 @@ def _shares(rows: dict[str, list[int]]) -> dict[str, int]:
 def _given(train: Examples, validation: Examples) -> Split[Examples]:
     check_labels(train)
     if not len(validation):
-        raise UserError(f"{validation.source}: no rows to judge by; give a validation file with rows")
+        raise UserError(f"{validation.source}: it has no rows; give a validation file with rows")
     if not validation.labels:
-        raise UserError(f"{validation.source}: no labels to judge by; name the column with --label-column")
+        raise UserError(f"{validation.source}: it has no labels; name the column with --label-column")
     known = set(train.labels)
     for label, line in zip(validation.labels, validation.lines, strict=True):
         if label not in known:
@@ -77,9 +77,9 @@ def _given(train: Examples, validation: Examples) -> Split[Examples]:
 
 
 def split_examples(examples: Examples, validation: Examples | None = None, seed: int = 0) -> Split[Examples]:
-    """One row in ten of each class, at least one and at most 2,000 in all, to judge by; or `validation` as given.
+    """One row in ten of each class, at least one and at most 2,000 in all, for validation; or `validation` as given.
 
-    Both parts keep file order. Raises UserError for labels that cannot be learnt.
+    Both parts keep file order. Raises UserError for labels that cannot be learned.
     """
     if validation is not None:
         return _given(examples, validation)
@@ -90,14 +90,14 @@ def split_examples(examples: Examples, validation: Examples | None = None, seed:
     validation_rows = sorted(place for label, places in rows.items() for place in random.sample(places, shares[label]))
     if not validation_rows:
         advice = "add rows, or give a validation file"
-        raise UserError(f"{examples.source}: one row in each class leaves none to judge by; {advice}")
+        raise UserError(f"{examples.source}: one row in each class leaves none for validation; {advice}")
     apart = set(validation_rows)
     kept = [place for place in range(len(examples)) if place not in apart]
     note = f"validation: {len(validation_rows):,} of {len(examples):,} rows, drawn by class with seed {seed}"
     unjudged = [label for label, count in shares.items() if not count]
     if unjudged:
         shown = ", ".join(map(repr, unjudged[:5])) + (", ..." if len(unjudged) > 5 else "")
-        note += f"; learnt but not judged, for having too few rows: {shown}"
+        note += f"; used for training only, because they have too few rows: {shown}"
     return Split(select_examples(examples, kept), select_examples(examples, validation_rows), note)
 
 
@@ -115,10 +115,10 @@ def select_pairs(pairs: Pairs, indices: Sequence[int]) -> Pairs:
 
 
 def split_pairs(pairs: Pairs, validation: Pairs | None = None, seed: int = 0) -> Split[Pairs]:
-    """One row in ten, at least one and at most 200, to judge by; or `validation` as given.
+    """One row in ten, at least one and at most 200, for validation; or `validation` as given.
 
     Rows of one line, which are one conversation, stay together, so that a few more are held out where every conversation is
-    longer than that. Both parts keep file order. Raises UserError for rows that cannot be learnt from or judged by.
+    longer than that. Both parts keep file order. Raises UserError for rows that cannot be used.
     """
     for part in (pairs, validation):
         if part is not None and not part.answers:
@@ -129,7 +129,7 @@ def split_pairs(pairs: Pairs, validation: Pairs | None = None, seed: int = 0) ->
     for line in pairs.lines:
         counts[line] = counts.get(line, 0) + 1
     if len(counts) < 2:
-        raise UserError(f"{pairs.source}: one row leaves none to judge by; add rows, or give a validation file")
+        raise UserError(f"{pairs.source}: one row leaves none for validation; add rows, or give a validation file")
     validation_lines = _draw(counts, min(VALIDATION_PAIRS, max(1, len(pairs) // VALIDATION_PARTS)), seed)
     validation_rows = [place for place, line in enumerate(pairs.lines) if line in validation_lines]
     kept = [place for place, line in enumerate(pairs.lines) if line not in validation_lines]

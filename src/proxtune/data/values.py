@@ -1,4 +1,4 @@
-"""A cell as a word: what a person would write for it, and whether it can be written at all."""
+"""A cell as a word: what a user would write for it, and whether it can be written at all."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def export_as(export_format: ExportFormat, folder: str | Path, out: str | Path) 
         export_format.write(source, target.absolute())
     except (OSError, shutil.Error) as error:
         words = getattr(error, "strerror", None) or str(error)[:200]
-        raise UserError(f"cannot write {out} ({words}); make room or allow writing there") from error
+        raise UserError(f"cannot write {out} ({words}); free disk space or check the permissions") from error
     files = [target] if target.is_file() else target.rglob("*")
     written = sum(file.stat().st_size for file in files if file.is_file())
     return {"format": export_format.name, "out": str(out), "bytes": written}

@@ -2,7 +2,7 @@
 
 To find the numbers is k-means in one dimension. There the best clusters are intervals, so dynamic programming over the sorted
 numbers finds the least distance (Wang and Song 2011). With many it runs over the means of 1,024 groups of them, and Lloyd's
-iteration with all goes on from there: a local optimum, 0.2 % above the least on normal weights at 4 bits. No public backend of
+iteration with all continues from there: a local optimum, 0.2 % above the least on normal weights at 4 bits. No public backend of
 transformers unpacks codebooks of one dimension at present.
 """
 

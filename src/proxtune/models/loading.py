@@ -49,7 +49,7 @@ def generator_config(folder: Path, tokenizer: Any, max_length: int) -> Any:
     config = _config_in(folder)
     if _generator(config) is None:
         raise UserError(
-            f"the model in {folder} ({config.model_type}) generates no text; choose a GPT- or T5-class model, like smollm2"
+            f"the model in {folder} ({config.model_type}) does not generate text; choose a GPT- or T5-class model, like smollm2"
         )
     _for_training(config, tokenizer, max_length)
     return config

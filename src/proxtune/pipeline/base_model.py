@@ -35,7 +35,7 @@ def evaluate_base_model(session: Session, plan: Plan) -> float:
     found = read_base_results(session.folder)
     if found is not None:
         return float(found["seconds"])
-    session.emit_phase("base model")
+    session.emit_phase("untouched")  # the base model; run folders keep the older word
     began = time.monotonic()
     try:
         found = in_child_process(session, partial(_evaluate, session, plan))

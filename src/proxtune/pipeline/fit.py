@@ -116,7 +116,7 @@ def finish(session: Session) -> dict[str, Any]:
     else:
         resumed = resumable_start(session)
         if resumed is None:
-            raise UserError(f"nothing was learned in {session.folder}; train again into another folder")
+            raise UserError(f"no training step was made in {session.folder}; train again into another folder")
         start = resumed
         session.phases.enter("load")
         model = prepared(start.chosen, session)
@@ -238,7 +238,7 @@ def _train(
     last = _show(session, unseen, last)
     governor.release()  # the optimizer is gone: its address space is not
     if not (has_weights(folder, BEST) or has_weights(folder, STOPPED)):
-        raise Interrupted("stopped before anything was learned")
+        raise Interrupted("stopped before the first training step")
     seen = 0 if last is None else last.examples_seen or 0
     return _progress(plan, status, 0 if last is None else last.step, seen)
 

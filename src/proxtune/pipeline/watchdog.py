@@ -4,7 +4,7 @@ A stage stands still when none of its processes used the CPU, read or wrote, and
 waits for a child that is. Linux tells by /proc; elsewhere only the time is watched. What waits for a disk, as a long fsync does,
 for its turn on a busy machine or in a debugger does not stand still. Waiting for a GPU does not either: that spins on the CPU.
 
-First a stage is asked to stop (SIGINT: a training ends after its step, is judged and saved), then its whole session is killed.
+First a stage is asked to stop (SIGINT: a training ends after its step, is evaluated and saved), then its whole session is killed.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Patience:
     def grace_seconds(self, limit_seconds: float) -> float:
         """How far past a limit a stage may be before it is asked to stop, and from then on before it is killed.
 
-        As much again, since ending in good order means to judge and to save: a kill on the way would waste what it took.
+        As much again, since ending in good order means to evaluate and to save: a kill on the way would waste what it took.
         """
         return max(self.least_grace_seconds, self.grace_share * limit_seconds)
 
@@ -122,12 +122,12 @@ class Watchdog:
             self._still += 1
         if self._late == 0 and now >= self._late_at:
             self._late = 1
-            self._evaluate_base_model("late")
+            self._ask_to_stop("late")
         elif self._late and not self._busy:
             self._late += 1
         patience = self._patience
         if self._still == patience.stuck_polls:
-            self._evaluate_base_model("stuck")
+            self._ask_to_stop("stuck")
         elif self._still >= patience.stuck_polls + patience.obey_polls:
             self._kill("stuck")
         elif self._late > self._grace / patience.poll_seconds:
@@ -162,7 +162,7 @@ class Watchdog:
         since = self._last_sign if cause == "stuck" else self._deadline
         self.cause, self._seconds = cause, time.monotonic() - since
 
-    def _evaluate_base_model(self, cause: Cause) -> None:
+    def _ask_to_stop(self, cause: Cause) -> None:
         self._note(cause)
         assert self._stage is not None
         with contextlib.suppress(OSError):

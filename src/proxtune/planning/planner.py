@@ -112,7 +112,7 @@ def _fitted(plan: Plan, profile: Profile, budget: Budget, knobs: Knobs) -> Plan 
     least = _costed(replace(plan, micro_batch=1, allocator=allocator), profile, budget)
     assert budget.memory is not None
     return Refused(
-        least, f"needs {format_bytes(least.cost.peak_bytes)} at the least, the budget has {format_bytes(budget.memory)}"
+        least, f"needs {format_bytes(least.cost.peak_bytes)} at least; the budget is {format_bytes(budget.memory)}"
     )
 
 
@@ -140,7 +140,7 @@ def _on_time(plan: Plan, profile: Profile, budget: Budget, knobs: Knobs) -> Plan
     least = min(method.least_steps, wanted_steps) if method.makes_steps else 0
     if plan.steps < least and plan.steps < math.ceil(profile.rows / plan.batch):
         have = "the budget" if budget.time is None else f"--time {format_seconds(budget.time)}"
-        return Refused(plan, f"{have} leaves {plan.steps} steps, too few to learn from")
+        return Refused(plan, f"{have} leaves {plan.steps} steps, too few to train on")
     if budget.time is not None and plan.cost.seconds > budget.time:
         return Refused(plan, f"needs {format_seconds(plan.cost.seconds)}, the budget has {format_seconds(budget.time)}")
     if budget.compute is not None and plan.cost.flops > budget.compute:
@@ -204,7 +204,7 @@ def none_fits(
     else:  # no dry run came so far as to say what would do
         last = refused_in_dry_run[-1]
         given = "this machine" if budget.memory is None else f"--memory {format_bytes(budget.memory)}"
-        message = f"nothing fits {given} in a dry run; the last that was tried is {last.plan.name} ({last.reason})"
+        message = f"nothing fits {given} in a dry run; the last one tried is {last.plan.name} ({last.reason})"
         nearest = Infeasible(last.plan, 0, 0.0, message)
     refused = refused_in_dry_run + untried + choice.refused
     return Selection(plan=None, infeasible=nearest, fitting=[], refused=refused)
@@ -227,14 +227,14 @@ def _nearest(refused: list[Refused], budget: Budget, calibration: Calibration) -
     lacking_seconds = 0.0 if budget.time is None else max(0.0, plan.cost.seconds - budget.time)
     if budget.trainable is not None and plan.trainable > budget.trainable:
         message = (
-            f"nothing fits --trainable {budget.trainable:,}: the least that would do is --trainable {plan.trainable} "
-            f"with {plan.name}"
+            f"nothing fits --trainable {budget.trainable:,}; the smallest plan needs --trainable {plan.trainable} "
+            f"({plan.name})"
         )
     elif lacking_bytes:
         least = math.ceil((plan.cost.peak_bytes + calibration.profiles_differ_bytes) / 5_000_000) * 5_000_000
         message = (
-            f"nothing fits --memory {format_bytes(budget.memory or 0)}: the least that would do is "
-            f"--memory {format_bytes(least).replace(' ', '')} with {plan.name} ({format_bytes(lacking_bytes)} short)"
+            f"nothing fits in {format_bytes(budget.memory or 0)}; the smallest plan needs "
+            f"--memory {format_bytes(least).replace(' ', '')} ({plan.name})"
         )
     else:
         message = f"no plan fits the budget; the nearest is {plan.name}: {entry.reason}"

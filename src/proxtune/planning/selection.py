@@ -120,7 +120,7 @@ def _with_measured_costs(plan: Plan, found: DryRun, profile: Profile, session: S
         measured_plan = replace(measured_plan, cost=replace(measured_plan.cost, memory_bytes=memory))
     if method.makes_steps and measured_plan.steps < 1:
         raise UserError(
-            f"--time is too short: {elapsed:.0f} s went into planning and nothing is left to learn; give more"
+            f"--time is too short: {elapsed:.0f} s went into planning and no time is left for training; raise it"
         )
     return measured_plan
 

@@ -25,7 +25,7 @@ def write_text(path: Path, text: str) -> Path:
     try:
         write_atomic(path, lambda place: _write_bytes(place, text.encode("utf-8", "replace")))  # lone surrogates too
     except OSError as error:
-        raise UserError(f"cannot write {path} ({error.strerror}); make room or allow writing there") from error
+        raise UserError(f"cannot write {path} ({error.strerror}); free disk space or check the permissions") from error
     return path
 
 

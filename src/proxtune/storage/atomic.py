@@ -107,7 +107,7 @@ def disk_error_message(error: OSError) -> str | None:
     if error.errno not in _DISK_ERRORS:
         return None
     where = f" ({error.filename})" if error.filename else ""
-    fix = "make room" if error.errno in FULL else "look after the disk"
+    fix = "free some disk space" if error.errno in FULL else "check the disk"
     return f"{error.strerror}{where}: {fix}, then: proxtune resume"
 
 
@@ -129,7 +129,7 @@ def as_system_errors() -> Iterator[None]:
 def fsync_error(path: Path, error: OSError) -> DiskFailed:
     """What to say when fsync failed."""
     return DiskFailed(
-        f"the disk did not keep what was written to {path} ({error.strerror}); look after the disk, then: proxtune resume"
+        f"the disk lost data written to {path} ({error.strerror}); check the disk, then run: proxtune resume"
     )
 
 

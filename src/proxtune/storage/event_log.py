@@ -16,7 +16,7 @@ NAME = "metrics.jsonl"
 class EventLog:
     """Appends each event and passes it on. State: the open file, and whether a line of it was lost.
 
-    Where there is no room for a line the run goes on, and the user is told once.
+    Where there is no room for a line the run continues, and the user is told once.
     """
 
     def __init__(self, folder: Path, listen: Listener | None) -> None:
@@ -47,7 +47,7 @@ class EventLog:
         except OSError as error:
             self._torn = True
             if not self._lost and self._listen is not None:
-                self._listen(Notice(words=f"{NAME} cannot be written ({error.strerror}); the run goes on"))
+                self._listen(Notice(words=f"{NAME} cannot be written ({error.strerror}); the run continues"))
             self._lost = True
 
 

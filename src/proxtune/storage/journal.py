@@ -123,7 +123,7 @@ class Journal:
 
     @classmethod
     def open(cls, path: Path) -> tuple[Journal, list[bytes]]:
-        """A journal to be gone on with, and what it holds. Raises JournalDamaged."""
+        """A journal to be resumed, and what it holds. Raises JournalDamaged."""
         found = list(read_records(path))
         return cls(path, len(found), found[-1][0]), [data for _, data in found]
 

@@ -46,10 +46,10 @@ def _take(descriptor: int, folder: Path, patience_seconds: float) -> None:
         except OSError as error:
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                 raise UserError(
-                    f"no lock can be had in {folder} ({error.strerror}); choose a folder on another disk"
+                    f"cannot lock {folder} ({error.strerror}); choose a folder on another disk"
                 ) from error
         if time.monotonic() > until:
-            raise UserError(f"another proxtune{_holder(descriptor)} is at work in {folder}; wait for it, or end it")
+            raise UserError(f"another proxtune{_holder(descriptor)} is using {folder}; wait for it to finish, or stop it")
         time.sleep(0.05)
 
 

@@ -43,7 +43,7 @@ def run_with_model(folder: str | Path) -> Path:
 
 
 def finished_fit(folder: Path) -> dict[str, Any] | None:
-    """What an earlier sitting of the run learned to the end; None where it has to go on learning."""
+    """What an earlier sitting of the run learned to the end; None where it has to continue learning."""
     try:
         fit_result: dict[str, Any] = json.loads((folder / FIT_RESULT).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -73,7 +73,7 @@ def how_it_ended(records: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def best_step(records: list[dict[str, Any]]) -> int:
-    """The step of the best weights on disk, by the records; the last step where none was judged."""
+    """The step of the best weights on disk, by the records; the last step where none was evaluated."""
     best = [record["step"] for record in records if record.get("kind") == "validation" and record.get("best")]
     return int(best[-1]) if best else last_step(records)
 
@@ -89,7 +89,7 @@ def examples_seen(records: list[dict[str, Any]]) -> int:
 
 
 def was_trained(records: list[dict[str, Any]]) -> bool:
-    """Whether training had come to its end, and the final judgement was made when the records stopped."""
+    """Whether training had come to its end, and the final evaluation was made when the records stopped."""
     phases = [record.get("phase") for record in records if record.get("kind") == "phase"]
     last = _last_progress(records)
     return phases[-1:] in (["evaluate"], ["save"]) and last.get("step", 0) >= last.get("steps", float("inf"))
@@ -101,7 +101,7 @@ def _last_progress(records: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def interruptions(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each time that the run was gone on with: when on its own clock, after what, and from which step."""
+    """Each time that the run was resumed: when on its own clock, after what, and from which step."""
     found: list[dict[str, Any]] = []
     for record in records:
         if record.get("kind") == "resumed":

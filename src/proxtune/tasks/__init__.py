@@ -1,1 +1,1 @@
-"""Tasks: from examples to token ids, and from logits back to the person's words."""
+"""Tasks: from examples to token ids, and from logits back to the user's words."""

@@ -25,7 +25,7 @@ _Guess = tuple[str, str]
 
 
 def guess_task(source: str, *, text_column: str | None = None, label_column: str | None = None) -> _Guess:
-    """The task, and why in words to show: classify unless the columns are those of another.
+    """The task, and why as text: classify unless the columns are those of another.
 
     Only the first rows are read, but for .json, which has to be read whole. Raises UserError.
     """
@@ -41,7 +41,7 @@ def guess_task(source: str, *, text_column: str | None = None, label_column: str
 
 
 def _only(table: Table, name: str | None, besides: str | None) -> Table:
-    """The table with the one column that the person named, or with all but the one that is named for something else."""
+    """The table with the one column that the user named, or with all but the one that is named for something else."""
     columns = {column: cells for column, cells in table.columns.items() if column != besides}
     return Table(columns if name is None else {name: table.columns[name]}, table.lines, table.unit)
 

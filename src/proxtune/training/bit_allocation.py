@@ -1,7 +1,7 @@
-"""The work of the milestone, in bites that fit: what each weight is worth, and which set it is held in for that.
+"""The work of allocating bits, in micro-batches that fit: what each weight is worth, and which set it is held in for that.
 
 Both take memory of their own, beside an optimizer that stays. So they step down like training does: fewer rows at a time where
-gradients are squared, fewer numbers where scales are fitted; and a rehearsal tries them out.
+gradients are squared, fewer numbers where scales are fitted; and a dry run tries them out.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _FEWEST_FITTED = 1 << 14  # numbers at a time: tens of kilobytes
 def allocate_bits(plan: Plan, training: Training, step: int) -> tuple[Allocation, list[StepDown]]:
     """Allot the bytes by what weights are worth; the allocation, and the step-downs on the way to it.
 
-    What was learned is worth more than the bytes that this takes: where the smallest bite is refused, weights count alike, and
+    What was learned is worth more than the bytes that this takes: where the smallest micro-batch is refused, weights count alike, and
     scales are fitted without the limit.
     """
     constraint, governor = training.constraint, training.governor
@@ -93,7 +93,7 @@ def importance_of(
 
 
 def try_allocation(plan: Plan, model: Any, data: Encoded, pad_id: int, constraint: SizeConstraint | NoSizeConstraint) -> None:
-    """The largest bites of what `allocate_bits` will do, for a rehearsal: the longest rows, and the largest weight's scales."""
+    """The largest micro-batches of what `allocate_bits` works, for a dry run: the longest rows, and the largest weight's scales."""
     longest = np.argsort(data.lengths, kind="stable")[-rows_at_a_time(plan, data) :]
     _mean_squares(plan, model, data, pad_id, iter([longest]))
     constraint.try_fitting()

@@ -36,18 +36,18 @@ class Training:
     governor: Governor
     phases: Phases
     save_best: Callable[[], None]  # writes the trainable weights, durably
-    save_stopped: Callable[[], None]  # the same where the person stops, beside the best so far
+    save_stopped: Callable[[], None]  # the same where the user stops, beside the best so far
     interrupted: Callable[[], bool]
     checkpointer: Checkpointer
     constraint: SizeConstraint | NoSizeConstraint = field(default_factory=NoSizeConstraint)
-    where: Callable[[int], str] = "row {}".format  # what the person calls a row: its file and line
+    where: Callable[[int], str] = "row {}".format  # what the user calls a row: its file and line
     size_phase_seconds: float = 0.0  # kept free until the model is held to a size
-    validation_steps: float = 0.0  # how many steps a judgement takes as long as, until one was made
+    validation_steps: float = 0.0  # how many steps a evaluation takes as long as, until one was made
 
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What a step did: the plan that it ended with (its bites may be smaller), the loss, and what else is worth a record.
+    """What a step did: the plan that it ended with (its micro-batches may be smaller), the loss, and what else is worth a record.
 
     `rejected` holds the rows at fault, as far as they were found, where the step moved nothing since a number was not finite.
     """
@@ -68,7 +68,7 @@ def no_optimizer_state(names: Mapping[str, Entry]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class StepMaker:
-    """A way to make steps, and what it has beside the weights, so that it can be gone on with.
+    """A way to make steps, and what it has beside the weights, so that it can be resumed.
 
     `make_step(plan, row numbers, number of the step, share of the learning rate)` makes one. `optimizer_state()` is
     what a snapshot keeps, named by the weight that it belongs to ("encoder.weight/exp_avg"), and

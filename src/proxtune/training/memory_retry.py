@@ -28,7 +28,7 @@ def faulty_rows(rows: np.ndarray, is_finite: Callable[[np.ndarray], bool]) -> li
 def with_memory_retry(
     plan: Plan, training: Training, step: int, compute: Callable[[Plan], T], smaller: Callable[[Plan], Plan | None]
 ) -> tuple[Plan, T, list[StepDown]]:
-    """`compute(plan)`; the same again in a `smaller` plan's bites when memory is refused, or nearly so.
+    """`compute(plan)`; the same again in a `smaller` plan's micro-batches when memory is refused, or nearly so.
 
     Raises MemoryError when there is no smaller plan.
     """

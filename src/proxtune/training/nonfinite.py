@@ -14,7 +14,7 @@ _REGAIN = 1.02  # of the share of the learning rate, with each step that is good
 
 
 def rejected_event(state: TrainingState, done: StepResult, training: Training) -> StepRejected:
-    """What the person is told of a step that moved nothing."""
+    """What the user is told of a step that moved nothing."""
     assert done.rejected is not None
     rows = tuple(training.where(row) for row in done.rejected)
     return StepRejected(step=state.step, seconds=round(training.clock.elapsed, 3), rows=rows)
@@ -23,7 +23,7 @@ def rejected_event(state: TrainingState, done: StepResult, training: Training) -
 def back_off(
     state: TrainingState, done: StepResult, step_maker: StepMaker, training: Training
 ) -> tuple[TrainingState, list[Event], bool]:
-    """After a step: where to go on, what to tell, and whether it is over.
+    """After a step: where to continue, what to tell, and whether it is over.
 
     A rejected step halves the learning rate, a good one regains some; after three in a row it is back to the last snapshot.
     Raises UserError when nothing helps and nothing was learned.

@@ -23,7 +23,7 @@ _PAUSE_SECONDS, _LAST_PAUSE_SECONDS = 0.05, 1.0  # between them; and where nothi
 
 
 def is_validation_due(state: TrainingState, training: Training, from_the_first: bool) -> bool:
-    """Whether the point at hand is to be judged: at even distances, and at the end."""
+    """Whether the point at hand is to be evaluated: at even distances, and at the end."""
     if state.validated_step == state.step:
         return False
     if state.size_phase_step == state.step:
@@ -35,10 +35,10 @@ def is_validation_due(state: TrainingState, training: Training, from_the_first: 
 
 
 def validate(state: TrainingState, training: Training) -> Iterator[Event]:
-    """Judge the point at hand, and keep it where it is the best; what was judged before a resume is not judged again.
+    """Judge the point at hand, and keep it where it is the best; what was evaluated before a resume is not evaluated again.
 
-    The last point, where none was judged before it, is kept unjudged: there is nothing to compare it with, and the result
-    is judged in any case.
+    The last point, where none was evaluated before it, is kept without an evaluation: there is nothing to compare it with, and the result
+    is evaluated in any case.
     """
     if state.step >= state.steps and state.validated_step < 0:
         _save_best(state, training)
@@ -55,7 +55,7 @@ def validate(state: TrainingState, training: Training) -> Iterator[Event]:
                 state.best = training.validation.objective.rank(metrics)
             except OSError as error:
                 is_best = False
-                yield Notice(words=f"the best weights cannot be written ({error.strerror}); training goes on, make room")
+                yield Notice(words=f"the best weights cannot be written ({error.strerror}); training continues; free some disk space")
         found = Validated(step=state.step, metrics=metrics, best=is_best)
         training.checkpointer.record_event(found)
     state.validated_step = state.step
@@ -81,7 +81,7 @@ def _save_best(state: TrainingState, training: Training) -> None:
             return
         except OSError as error:
             if not more and at_last:
-                words = f"what was learned cannot be written ({error.strerror}); make room, then: proxtune resume"
+                words = f"what was learned cannot be written ({error.strerror}); free some disk space, then run: proxtune resume"
                 raise DiskFailed(words) from error
             if not more:
                 raise
@@ -89,7 +89,7 @@ def _save_best(state: TrainingState, training: Training) -> None:
 
 
 def validate_at_stop(state: TrainingState, training: Training) -> Validation:
-    """Judge where the person stops, and keep it apart where it is the best so far: a run that goes on has not judged here."""
+    """Judge where the user stops, and keep it apart where it is the best so far: a run that continues has not evaluated here."""
     found = validation_scores(state.plan, training)
     better = _is_better(state, found, training)
     if better:

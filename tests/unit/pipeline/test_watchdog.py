@@ -21,7 +21,6 @@ from proxtune.pipeline.process import StageFailed, StageHung, run_stage
 from proxtune.pipeline.watchdog import Activity, Patience, Watchdog, session_of
 from proxtune.runtime.clock import Clock
 from proxtune.storage.event_log import EventLog
-from proxtune.storage.result import best_step, was_trained
 from proxtune.storage.run_folder import write_recipe
 from support.commands import proxtune_in_a_process
 
@@ -86,14 +85,17 @@ def test_a_stage_that_was_stopped_before_it_read_its_job_is_killed(tmp_path, mon
 
 
 @needs_proc
-@pytest.mark.parametrize("leads", [False, True])
-def test_a_stage_that_waits_for_a_stopped_child_is_ended_with_it(stage, tmp_path, leads):
+@pytest.mark.parametrize(
+    "child",
+    ["os.kill(os.getpid(), signal.SIGSTOP)", "os.setpgid(0, 0); os.close(1); os.close(2); time.sleep(120)"],
+    ids=["that is stopped", "that sleeps in a group of its own"],
+)
+def test_a_stage_that_waits_for_a_child_is_ended_with_it(stage, tmp_path, child):
     stage(f"""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     pid = os.fork()
     if pid == 0:
-        {"os.setpgid(0, 0)" if leads else "pass"}
-        os.kill(os.getpid(), signal.SIGSTOP)
+        {child}
     open({str(tmp_path / "child")!r}, "w").write(str(pid))
     os.waitpid(pid, 0)
     """)
@@ -252,18 +254,23 @@ def test_what_begins_after_the_time_is_over_has_the_grace_from_there(monkeypatch
 
 
 @needs_proc
-def test_a_session_is_its_leader_with_all_that_it_forked():
+def test_a_session_is_its_leader_with_all_that_it_forked(monkeypatch):
     script = "import os, time\nchild = os.fork()\nprint(os.getpid(), flush=True)\ntime.sleep(3600)"
     with subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as leader:
-        pids = {int(leader.stdout.readline()), int(leader.stdout.readline())}
-        assert set(session_of(leader.pid)) == pids
-        activity = Activity(leader.pid)
-        looks = [activity.has_moved() or time.sleep(0.05) for _ in range(40)]
-        assert looks[0]
-        assert not any(looks[-5:])
-        os.killpg(leader.pid, signal.SIGKILL)
+        try:
+            pids = {int(leader.stdout.readline()), int(leader.stdout.readline())}
+            assert set(session_of(leader.pid)) == pids
+            activity = Activity(leader.pid)
+            looks = [activity.has_moved() or time.sleep(0.05) for _ in range(40)]
+            assert looks[0]
+            assert not any(looks[-5:])
+            for state, excused in (("S", False), ("T", False), ("D", True), ("R", True), ("t", True)):
+                monkeypatch.setattr("proxtune.pipeline.watchdog._thread_states", lambda pid, state=state: ["S", state])
+                assert activity.has_moved() == excused
+        finally:
+            os.killpg(leader.pid, signal.SIGKILL)
 
 
 @needs_proc
@@ -370,45 +377,21 @@ def test_a_training_that_is_stopped_after_its_time_is_done(monkeypatch, tmp_path
         yield {"kind": "step", "step": 3, "examples_seen": 24}
         raise Interrupted("stopped")
 
-    checkpointer = SimpleNamespace(goes_on=False, commit=lambda: True, close=lambda: None)
+    checkpointer = SimpleNamespace(can_resume=False, commit=lambda: True, close=lambda: None)
     for name, fake in {
         "train": train, "keeper_of": lambda *given: checkpointer, "Training": lambda *given: None,
         "has_weights": lambda *given: True, "_Stop": lambda: SimpleNamespace(asked=None),
     }.items():  # fmt: skip
         monkeypatch.setattr(proxtune.pipeline.fit, name, fake)
-    nothing = SimpleNamespace(train=None, held=None, pad_id=0, split=SimpleNamespace(train=None))
+    nothing = SimpleNamespace(train=None, validation=None, pad_id=0, split=SimpleNamespace(train=None))
     session = SimpleNamespace(
-        announce=print, task=nothing, folder=tmp_path, phases=SimpleNamespace(enter=print), recipe=SimpleNamespace(seed=0),
+        emit_phase=print, task=nothing, folder=tmp_path, phases=SimpleNamespace(enter=print), recipe=SimpleNamespace(seed=0),
         governor=SimpleNamespace(release=lambda: None, step_downs=[]), clock=SimpleNamespace(left=left), emit=print,
     )  # fmt: skip
     plan = SimpleNamespace(steps=6, batch=8, cost=SimpleNamespace(flops=100.0))
     settled = {"pace": {"ending_seconds": 0, "evaluations": 1, "most_steps": 6}}
     progress = proxtune.pipeline.fit._train(session, plan, settled, None, None, False)
     assert (progress["status"], progress["steps"], progress["flops"]) == (status, 3, 50.0)
-
-
-def test_the_step_of_the_best_point_is_the_last_that_was_judged_best():
-    def step(number):
-        return {"kind": "step", "step": number, "steps": 9}
-
-    def judged(number, best):
-        return {"kind": "validation", "step": number, "best": best}
-
-    assert best_step([]) == 0
-    assert best_step([step(1), step(2)]) == 2
-    assert best_step([step(3), judged(3, True), step(6), judged(6, False), step(7)]) == 3
-    assert best_step([judged(3, True), judged(6, True), step(7)]) == 6
-
-
-@pytest.mark.parametrize(
-    ("step", "phases", "trained"),
-    [(9, ["train", "evaluate"], True), (9, ["train", "evaluate", "save"], True), (9, ["train"], False),
-     (8, ["train", "evaluate"], False), (9, ["evaluate", "train"], False), (9, [], False)],
-)  # fmt: skip
-def test_a_training_is_over_when_its_last_step_was_made_and_the_judgement_of_all_began(step, phases, trained):
-    records = [{"kind": "step", "step": step, "steps": 9}, *({"kind": "phase", "phase": phase} for phase in phases)]
-    assert was_trained(records) == trained
-    assert not was_trained([{"kind": "phase", "phase": "evaluate"}])
 
 
 # A run as it is typed, but that a stage may stand still for eight seconds and not for a minute.
@@ -439,8 +422,8 @@ def stop_once_kept(folder, process, name):
 @needs_proc
 @pytest.mark.parametrize(
     ("words", "kept"),
-    [(("--method", "nno", "--epochs", "6"), "best.safetensors"),  # judged before its first step
-     # judged when it is over: a snapshot is what there is
+    [(("--method", "nno", "--epochs", "6"), "best.safetensors"),  # evaluated before its first step
+     # evaluated when it is over: a snapshot is what there is
      (("--method", "full", "--epochs", "16"), "step-*.safetensors")],
 )  # fmt: skip
 def test_a_training_that_stands_still_leaves_the_best_model_judged_and_goes_on(
@@ -458,7 +441,7 @@ def test_a_training_that_stands_still_leaves_the_best_model_judged_and_goes_on(
     told = json.loads(out.splitlines()[-1])
     assert told["status"] == "failed"
     assert "the stage 'learn' stood still" in told["message"]
-    assert f"was judged and is in {folder / 'model'}; to go on: proxtune resume {folder}" in told["message"]
+    assert f"was evaluated and is in {folder / 'model'}; to continue: proxtune resume {folder}" in told["message"]
     result = json.loads((folder / "result.json").read_text())
     assert result["status"] == "interrupted"
     assert result["hung"] in told["message"]

@@ -75,7 +75,7 @@ def read_arrow(path: Path, max_rows: int | None = None, *, objects: bool = False
         from pyarrow import types
     except ImportError:
         raise UserError(
-            f"{path}: takes pyarrow; run `pip install 'proxtune[parquet]'`, or save it as .jsonl"
+            f"{path}: needs pyarrow; run `pip install 'proxtune[parquet]'`, or save it as .jsonl"
         ) from None
     try:
         with path.open("rb") as file:
@@ -88,7 +88,7 @@ def read_arrow(path: Path, max_rows: int | None = None, *, objects: bool = False
         if isinstance(error, PermissionError):
             raise unreadable(path, error) from None
         reason = str(error).strip().split("\n")[0][:120]
-        raise UserError(f"{path}: damaged ({reason}); write it anew, or save it as .jsonl") from None
+        raise UserError(f"{path}: damaged ({reason}); write it again, or save it as .jsonl") from None
     if not table.lines:
         raise UserError(f"{path}: has columns but no rows; add rows")
     return table

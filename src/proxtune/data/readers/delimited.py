@@ -51,7 +51,7 @@ def _delimited(path: Path, delimiter: str, max_rows: int | None, quoting: Litera
                 names = _header(path, row)
                 cells = [[] for _ in names]
             elif len(row) != len(names):
-                hint = "quote a text that holds the delimiter, or mend the row"
+                hint = "quote a text that holds the delimiter, or fix the row"
                 fields = "1 field" if len(row) == 1 else f"{len(row)} fields"
                 raise UserError(f"{path} line {begins}: {fields} where the header has {len(names)}; {hint}")
             else:

@@ -63,7 +63,7 @@ def find_split_file(folder: Path, names: Iterable[str]) -> list[Path]:
 
 
 def find_train_files(folder: Path) -> list[Path]:
-    """The files to learn from: a split called train, a saved dataset or the only file. Raises UserError."""
+    """The files to train on: a split called train, a saved dataset or the only file. Raises UserError."""
     found = find_split_file(folder, TRAIN_NAMES) or _saved_files(folder)
     if found:
         return found

@@ -17,7 +17,7 @@ def _load(name: str, split: str) -> Any:
         raise UserError(f"{name}: no file or folder of that name; {advice}") from None
     try:
         return datasets.load_dataset(name, split=split)
-    except Exception as error:  # network, hub and parser errors share no base class; most can be mended by the person
+    except Exception as error:  # network, hub and parser errors share no base class; most can be fixed by the user
         reason = (str(error).strip() or type(error).__name__).split("\n")[0][:200]
         advice = "check the name and the network, or give a file"
         problem = f"no such file, and as a Hugging Face dataset not loaded ({reason})"

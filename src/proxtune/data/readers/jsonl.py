@@ -28,10 +28,10 @@ def _parse(text: str, where: str) -> object:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise UserError(f"{where}: not JSON ({error.msg} at character {error.colno}); mend it there") from None
+        raise UserError(f"{where}: not JSON ({error.msg} at character {error.colno}); fix it there") from None
     except (ValueError, RecursionError) as error:  # a number of thousands of digits; brackets thousands deep
         reason = "nested too deeply" if isinstance(error, RecursionError) else "a number is too long"
-        raise UserError(f"{where}: not JSON that can be read ({reason}); mend it there") from None
+        raise UserError(f"{where}: not JSON that can be read ({reason}); fix it there") from None
 
 
 def _object(value: object, where: str) -> dict[str, object]:
@@ -67,7 +67,7 @@ def read_json(path: Path, max_rows: int | None = None) -> Table:
         if error.msg == "Extra data" and error.lineno > 1:
             advice = "if it has one object a line, name it .jsonl"
             raise UserError(f"{path}: more than one JSON value; {advice}") from None
-        raise UserError(f"{path} line {error.lineno}: not JSON ({error.msg}); mend it there") from None
+        raise UserError(f"{path} line {error.lineno}: not JSON ({error.msg}); fix it there") from None
     except (ValueError, RecursionError):
         value = _parse(text, str(path))
     if isinstance(value, dict) and isinstance(value.get("data"), list):

@@ -62,7 +62,7 @@ def _local(source: str) -> Path | None:
         raise UserError("no data given; give a file, a folder or the name of a Hugging Face dataset")
     try:
         path = Path(source).expanduser()
-    except RuntimeError:  # no such person on this machine
+    except RuntimeError:  # no such user on this machine
         path = Path(source)
     if os.path.lexists(path):  # unlike Path.exists, it does not stumble over names too long
         if path.is_file() or path.is_dir():

@@ -16,7 +16,7 @@ _ROWS_FOR_MIN_DF_2 = 2000
 
 
 def run_baselines(split: Split[Examples], labels: list[str], seed: int) -> dict[str, dict[str, Any]]:
-    """Both baselines learnt on `split.train` and scored on `split.validation`.
+    """Both baselines fitted on `split.train` and scored on `split.validation`.
 
     `majority` and `tfidf` each hold accuracy and macro_f1 (0 to 1); tfidf also `seconds` to learn and answer, `bytes`
     of its weights and words, and a `note` where it fell back on the majority. Raises UserError for an unknown label.
@@ -25,7 +25,7 @@ def run_baselines(split: Split[Examples], labels: list[str], seed: int) -> dict[
 
 
 def baseline_scores_on(train: Examples, test: Examples, labels: list[str]) -> dict[str, dict[str, Any]]:
-    """As `run_baselines`, learnt on `train` and scored on any other file. Raises UserError for an unknown label."""
+    """As `run_baselines`, fitted on `train` and scored on any other file. Raises UserError for an unknown label."""
     return _score_both(train, test, labels, seed=0)
 
 
@@ -51,7 +51,7 @@ class _NothingToLearn(Exception):
 
 def _tfidf(texts: list[str], classes: list[int], questions: list[str], seed: int) -> tuple[list[int], int]:
     if len(set(classes)) < 2:
-        raise _NothingToLearn("only one label to learn from: the same as the majority")
+        raise _NothingToLearn("only one label to train on: the same as the majority")
     import numpy as np
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -67,7 +67,7 @@ def _tfidf(texts: list[str], classes: list[int], questions: list[str], seed: int
     try:
         features = vectorizer.fit_transform(texts)
     except ValueError as empty:  # scikit-learn's way to say that no word is left
-        raise _NothingToLearn("no words to learn from: the same as the majority") from empty
+        raise _NothingToLearn("no words to train on: the same as the majority") from empty
     model = LogisticRegression(C=10.0, max_iter=500, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a baseline a hair off its optimum is still one
@@ -83,6 +83,6 @@ def _encode(examples: Examples, labels: list[str]) -> list[int]:
     unknown = sorted(set(examples.labels) - index.keys())
     if unknown:
         raise UserError(
-            f"{examples.source}: label {unknown[0]!r} is not one of {', '.join(labels)}; mend or drop its rows"
+            f"{examples.source}: label {unknown[0]!r} is not one of {', '.join(labels)}; fix or drop its rows"
         )
     return [index[label] for label in examples.labels]

@@ -10,7 +10,7 @@ from proxtune.data.table import Table
 from proxtune.errors import UserError
 from proxtune.tasks.generation.conversations import is_conversation
 
-# What is asked and what is answered, in words to show.
+# What is asked and what is answered, as text.
 KINDS = {"summarize": ("text", "summary"), "translate": ("source", "target"), "instruct": ("prompt", "answer")}
 
 # Best first, lower case, words joined by "_".
@@ -54,7 +54,7 @@ _LANGUAGE = re.compile(r"[a-z]{2}(_[a-z]{2,4})?\Z")  # "en", "pt_br"
 
 @dataclass(frozen=True, slots=True)
 class PairColumns:
-    """The chosen columns, and what was guessed, in words to show. With `turns` there is no `prompt` and no `answer`."""
+    """The chosen columns, and what was guessed, as text. With `turns` there is no `prompt` and no `answer`."""
 
     turns: str | None = None  # of whole conversations
     prompt: str | None = None
@@ -105,7 +105,7 @@ def _holds_text(cells: list[object]) -> bool:
 def choose_pair_columns(
     table: Table, source: str, task: str, text_column: str | None, label_column: str | None, need_answers: bool
 ) -> PairColumns:
-    """The columns by the names given, else by usual names. Raises UserError, with the names there are, for want of one."""
+    """The columns by the names given, else by usual names. Raises UserError, with the names there are, for lack of one."""
     prompt = None if text_column is None else named_column(table, source, text_column, "--text-column")
     answer = None if label_column is None else named_column(table, source, label_column, "--label-column")
     kind, answer_kind = KINDS[task]

@@ -36,7 +36,7 @@ class Tokens:
 def encode_pairs(pairs: Pairs, prompt_format: PromptFormat, tokenizer: Any, max_length: int) -> Encoded:
     """Tokenise every row once, what is asked cut so that with its answer it has at most `max_length` tokens.
 
-    Counts the rows that were cut. Rows without answers are what a model is to go on from.
+    Counts the rows that were cut. Rows without answers are what a model is to continue from.
     """
     return fit_to_length(tokens_of(pairs, prompt_format, tokenizer), pairs, prompt_format, tokenizer, max_length)
 
@@ -54,7 +54,7 @@ def tokens_of(pairs: Pairs, prompt_format: PromptFormat, tokenizer: Any) -> Toke
 def useful_length(lengths: np.ndarray, most: int) -> int:
     """Tokens that a row may have: all rows stay whole, up to `most`, unless a few are far longer than the others.
 
-    Memory is planned for the longest row, so one in two hundred is rather cut than all be learned in smaller bites.
+    Memory is planned for the longest row, so one in two hundred is rather cut than all be learned in smaller micro-batches.
     """
     longest, usual = int(lengths.max()), int(np.quantile(lengths, _WHOLE))
     return min(most, longest if longest <= _FAR_LONGER * usual else usual)

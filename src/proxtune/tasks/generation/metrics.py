@@ -13,7 +13,7 @@ from proxtune.tasks.generation.rouge import import_rouge
 NAMES = {
     "rougeL": "ROUGE-L", "chrf": "chrF", "rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "bleu": "BLEU", "exact": "exact",
 }  # fmt: skip
-MAIN = {"summarize": "rougeL", "translate": "chrf", "instruct": "rougeL"}  # what a run is judged by
+MAIN = {"summarize": "rougeL", "translate": "chrf", "instruct": "rougeL"}  # what a run is evaluated by
 _ROUGE = ("rouge1", "rouge2", "rougeL")
 _LIBRARIES = {
     "summarize": ("rouge_score", "nltk"),
@@ -39,7 +39,7 @@ def score_texts(task: str, answers: Sequence[str], references: Sequence[str]) ->
     summarize: `rouge1`, `rouge2`, `rougeL`, the mean over the rows of the F-measure, 0 to 1, words stemmed (Lin, ROUGE: A
     Package for Automatic Evaluation of Summaries, 2004). translate: `bleu` (Papineni et al., 2002) and `chrf` (Popović,
     2015) of all rows together, 0 to 100, as sacrebleu computes them by default. instruct: ROUGE, and `exact`, the share that
-    are the same but for spaces around them. Raises ValueError for no rows or different lengths, UserError for want of a
+    are the same but for spaces around them. Raises ValueError for no rows or different lengths, UserError for lack of a
     library.
     """
     _check(answers, references)
@@ -91,7 +91,7 @@ def _sacrebleu() -> Any:
 
 def _missing(task: str) -> UserError:
     name = _LIBRARIES[task][0].replace("_", "-")
-    return UserError(f"the scores of {task} take {name}; run `pip install 'proxtune[text]'`")
+    return UserError(f"scoring {task} needs {name}; run `pip install 'proxtune[text]'`")
 
 
 def _check(answers: Sequence[str], references: Sequence[str]) -> None:

@@ -25,7 +25,7 @@ def read_pairs(
     """The rows of a file, of a folder's train split, or of a hub dataset's train split.
 
     `task` is summarize, translate or instruct. Columns not named are guessed and the guess is told in `notes`. Rows that
-    will not do are refused, or with `bad_rows` "skip" left out and told in `notes`. Without `need_answers` a row needs none,
+    cannot be used are refused, or with `bad_rows` "skip" left out and told in `notes`. Without `need_answers` a row needs none,
     and `answers` is empty unless every row has one. Raises UserError.
     """
     check_bad_rows(bad_rows)

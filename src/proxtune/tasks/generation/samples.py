@@ -19,7 +19,7 @@ _SHOWN_CHARACTERS = 1200
 def compare_answers(
     task: str, train: Pairs | None, validation: Pairs, after: Mapping[str, Any], before: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """Scores of the answers, of the untouched model's and of the baselines', and some rows to look at, worst first.
+    """Scores of the answers, of the base model's and of the baselines', and some rows to look at, worst first.
 
     `after` and `before` hold `answers`, one for each row, and `metrics` of the tokens (loss, perplexity).
     """
