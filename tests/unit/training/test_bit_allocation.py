@@ -1,4 +1,4 @@
-"""The milestone's work: what weights are worth, in smaller bites where memory is refused, and never the end of a run."""
+"""The milestone's work: what weights are worth, in smaller micro-batches where memory is refused, and never the end of a run."""
 
 import pytest
 import torch
@@ -90,7 +90,7 @@ def test_gradients_are_squared_for_fewer_rows_where_memory_is_refused(training, 
     expected = training.constraint.allocate(importance_of(PLAN, model, rows, model.config.pad_token_id, 0, rows=2))
     refuse_more_than(2, model, monkeypatch)
     allocation, changes = allocate_bits(PLAN, training, 5)
-    assert [(change["from"], change["to"]) for change in changes] == [
+    assert [(change.before, change.after) for change in changes] == [
         ("weights' worth from 8 rows at a time", "4 at a time"), ("weights' worth from 4 rows at a time", "2 at a time"),
     ]  # fmt: skip
     assert changes == training.governor.step_downs
@@ -101,7 +101,7 @@ def test_where_one_row_is_too_much_all_weights_count_alike(training, model, monk
     expected = training.constraint.allocate(None)
     refuse_more_than(0, model, monkeypatch)
     allocation, changes = allocate_bits(PLAN, training, 5)
-    assert changes[-1]["to"] == "all counting alike"
+    assert changes[-1].after == "all counting alike"
     assert allocation == expected
     assert all(p.grad is None for p in model.parameters())
 
@@ -110,7 +110,7 @@ def test_scales_are_fitted_to_fewer_numbers_where_memory_is_refused(training, mo
     tried = refuse_fits_of_more_than(1 << 17, training, monkeypatch)
     allocation, changes = allocate_bits(PLAN, training, 5)
     assert tried == [1 << 20, 1 << 17]
-    assert [change["to"] for change in changes] == ["scales fitted 131,072 numbers at a time"]
+    assert [change.after for change in changes] == ["scales fitted 131,072 numbers at a time"]
     assert allocation.bytes <= training.constraint.structure.size_bytes
     assert not training.governor.asked
 
@@ -145,5 +145,5 @@ def test_a_step_is_cut_smaller_where_there_is_no_room_for_the_nearest_points(tra
     monkeypatch.setattr(training.constraint._formats["classifier.weight"].__class__, "nearest", refused_once)
     done = step_maker.make_step(PLAN, torch.arange(8).numpy(), 0, 0.0)  # a rate of zero: weights stay where they are
     assert done.plan.micro_batch == 4
-    assert [change["why"] for change in done.step_downs] == [REFUSAL]
+    assert [change.why for change in done.step_downs] == [REFUSAL]
     assert all(torch.equal(weight, before[name]) for name, weight in model.named_parameters())

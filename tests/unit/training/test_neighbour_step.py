@@ -17,10 +17,11 @@ from proxtune.models.loading import classifier_config, load_classifier, load_tok
 from proxtune.optim.nno import NNO, replay
 from proxtune.optim.step_record import RULES, unpack
 from proxtune.runtime.clock import Clock
+from proxtune.storage.events import StepDown, StepEvent, Validation
 from proxtune.training.context import Training
 from proxtune.training.neighbour_step import nno_step, stratified_weights
 from proxtune.training.trainer import train
-from support.kept import Unkept
+from support.kept import Unkept, of
 
 PLAN = Plan("nno", "fp32", 8, 48, 32, False, "none", 0.0, 1.0, 4, 0, neighbours=4, last_layers=2)
 
@@ -74,13 +75,13 @@ def test_the_journal_leads_from_the_first_weights_to_the_last(tiny_folder, rows,
 
     plan = replace(PLAN, dtype=dtype)
     model = a_model(tiny_folder, plan)
-    records, journal, kept = run(model, rows, plan)
-    steps = [record for record in records if record["kind"] == "step"]
+    events, journal, kept = run(model, rows, plan)
+    steps = of(StepEvent, events)
     assert len(steps) == 4
     assert len(journal) == 4 * (40 + 4 * 4)
-    assert all(record["spread"] > 0 and record["rule"] in RULES for record in steps)
-    assert records[0]["kind"] == "validation"
-    assert records[0]["step"] == 0
+    assert all(step.spread > 0 and step.rule in RULES for step in steps)
+    assert isinstance(events[0], Validation)
+    assert events[0].step == 0
     assert kept
     again = a_model(tiny_folder, plan)
     replay(again, list(unpack(journal)))
@@ -100,7 +101,7 @@ def test_a_refused_look_is_made_again_with_fewer_points_at_a_time(tiny_model, ro
         return real(search, plan, *rest)
 
     monkeypatch.setattr(module, "nno_step", refusing)
-    records, journal, _ = run(a_model(tiny_model), rows, governor=Governor(10**11, ProcessMeter()))
+    events, journal, _ = run(a_model(tiny_model), rows, governor=Governor(10**11, ProcessMeter()))
     assert sizes == [48, 24, 12, 12, 12, 12]
-    assert [r["to"] for r in records if r["kind"] == "step_down"] == ["micro-batch 24", "micro-batch 12"]
+    assert [down.after for down in of(StepDown, events)] == ["micro-batch 24", "micro-batch 12"]
     assert len(list(unpack(journal))) == 4

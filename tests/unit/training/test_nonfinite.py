@@ -5,14 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from proxtune.config.plan import Plan
 from proxtune.errors import Interrupted, UserError
-from proxtune.training.memory_retry import faulty_rows
+from proxtune.storage.events import Notice, StepEvent, StepRejected
 from proxtune.training.trainer import train
-from support.kept import a_keeper, a_model, digest, go, stopping_after, training_of
+from support.kept import a_keeper, a_model, digest, go, of, stopping_after, training_of
 
 FULL = Plan("full", "fp32", 8, 8, 32, False, "adamw", 1e-3, 3.0, 18, 0)
 NNO = replace(FULL, method="nno", neighbours=4, last_layers=2, micro_batch=48, optimizer="none")
@@ -35,12 +33,6 @@ def poison(model, data, rows, *, when=lambda: True):
     model.forward = forward
 
 
-@given(st.sets(st.integers(0, 40)), st.integers(1, 41))
-def test_the_rows_at_fault_are_found_by_halves(bad, count):
-    rows = np.arange(count)
-    assert faulty_rows(rows, lambda few: not bad & set(few.tolist())) == sorted(bad & set(range(count)))
-
-
 @pytest.mark.parametrize("plan", [FULL, NNO], ids=["full", "nno"])
 def test_a_row_that_is_poisoned_is_named_and_its_steps_move_nothing(tmp_path, tiny_model, rows, plan):
     model = a_model(tiny_model, plan)
@@ -48,17 +40,17 @@ def test_a_row_that_is_poisoned_is_named_and_its_steps_move_nothing(tmp_path, ti
     training = training_of(
         model, rows, plan, a_keeper(tmp_path, model, plan), tmp_path, where=lambda row: f"reviews.csv line {row + 2}"
     )
-    records, moved, before = [], [], digest(model)
-    for record in train(plan, training):
-        records.append(record)
-        if record["kind"] == "step":
+    events, moved, before = [], [], digest(model)
+    for event in train(plan, training):
+        events.append(event)
+        if isinstance(event, StepEvent):
             moved.append(digest(model) != before)
             before = digest(model)
-    rejected = [record for record in records if record["kind"] == "rejected"]
+    rejected = of(StepRejected, events)
     assert len(rejected) == 3  # once an epoch
-    assert all(record["rows"] == ["reviews.csv line 7"] for record in rejected)
+    assert all(event.rows == ("reviews.csv line 7",) for event in rejected)
     still = [step for step, has in enumerate(moved, start=1) if not has]
-    steps = [record["step"] for record in rejected]
+    steps = [event.step for event in rejected]
     assert set(steps) <= set(still)
     early = len(moved) // 2  # later nno's rate may be so small that no loss differs and nothing moves either
     assert [step for step in still if step <= early] == [step for step in steps if step <= early]
@@ -71,14 +63,14 @@ def test_the_learning_rate_backs_off_and_comes_back(tmp_path, tiny_model, rows):
         model = a_model(tiny_model, plan)
         steps = iter(range(10**6))
         poison(model, rows, poisoned, when=lambda: next(steps) < 60)
-        records, _ = go(
+        events, _ = go(
             tmp_path / str(len(poisoned)),
             tiny_model,
             rows,
             plan,
             prepare=lambda own, checkpointer: poison(own, rows, poisoned, when=lambda: next(steps) < 12),
         )
-        return [record["learning_rate"] for record in records if record["kind"] == "step"]
+        return [step.learning_rate for step in of(StepEvent, events)]
 
     plain, backed = rates([]), rates([5])
     shares = np.array(backed) / np.array(plain)
@@ -100,15 +92,15 @@ def test_after_three_bad_steps_in_a_row_the_last_snapshot_is_back(tmp_path, tiny
 
         checkpointer.save_if_due = save_if_due
 
-    records, model = go(tmp_path / "run", tiny_model, rows, FULL, prepare=prepare)
-    assert [record["step"] for record in records if record["kind"] == "rejected"] == [9, 10, 11]
-    told = [record["words"] for record in records if record["kind"] == "warning"]
+    events, model = go(tmp_path / "run", tiny_model, rows, FULL, prepare=prepare)
+    assert [event.step for event in of(StepRejected, events)] == [9, 10, 11]
+    told = [notice.words for notice in of(Notice, events)]
     assert told == ["3 steps in a row were not finite: back from step 11 to 6, with 0.125 of the learning rate"]
     again = [each for each in seen if each[0] == 6]
     assert len(again) == 2
     assert again[0][1] == again[1][1]
     assert again[1][2] == 0.125
-    assert records[-1]["step"] == FULL.steps
+    assert events[-1].step == FULL.steps
     assert all(torch.isfinite(p).all() for p in model.parameters())
 
 
@@ -125,12 +117,12 @@ def test_the_smaller_share_outlives_the_process(tmp_path, tiny_model, rows):
     with pytest.raises(Interrupted):
         go(tmp_path / "run", tiny_model, rows, FULL, prepare=prepare, interrupted=stopping_after(12))
     _, straight = go(tmp_path / "straight", tiny_model, rows, FULL, prepare=prepare)
-    records, model = go(tmp_path / "run", tiny_model, rows, FULL)
-    assert records[0]["step"] == 7
+    events, model = go(tmp_path / "run", tiny_model, rows, FULL)
+    assert events[0].step == 7
     assert digest(model) == digest(straight)
 
 
-def test_when_nothing_helps_the_person_is_told(tmp_path, tiny_model, rows):
+def test_when_nothing_helps_the_user_is_told(tmp_path, tiny_model, rows):
     with pytest.raises(UserError, match="--learning-rate"):
         go(tmp_path / "run", tiny_model, rows, FULL, prepare=lambda model, checkpointer: poison(model, rows, range(48)))
 
@@ -140,6 +132,6 @@ def test_what_was_learned_before_is_kept_when_nothing_helps(tmp_path, tiny_model
         steps = iter(range(10**6))
         poison(model, rows, range(48), when=lambda: next(steps) > 15)
 
-    records, _ = go(tmp_path / "run", tiny_model, rows, FULL, prepare=prepare, evaluations=18)
-    assert "ends with the best weights" in records[-1]["words"]
+    events, _ = go(tmp_path / "run", tiny_model, rows, FULL, prepare=prepare, evaluations=18)
+    assert "ends with the best weights" in events[-1].words
     assert (tmp_path / "run" / "snapshots" / "best.safetensors").is_file()

@@ -1,9 +1,15 @@
-"""The schedule of the learning rate."""
+"""The schedule of the learning rate, and how many steps fit the time."""
+
+from types import SimpleNamespace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxtune.training.schedule import schedule
+from proxtune.checkpoint.state import TrainingState
+from proxtune.storage.events import ScheduleChange
+from proxtune.training.schedule import reschedule, schedule
+from support.kept import Unkept
+from support.trainings import PLAN
 
 
 @given(st.integers(1, 2000), st.data())
@@ -20,3 +26,40 @@ def test_the_learning_rate_rises_then_falls(steps):
     assert top <= 0.1 * steps
     assert shares[: top + 1] == sorted(shares[: top + 1])
     assert shares[top:] == sorted(shares[top:], reverse=True)
+
+
+def test_until_one_was_made_a_validation_is_taken_to_last_as_long_as_the_planner_says():
+    clock = SimpleNamespace(limit_seconds=100.0, left=50.0, elapsed=50.0)
+    training = SimpleNamespace(
+        clock=clock, ending_seconds=5.0, size_phase_seconds=0.0, evaluations=2, validation_steps=20.0, max_steps=1000,
+        checkpointer=Unkept(),
+    )  # fmt: skip
+
+    def steps(validation_seconds: float) -> int:
+        state = TrainingState(PLAN, 100, step=40, validation_seconds=validation_seconds)
+        list(reschedule(state, [1.0] * 40, training))
+        return state.steps
+
+    assert steps(0.0) == steps(20.0) == 43, "two more evaluations of 20 steps each"
+    assert steps(5.0) > 70
+
+
+def test_what_the_clock_said_before_a_resume_is_not_decided_again():
+    class Known(Unkept):
+        def past_schedule(self, state):
+            return 80
+
+        def record_event(self, event):
+            raise AssertionError("it is in the journal already")
+
+    state = TrainingState(PLAN, 100, step=40)
+    clock = SimpleNamespace(limit_seconds=None, left=float("inf"), elapsed=50.0)
+    (change,) = reschedule(state, [], SimpleNamespace(clock=clock, checkpointer=Known()))
+    assert change == ScheduleChange(step=40, seconds=50.0, before=100, after=80)
+    assert state.steps == 80
+
+
+def test_without_a_limit_there_are_as_many_steps_as_were_planned():
+    clock = SimpleNamespace(limit_seconds=None, left=float("inf"), elapsed=50.0)
+    state = TrainingState(PLAN, 100, step=40)
+    assert list(reschedule(state, [1.0] * 40, SimpleNamespace(clock=clock, checkpointer=Unkept()))) == []

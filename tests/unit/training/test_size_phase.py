@@ -1,4 +1,4 @@
-"""The milestone: free before it, held after it; what is best is sought anew, and a run that goes on ends the same."""
+"""The milestone: free before it, held after it; what is best is sought anew, and a run that continues ends the same."""
 
 import pytest
 import torch
@@ -9,9 +9,10 @@ from proxtune.compression.size_constraint import SizeConstraint
 from proxtune.config.plan import Plan
 from proxtune.errors import Interrupted
 from proxtune.models.introspection import head_of
+from proxtune.storage.events import Continued, SizePhaseBegun, Validation
 from proxtune.training.size_phase import free_steps, rate_share
 from proxtune.training.trainer import train
-from support.kept import a_keeper, a_model, digest, go, stopping_after, training_of
+from support.kept import a_keeper, a_model, digest, go, of, stopping_after, training_of
 
 PLAN = Plan("full", "fp32", 8, 8, 32, False, "adamw", 1e-3, 2.0, 10, 0)
 STRUCTURE = Structure(58_000, 4, 32, 1000, 3)
@@ -23,27 +24,29 @@ def held_training(folder, source, rows, **changes):
     model = a_model(source, PLAN)
     checkpointer = a_keeper(folder, model, PLAN)
     constraint = SizeConstraint(model, head_of(model)[0], STRUCTURE, folder)
-    records = []
+    events = []
     try:
-        for record in train(PLAN, training_of(model, rows, PLAN, checkpointer, folder, constraint=constraint, **changes)):
-            records.append(record)
+        for event in train(
+            PLAN, training_of(model, rows, PLAN, checkpointer, folder, constraint=constraint, **changes)
+        ):
+            events.append(event)
             checkpointer.commit()
     except Interrupted:
-        return records, model, constraint
+        return events, model, constraint
     finally:
         checkpointer.close()
     constraint.project()
-    return records, model, constraint
+    return events, model, constraint
 
 
 def test_it_is_free_until_half_of_the_steps_and_judged_held_from_then_on(tmp_path, tiny_model, rows):
-    records, model, constraint = held_training(tmp_path / "run", tiny_model, rows)
-    held = [record for record in records if record["kind"] == "held"]
-    assert [record["step"] for record in held] == [5]
-    assert held[0]["bytes"] <= STRUCTURE.size_bytes
-    after = [record for record in records if record["kind"] == "validation" and record["step"] >= 5]
-    assert after[0]["step"] == 5
-    assert after[0]["best"]  # whatever was reached without the constraint
+    events, model, constraint = held_training(tmp_path / "run", tiny_model, rows)
+    (begun,) = of(SizePhaseBegun, events)
+    assert begun.step == 5
+    assert begun.allocated_bytes <= STRUCTURE.size_bytes
+    after = [event for event in of(Validation, events) if event.step >= 5]
+    assert after[0].step == 5
+    assert after[0].best  # whatever was reached without the constraint
     for name, weight in model.named_parameters():
         assert torch.equal(constraint._formats[name].nearest(weight), weight), name
     assert constraint.teacher.shape == (len(rows), 2)
@@ -53,14 +56,14 @@ def test_it_is_free_until_half_of_the_steps_and_judged_held_from_then_on(tmp_pat
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, tiny_model, rows, stop):
     _, whole, _ = held_training(tmp_path / "whole", tiny_model, rows)
     held_training(tmp_path / "cut", tiny_model, rows, interrupted=stopping_after(stop))
-    records, again, _ = held_training(tmp_path / "cut", tiny_model, rows)
-    assert records[0]["kind"] == "continued"
+    events, again, _ = held_training(tmp_path / "cut", tiny_model, rows)
+    assert isinstance(events[0], Continued)
     assert digest(again) == digest(whole)
 
 
 def test_without_a_size_nothing_is_held(tmp_path, tiny_model, rows):
-    records, _ = go(tmp_path / "run", tiny_model, rows, PLAN)
-    assert not any(record["kind"] == "held" for record in records)
+    events, _ = go(tmp_path / "run", tiny_model, rows, PLAN)
+    assert not of(SizePhaseBegun, events)
 
 
 def test_the_rate_falls_to_the_milestone_and_begins_lower_after_it(tmp_path, tiny_model, rows):
@@ -70,7 +73,9 @@ def test_the_rate_falls_to_the_milestone_and_begins_lower_after_it(tmp_path, tin
     state = TrainingState(PLAN, 100)
     assert free_steps(state) == 50
     free = [rate_share(TrainingState(PLAN, 100, step=step), training, 0.06) for step in range(50)]
-    held = [rate_share(TrainingState(PLAN, 100, step=step, size_phase_step=50), training, 0.06) for step in range(50, 100)]
+    held = [
+        rate_share(TrainingState(PLAN, 100, step=step, size_phase_step=50), training, 0.06) for step in range(50, 100)
+    ]
     assert max(free) == 1.0
     assert max(held) == 0.5
     assert free[-1] < 0.05
