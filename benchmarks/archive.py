@@ -34,7 +34,7 @@ ROWS = 16
 
 @dataclass(frozen=True)
 class Problem:
-    """`loss(places, step)` of some places (count, d) on the rows of a step, and `judged` of one place (d,)."""
+    """`loss(places, step)` of some places (count, d) on the rows of a step, and `evaluated` of one place (d,)."""
 
     start: Tensor
     loss: Callable[[Tensor, int], Tensor]

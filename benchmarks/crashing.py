@@ -18,9 +18,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tiny import tiny_files
+
+if TYPE_CHECKING:  # each of these imports more
+    from proxtune.pipeline.jobs import Job
+    from proxtune.storage.events import Listener
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads do not survive a fork
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -52,6 +56,7 @@ def get_ready(snapshot_share: float) -> None:
     from proxtune.checkpoint import checkpointer
     from proxtune.memory import lean_imports
     from proxtune.pipeline import stages
+    from proxtune.pipeline.process import StageOutcome
     from proxtune.report.sections import learning, memory
     from proxtune.runtime import model_setup, session
 
@@ -65,8 +70,8 @@ def get_ready(snapshot_share: float) -> None:
     model_setup.set_allocator = lambda *given: None
     checkpointer._SHARE = snapshot_share
 
-    def run_stage(name: str, job: dict[str, Any], listen: Any = None) -> dict[str, Any]:
-        return stages._STAGES[name](job | {"others_bytes": 0}, listen or (lambda record: None))
+    def run_stage(job: Job, listen: Listener | None = None, **watched: Any) -> StageOutcome:
+        return StageOutcome(result=stages.do(job, listen or (lambda event: None), others_bytes=0))
 
     proxtune.pipeline.supervisor.run_stage = run_stage
     with tempfile.TemporaryDirectory(prefix="proxtune-ready-") as name:  # whatever is imported late

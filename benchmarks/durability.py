@@ -20,12 +20,14 @@ from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import numpy as np
+
 from harness import table, write_record
 from proxtune.checkpoint.checkpointer import Checkpointer
-from proxtune.checkpoint.history import History, first_event
+from proxtune.checkpoint.history import Begun, History, JournalEvent, encode_event
 from proxtune.checkpoint.snapshot import save_weights
 from proxtune.config.plan import Plan, plan_as_dict
-from proxtune.data.dataset import select_rows
+from proxtune.data.dataset import Encoded, select_rows
 from proxtune.memory.devices.cpu import ProcessMeter
 from proxtune.memory.governor import Governor
 from proxtune.memory.phases import Phases
@@ -34,6 +36,7 @@ from proxtune.models.loading import classifier_config, load_classifier, load_tok
 from proxtune.models.source import find_model
 from proxtune.runtime.clock import Clock
 from proxtune.samples import movies_path
+from proxtune.storage.events import Notice, StepEvent
 from proxtune.storage.journal import Journal
 from proxtune.tasks.classification.encoding import encode
 from proxtune.tasks.classification.objective import LABELS
@@ -52,7 +55,7 @@ METHOD_PLANS = {
 class Forgetful(Checkpointer):
     """Keeps nothing."""
 
-    def record_event(self, event: dict[str, Any]) -> None:
+    def record_event(self, event: JournalEvent) -> None:
         self._history.add_event(event)
 
     def record_step(self, record: Any) -> None:
@@ -61,7 +64,7 @@ class Forgetful(Checkpointer):
     def commit(self) -> bool:
         return True
 
-    def save_if_due(self, step_maker: Any, state: Any) -> list[dict[str, Any]]:
+    def save_if_due(self, step_maker: Any, state: Any) -> list[Notice]:
         return []
 
 
@@ -119,7 +122,9 @@ def _seconds(
     folder.mkdir()
     config = classifier_config(source, ["negative", "positive"], load_tokenizer(source), 64)
     model = find_method(plan.method).prepare(load_classifier(source, config, 0), plan)
-    journal = Journal.create(folder / "journal.bin", first_event(plan_as_dict(plan), {}, {}))
+    journal = Journal.create(
+        folder / "journal.bin", encode_event(Begun(plan=plan_as_dict(plan), selection={}, pins={}))
+    )
     checkpointer = kind(folder, model, journal, History(plan, {}, {}, LABELS.rank))
     made, spent = [0], [0.0]
 
@@ -139,14 +144,16 @@ def _seconds(
         setattr(checkpointer, name, counted(name))
     validation = select_rows(data, np.arange(64))
     training = Training(
-        model, data, validation, config.pad_token_id, 0, Clock(time.monotonic(), None), 0.0, 3, steps,
-        Governor(None, ProcessMeter()), Phases(ProcessMeter(), 0), lambda: save_weights(model, folder), lambda: None,
-        lambda: False, checkpointer,
+        model=model, train=data, validation=validation, pad_id=config.pad_token_id, seed=0,
+        clock=Clock(time.monotonic(), None), ending_seconds=0.0, evaluations=3, max_steps=steps,
+        governor=Governor(None, ProcessMeter()), phases=Phases(ProcessMeter(), 0),
+        save_best=lambda: save_weights(model, folder), save_stopped=lambda: None, interrupted=lambda: False,
+        checkpointer=checkpointer,
     )  # fmt: skip
     moments = []
-    for record in train(plan, training):
+    for event in train(plan, training):
         checkpointer.commit()
-        if record["kind"] == "step":
+        if isinstance(event, StepEvent):
             moments.append(time.monotonic())
     checkpointer.close()
     return moments[-1] - moments[0], made[0], spent[0]

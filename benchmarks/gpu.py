@@ -1,7 +1,7 @@
 """make bench-gpu ARGS=…: what runs promise, hold and reach within budgets of a GPU's memory.
 
 Models: those named, as folders; and decoders of the sizes of `--sizes`, their weights drawn at random, with the tokenizer and the
-templates of `--like`: what they learn means nothing, what they take is what such models take. A run is the command as a person
+templates of `--like`: what they learn means nothing, what they take is what such models take. A run is the command as a user
 types it. What is held is seen from outside too, by the driver's own tool.
 
     --like FOLDER                 smollm2's, for the sizes

@@ -1,4 +1,4 @@
-"""Run the command as a person types it, watch it from outside, and write down what was seen."""
+"""Run the command as a user types it, watch it from outside, and write down what was seen."""
 
 from __future__ import annotations
 
@@ -131,16 +131,6 @@ def write_record(name: str, title: str, body: str, headline: dict[str, Any]) -> 
     path.write_text(text, encoding="utf-8")
     sys.stderr.write(f"wrote {path}\n")
     print(json.dumps(headline))
-
-
-def fill_readme(text: str, name: str = "figures") -> None:
-    """Put `text` between the marks in README.md that have this name."""
-    path = HERE.parent / "README.md"
-    before, begin, rest = path.read_text(encoding="utf-8").partition(f"<!-- {name} -->\n")
-    _, end, after = rest.partition(f"<!-- /{name} -->")
-    assert begin, "README.md has the mark"
-    assert end, "README.md has the closing mark"
-    path.write_text(f"{before}{begin}\n{text.strip()}\n\n{end}{after}", encoding="utf-8")
 
 
 def _processor() -> str:

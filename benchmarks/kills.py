@@ -1,4 +1,4 @@
-"""SIGKILL at random moments of a run, in every phase; each is gone on with to its end: is a run lost, are the weights the same?
+"""SIGKILL at random moments of a run, in every phase; each is resumed to its end: is a run lost, are the weights the same?
 
 A phase is drawn, and then a moment in it. With `--evenly` the moment is drawn from the whole length: most fall into planning.
 
@@ -6,7 +6,7 @@ A phase is drawn, and then a moment in it. With `--evenly` the moment is drawn f
     --seed 0          of the moments
     --share 0.3       of the time for snapshots (0.02 is the program's own): so that many moments fall into saving
 
-A third of the runs is killed a second time while it is gone on with.
+A third of the runs is killed a second time while it is resumed.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def main() -> None:
 
 
 def _to_the_end(data: Path, model: Path, out: Path, kind: str, count: Counter[str]) -> Ended:
-    if not (out / "recipe.toml").is_file():  # killed before the run began: there is nothing, and the person begins
+    if not (out / "recipe.toml").is_file():  # killed before the run began: there is nothing, and the user begins
         count["had not begun"] += 1
         shutil.rmtree(out, ignore_errors=True)
         return forked(lambda: crashing.train(data, model, out, kind))

@@ -1,6 +1,6 @@
 """make bench-least: the least memory that each method is let run in, beside what it then holds; MiniLM, film reviews.
 
-The least `--memory` for which `plan` finds a plan, rehearsal included, is found by bisection to 2 MB; then `train` runs in
+The least `--memory` for which `plan` finds a plan, dry run included, is found by bisection to 2 MB; then `train` runs in
 it. What that run held is the least that could have been named: the margin is what the planner keeps for itself.
 
     --time 3min
@@ -47,7 +47,7 @@ def _least(method: str, time: str) -> tuple[int, Seen]:
             fits = trial
         else:
             refused = trial
-    while True:  # two rehearsals of the same plan differ by a few megabytes
+    while True:  # two dry runs of the same plan differ by a few megabytes
         seen = _run("train", method, time, fits)
         if seen.status == 0:
             return fits, seen

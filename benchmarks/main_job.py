@@ -1,7 +1,6 @@
-"""make bench-main-job: the movie reviews under the budgets that the README names, each as a person types it.
+"""make bench-main-job: the movie reviews under the budgets that the README names, each as a user types it.
 
-With ARGS=--outer each run is also inside a memory control group of its budget and 60 MB (needs root). The figures in
-README.md are written from the results.
+With ARGS=--outer each run is also inside a memory control group of its budget and 60 MB (needs root).
 """
 
 from __future__ import annotations
@@ -9,10 +8,9 @@ from __future__ import annotations
 import sys
 import tempfile
 from contextlib import nullcontext
-from datetime import date
 from pathlib import Path
 
-from harness import Group, Seen, fill_readme, proxtune, table, write_record
+from harness import Group, Seen, proxtune, table, write_record
 from proxtune.config.budget import parse_bytes
 from proxtune.samples import movies_path
 
@@ -24,7 +22,7 @@ _HEAD = ["budget", "plan", "test accuracy", "TF-IDF", "peak MB, tree, from outsi
 
 def main() -> None:
     outer = "--outer" in sys.argv
-    rows, short, headline = [], [], {}
+    rows, headline = [], {}
     for memory, time in BUDGETS:
         group = Group(parse_bytes(memory) + _OUTER_BYTES) if outer else nullcontext()
         with tempfile.TemporaryDirectory() as folder, group as limit:
@@ -33,7 +31,6 @@ def main() -> None:
             seen = proxtune("train", str(movies_path("train")), *budget, "--out", out, group=limit)
             test = proxtune("evaluate", out, str(movies_path("test"))) if seen.status == 0 else None
         rows.append(_row(memory, time, seen, test))
-        short.append([f"`--memory {memory} --time {time}`", *rows[-1][1:3], f"{rows[-1][4]} MB", f"{rows[-1][7]} s"])
         headline[f"{memory}/{time}"] = {
             "exit": seen.status,
             "accuracy": test.result["metrics"]["accuracy"] if test else None,
@@ -50,13 +47,6 @@ def main() -> None:
             "\nEach run inside a memory control group of its budget and 60 MB; the group's peak includes page cache.\n"
         )
     name = "main-job-outer" if outer else "main-job"
-    tfidf = rows[-1][3]
-    fill_readme(
-        table(["budget", "plan", "test accuracy", "peak memory, tree, seen from outside", "time"], short)
-        + f"\n\nTF-IDF with logistic regression gets {tfidf} on the same rows. One run each, {date.today().isoformat()}; the "
-        + f"record is\n`benchmarks/{name}-{date.today().isoformat()}.md`, and "
-        + f"`make bench-main-job{' ARGS=--outer' if outer else ''}` repeats it."
-    )
     write_record(name, "The main job inside stated budgets", body, headline)
 
 

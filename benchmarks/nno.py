@@ -53,12 +53,11 @@ from proxtune.optim.nno import NNO, Objective
 from proxtune.pipeline.head_features import sample_rows
 from proxtune.runtime.inference import forward_passes, outputs_of
 from proxtune.samples import movies_path
-from proxtune.tasks.base import Task
 from proxtune.tasks.classification.encoding import encode
 from proxtune.tasks.classification.label_prompt import init_head_from_words, label_word_rows
 from proxtune.tasks.classification.objective import score
 from proxtune.tasks.classification.reader import read_examples
-from proxtune.tasks.classification.task import CLASSIFY
+from proxtune.tasks.classification.task import CLASSIFY, ClassificationData
 from proxtune.training.gradient_step import gradient_of
 from proxtune.training.neighbour_step import Batch, cross_entropy, nno_step
 from proxtune.training.optimizer import make_optimizer, update
@@ -88,16 +87,16 @@ def main() -> None:
     words.add_argument("--rates", type=float, nargs="*", default=MEZO_RATES)
     words.add_argument("--only", choices=(*WAYS, "mezo", "mezo-head"))
     asked = words.parse_args()
-    task, test = _task()
+    data, test = _rows()
     found: dict[str, list[list[Point]]] = {}
     ways = [
-        (name, seed, partial(run, task, test, seed, asked.sequences))
+        (name, seed, partial(run, data, test, seed, asked.sequences))
         for name, run in WAYS.items()
         for seed in range(asked.seeds if name == "nno" else asked.others)
         if asked.only in (None, name)
     ]
     ways += [
-        (f"{name} {rate:g}", seed, partial(run, task, test, rate, seed, most))
+        (f"{name} {rate:g}", seed, partial(run, data, test, rate, seed, most))
         for name, run, most in (("mezo", _mezo, asked.mezo), ("mezo-head", _mezo_head, asked.sequences))
         for rate in asked.rates
         for seed in range(asked.others)
@@ -121,43 +120,45 @@ def main() -> None:
     write_record(record, "What is learned for each sequence evaluated", body, _headline(found))
 
 
-def _task() -> tuple[Task, Encoded]:
+def _rows() -> tuple[ClassificationData, Encoded]:
     recipe = Recipe(data=str(movies_path("train")), out="", model="smollm2")
     folder = find_model("smollm2").folder
-    task = CLASSIFY.encode(recipe, CLASSIFY.read(recipe), folder)
-    test = encode(read_examples(str(movies_path("test"))), task.labels, task.tokenizer, task.max_length)
-    return task, select_rows(test, np.arange(min(JUDGED_ROWS, len(test))))
+    data = CLASSIFY.encode(recipe, CLASSIFY.read(recipe), folder)
+    test = encode(read_examples(str(movies_path("test"))), data.labels, data.tokenizer, data.max_length)
+    return data, select_rows(test, np.arange(min(JUDGED_ROWS, len(test))))
 
 
-def _plan(method: str, task: Task) -> Plan:
+def _plan(method: str, data: ClassificationData) -> Plan:
     """As the planner makes it, but for what depends on a budget."""
     entry = find_method(method)
     batch = entry.batch if entry.learns_by == "neighbours" else MEZO_ROWS
     return Plan(
-        method, "bf16", batch, 256, task.max_length, False, "none", 0.0, 1.0, 0, 0, **entry.variants(30, Knobs())[0]
+        method, "bf16", batch, 256, data.max_length, False, "none", 0.0, 1.0, 0, 0, **entry.variants(30, Knobs())[0]
     )
 
 
-def _model(task: Task, plan: Plan, head: Tensor | None = None) -> Any:
+def _model(data: ClassificationData, plan: Plan, head: Tensor | None = None) -> Any:
     """Prepared for a plan, under the words for the labels or another `head` (classes, width)."""
     folder = find_model("smollm2").folder
-    model = load_classifier(folder, task.config, 0, plan.weight_dtype)
-    assert task.prompt is not None
-    rows = label_word_rows(model, folder, task.tokenizer, task.prompt) if head is None else head
+    model = load_classifier(folder, data.config, 0, plan.weight_dtype)
+    assert data.prompt is not None
+    rows = label_word_rows(model, folder, data.tokenizer, data.prompt) if head is None else head
     init_head_from_words(head_of(model)[1], rows)
     return find_method(plan.method).prepare(model, plan)
 
 
-def _judge(model: Any, test: Encoded, task: Task, cast: str, metric: str = "accuracy") -> tuple[float, float]:
-    logits = outputs_of(model, test, task.pad_id, cast, 32 * task.max_length, Governor(None, ProcessMeter()))
+def _judge(
+    model: Any, test: Encoded, data: ClassificationData, cast: str, metric: str = "accuracy"
+) -> tuple[float, float]:
+    logits = outputs_of(model, test, data.pad_id, cast, 32 * data.max_length, Governor(None, ProcessMeter()))
     found = score(logits, test)
     return found[metric], found["loss"]
 
 
-def _batches(task: Task, rows: int, seed: int) -> Iterator[np.ndarray]:
+def _batches(data: ClassificationData, rows: int, seed: int) -> Iterator[np.ndarray]:
     epoch = 0
     while True:
-        yield from epoch_batches(task.train.lengths, rows, seed, epoch)
+        yield from epoch_batches(data.train.lengths, rows, seed, epoch)
         epoch += 1
 
 
@@ -176,49 +177,51 @@ def _judged(steps: Iterator[int], judge: Judge, most: int, every: int, enough: f
                 return
 
 
-def _nno(task: Task, test: Encoded, seed: int, most: int) -> Iterator[Point]:
-    return _after_head(task, test, seed, most, partial(_looked, task, test, seed, _plan("nno", task), cross_entropy))
+def _nno(data: ClassificationData, test: Encoded, seed: int, most: int) -> Iterator[Point]:
+    return _after_head(data, test, seed, most, partial(_looked, data, test, seed, _plan("nno", data), cross_entropy))
 
 
-def _steps(task: Task, test: Encoded, seed: int, most: int) -> Iterator[Point]:
-    return _looked(task, test, seed, _plan("nno", task), cross_entropy, most)
+def _steps(data: ClassificationData, test: Encoded, seed: int, most: int) -> Iterator[Point]:
+    return _looked(data, test, seed, _plan("nno", data), cross_entropy, most)
 
 
 def _after_head(
-    task: Task, test: Encoded, seed: int, most: int, then: Callable[[int, Tensor | None], Iterator[Point]]
+    data: ClassificationData, test: Encoded, seed: int, most: int, then: Callable[[int, Tensor | None], Iterator[Point]]
 ) -> Iterator[Point]:
     """The points of heads fitted to more and more rows, then those of a way that begins from the last of them."""
-    plan = _plan("nno", task)
-    model, rows = _model(task, plan).eval(), sample_rows(task.train, HEAD_ROWS[-1], seed)
-    yield 0, *_judge(model, test, task, "fp32")
+    plan = _plan("nno", data)
+    model, rows = _model(data, plan).eval(), sample_rows(data.train, HEAD_ROWS[-1], seed)
+    yield 0, *_judge(model, test, data, "fp32")
 
-    def seen(data: Encoded) -> np.ndarray:
+    def seen(part: Encoded) -> np.ndarray:
         governor = Governor(None, ProcessMeter())
-        return features(model, forward_passes(model, data, task.pad_id, "fp32", 32 * task.max_length, governor), data.lengths)
+        return features(
+            model, forward_passes(model, part, data.pad_id, "fp32", 32 * data.max_length, governor), part.lengths
+        )
 
-    train, validation, words = seen(rows), seen(task.validation), head_of(model)[1].weight.detach().float().numpy()
+    train, validation, words = seen(rows), seen(data.validation), head_of(model)[1].weight.detach().float().numpy()
     with TemporaryDirectory() as name:
         folder = Path(name)
         for count in HEAD_ROWS:
             np.savez(
                 folder / "features.npz", train=train[:count], labels=rows.labels[:count], held=validation,
-                held_labels=task.validation.labels, classes=len(task.labels), has_bias=False, words=words,
+                held_labels=data.validation.labels, classes=len(data.labels), has_bias=False, words=words,
             )  # fmt: skip
             fit_head(folder)
             install_head(model, folder / "head.npz")
-            yield count, *_judge(model, test, task, "fp32")
+            yield count, *_judge(model, test, data, "fp32")
     for count, accuracy, loss in then(most - HEAD_ROWS[-1], head_of(model)[1].weight.detach()):
         if count:  # what it begins from was evaluated
             yield HEAD_ROWS[-1] + count, accuracy, loss
 
 
-def _accuracy(task: Task, test: Encoded, seed: int, most: int) -> Iterator[Point]:
-    return _looked(task, test, seed, replace(_plan("nno", task), batch=METRIC_ROWS), _wrong, most)
+def _accuracy(data: ClassificationData, test: Encoded, seed: int, most: int) -> Iterator[Point]:
+    return _looked(data, test, seed, replace(_plan("nno", data), batch=METRIC_ROWS), _wrong, most)
 
 
-def _f1(task: Task, test: Encoded, seed: int, most: int) -> Iterator[Point]:
-    plan = replace(_plan("nno", task), batch=METRIC_ROWS)
-    return _looked(task, test, seed, plan, _f1_missed, most, metric="macro_f1")
+def _f1(data: ClassificationData, test: Encoded, seed: int, most: int) -> Iterator[Point]:
+    plan = replace(_plan("nno", data), batch=METRIC_ROWS)
+    return _looked(data, test, seed, plan, _f1_missed, most, metric="macro_f1")
 
 
 def _wrong(logits: Tensor, batch: Batch) -> Tensor:
@@ -235,7 +238,7 @@ def _f1_missed(logits: Tensor, batch: Batch) -> Tensor:
 
 
 def _looked(
-    task: Task,
+    data: ClassificationData,
     test: Encoded,
     seed: int,
     plan: Plan,
@@ -244,46 +247,48 @@ def _looked(
     head: Tensor | None = None,
     metric: str = "accuracy",
 ) -> Iterator[Point]:
-    model = _model(task, plan, head).eval()
+    model = _model(data, plan, head).eval()
     search, planned = NNO(model, neighbours=plan.neighbours, seed=seed), -(-most // plan.evaluated)
 
     def steps() -> Iterator[int]:
         seen = 0
-        for step, rows in enumerate(_batches(task, plan.batch, seed)):
+        for step, rows in enumerate(_batches(data, plan.batch, seed)):
             share = schedule(step, planned, find_method("nno").warm_up)
-            nno_step(search, plan, task.train, rows, task.pad_id, step, share, objective)
+            nno_step(search, plan, data.train, rows, data.pad_id, step, share, objective)
             seen += (plan.neighbours + 2) * len(rows)
             yield seen
 
-    return _judged(steps(), lambda: _judge(model, test, task, "fp32", metric), most, JUDGED_EVERY)
+    return _judged(steps(), lambda: _judge(model, test, data, "fp32", metric), most, JUDGED_EVERY)
 
 
-def _lora(task: Task, test: Encoded, seed: int, most: int) -> Iterator[Point]:
-    plan = replace(_plan("lora", task), rank=16, optimizer="adamw", learning_rate=LORA_RATE)
+def _lora(data: ClassificationData, test: Encoded, seed: int, most: int) -> Iterator[Point]:
+    plan = replace(_plan("lora", data), rank=16, optimizer="adamw", learning_rate=LORA_RATE)
     torch.manual_seed(seed)
-    model = _model(task, plan)
+    model = _model(data, plan)
     optimizer, planned = make_optimizer(model, plan), -(-most // plan.batch)
 
     def steps() -> Iterator[int]:
         seen = 0
-        for step, rows in enumerate(_batches(task, plan.batch, seed)):
+        for step, rows in enumerate(_batches(data, plan.batch, seed)):
             for group in optimizer.param_groups:
                 group["lr"] = LORA_RATE * schedule(step, planned, find_method("lora").warm_up)
-            gradient_of(model.train(), task.train, rows, plan, task.pad_id)
+            gradient_of(model.train(), data.train, rows, plan, data.pad_id)
             update(model, optimizer)
             seen += len(rows)
             yield seen
 
-    return _judged(steps(), lambda: _judge(model, test, task, "bf16"), most, JUDGED_EVERY)
+    return _judged(steps(), lambda: _judge(model, test, data, "bf16"), most, JUDGED_EVERY)
 
 
-def _mezo_head(task: Task, test: Encoded, rate: float, seed: int, most: int) -> Iterator[Point]:
-    return _after_head(task, test, seed, most, partial(_mezo, task, test, rate, seed))
+def _mezo_head(data: ClassificationData, test: Encoded, rate: float, seed: int, most: int) -> Iterator[Point]:
+    return _after_head(data, test, seed, most, partial(_mezo, data, test, rate, seed))
 
 
-def _mezo(task: Task, test: Encoded, rate: float, seed: int, most: int, head: Tensor | None = None) -> Iterator[Point]:
+def _mezo(
+    data: ClassificationData, test: Encoded, rate: float, seed: int, most: int, head: Tensor | None = None
+) -> Iterator[Point]:
     """As published, with fp32 masters (16 bits would eat its updates); the forward passes are in bf16 as NNO's are."""
-    model = _model(task, _plan("nno", task), head).eval()
+    model = _model(data, _plan("nno", data), head).eval()
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     masters = [weight.detach().float() for weight in weights]
     directions = [torch.empty_like(master) for master in masters]  # kept here; drawn anew from the seed in MeZO proper
@@ -293,13 +298,13 @@ def _mezo(task: Task, test: Encoded, rate: float, seed: int, most: int, head: Te
             weight.data.copy_(master.add(direction, alpha=length))
 
     def loss(rows: np.ndarray) -> float:
-        few = select_rows(task.train, rows)
-        logits = outputs_of(model, few, task.pad_id, "fp32", 1 << 30, Governor(None, ProcessMeter()))
+        few = select_rows(data.train, rows)
+        logits = outputs_of(model, few, data.pad_id, "fp32", 1 << 30, Governor(None, ProcessMeter()))
         return score(logits, few)["loss"]
 
     def steps() -> Iterator[int]:
         seen, draw = 0, torch.Generator().manual_seed(seed)
-        for rows in _batches(task, MEZO_ROWS, seed):
+        for rows in _batches(data, MEZO_ROWS, seed):
             for direction in directions:
                 direction.normal_(generator=draw)
             move(MEZO_SPREAD)
@@ -313,7 +318,7 @@ def _mezo(task: Task, test: Encoded, rate: float, seed: int, most: int, head: Te
             yield seen
 
     return _judged(
-        steps(), lambda: _judge(model, test, task, "fp32"), most, JUDGED_EVERY, enough=BARS[0] if head is None else 1.0
+        steps(), lambda: _judge(model, test, data, "fp32"), most, JUDGED_EVERY, enough=BARS[0] if head is None else 1.0
     )
 
 

@@ -6,7 +6,7 @@ rows at its milestone, without the size and at the nearest model that fits befor
 
     --sizes 23MB 9MB 5MB
     --seeds 3
-    --first-seed 0       with it a record goes on where another ended
+    --first-seed 0       with it a record continues where another ended
     --epochs 2
     --keep FOLDER        where the runs are; finished ones are not made again
     --peers              beside them what other libraries make of the run without a size, and our own allocation at its end
@@ -79,7 +79,7 @@ def _run(folder: Path, size: str, seed: int, epochs: float) -> dict[str, Any]:
 
 
 def _finished(out: Path, seed: int, epochs: float, asked: list[str]) -> dict[str, Any]:
-    """The same of the run in `out`: trained there, gone on with where it was begun, or finished already."""
+    """The same of the run in `out`: trained there, resumed where it was begun, or finished already."""
     if not (out / "result.json").is_file():
         _say(f"training {out.name}")
         train = (

@@ -160,7 +160,9 @@ def _at_the_end(run: Path, size: str, choose: Any) -> dict[str, Any]:
         tokenizer = load_tokenizer(begun.folder)
         model = load_classifier(begun.folder, classifier_config(begun.folder, labels, tokenizer, _LONGEST), 0)
         data = encode(split.train, labels, tokenizer, _LONGEST)
-        importance = importance_of(plan, model, data, model.config.pad_token_id, recipe.seed, rows_at_a_time(plan, data))
+        importance = importance_of(
+            plan, model, data, model.config.pad_token_id, recipe.seed, rows_at_a_time(plan, data)
+        )
         constraint = SizeConstraint(model, head_of(model)[0], structure, place)
         allocation = constraint.allocate(importance)
         constraint.project()

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import lit
-from harness import HERE, Group, Seen, commit, fill_readme, table, watched, write_record
+from harness import HERE, Group, Seen, commit, table, watched, write_record
 from proxtune.config.budget import parse_bytes
 from proxtune.models.source import find_model
 from proxtune.samples import movies_path, translations_path
@@ -89,29 +89,10 @@ def main() -> None:
                 file.write(json.dumps(cell) + "\n")
     cells = _cells(asked.cells)
     body, headline = tables(cells)
-    where = [
-        f"{name} at {', '.join(limit for limit in pair.limits if (name, limit) in theirs)}"
-        for theirs in [{(cell["pair"], cell["limit"]) for cell in cells if cell["way"] != OURS}]
-        for name, pair in PAIRS.items()
-    ]
     picture = draw(cells, OURS, _survived, {"minilm-movies": "accuracy", "smollm2-translations": "chrF"})
     commits = ", ".join(sorted({cell["commit"] for cell in cells}))
     body = f"Every run is a line of `{asked.cells.name}`; commit {commits}.\n\n![points by limit]({picture.name})\n\n{body}"
-    fill_readme(_summary(headline, picture.name, "; ".join(where)), "survival")
     write_record("survival", "Who finishes inside a memory limit, and with what", body, headline)
-
-
-def _summary(headline: dict[str, Any], picture: str, where: str) -> str:
-    """For the README: of the cells that were tried, how many finished within the limit."""
-    pairs = [name for name in headline if name in PAIRS]
-    rows = [[way, *(headline[name].get(way, "") for name in pairs)] for way in (OURS, *PEERS)]
-    heads = [f"{name}, {PAIRS[name].seconds} s" for name in pairs]
-    record = f"benchmarks/{Path(picture).stem}.md"
-    return (
-        f"![points by memory limit](benchmarks/{picture})\n\n{table(['finished within the limit', *heads], rows)}\n\n"
-        f"Each run is in a control group of its limit, on one core. Others were run with\n{where}.\nWhat is refused "
-        f"beforehand counts for neither. The record is [{record}]({record});\n`make bench-survival` repeats it."
-    )
 
 
 def _cells(path: Path) -> list[Cell]:

@@ -14,7 +14,7 @@ from harness import HERE
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 # What each is about, in the order of the page; records without a line here are not on it.
 RECORDS = {
-    "main-job-outer": "The budgets that the README names, each as a person types it, in a control group besides.",
+    "main-job-outer": "The budgets that the README names, each as a user types it, in a control group besides.",
     "survival": "Who finishes inside a memory limit, and with what: Trainer, peft, accelerate and LitGPT beside ours.",
     "time-to-accuracy": "Seconds to a fixed accuracy, beside the Trainer with its defaults and tuned.",
     "overhead": "What a run takes beside its training.",

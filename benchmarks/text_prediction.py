@@ -3,7 +3,7 @@
 SmolLM2-135M on the bundled translations, or on other rows: each plan is a short run of the command line, answers before and after
 it, and saving. An error is (predicted − measured) / measured.
 
-    --data FILE          rows to learn from (the bundled translations)
+    --data FILE          training rows (the bundled translations)
     --task translate     what they are
     --epochs 0.2
 """

@@ -3,7 +3,7 @@
 "proxtune" is the whole command, from its start to the report, with the least `--time` of a ladder whose model reaches the
 accuracy on `test.csv`. "trainer" is transformers' Trainer as it comes (float32, batches of 8, 5e-5, three epochs), and
 "trainer, tuned" with what its documentation offers for speed (bf16 autocast, batches of 32, 1e-4 after a warm-up, two epochs):
-from the start of its process to the first judgement, one each 25 steps, that reaches the accuracy; the judgements' own seconds
+from the start of its process to the first evaluation, one each 25 steps, that reaches the accuracy; the evaluations' own seconds
 are taken off, so it pays for nothing but its training. With rows of like length together it learned nothing here (0.52 after
 two epochs, in bf16 and in float32), so the tuned way is without that. Rounds follow one another in one run; ratios are within
 a round.
