@@ -159,13 +159,24 @@ def test_classes_of_our_own_are_built_by_keyword() -> None:
 
 def test_no_folder_is_crowded() -> None:
     modules = Counter(str(Path(path).parent) for path in trees() if Path(path).name not in UNTESTED)
-    crowded = [f"  {folder}: {count} modules" for folder, count in modules.items() if count > MOST_MODULES]
+    growing = {
+        str(Path(path).parent) for path in trees() if Path(path).name == "registry.py"
+    }  # a file for each plug-in
+    crowded = [
+        f"  {folder}: {count} modules"
+        for folder, count in modules.items()
+        if count > MOST_MODULES and folder not in growing
+    ]
     assert not crowded, report(crowded)
 
 
 def test_packages_import_nothing() -> None:
-    """`import proxtune.x.y` costs what y imports, and no more; `samples` is one module with its data beside it."""
-    packages = [path for path in trees() if path.endswith("/__init__.py") and path != "samples/__init__.py"]
+    """`import proxtune.x.y` costs what y imports, and no more.
+
+    `samples` is one module with its data beside it, and `checks` is what the tests of other packages import.
+    """
+    modules = {"samples/__init__.py", "checks/__init__.py"}
+    packages = [path for path in trees() if path.endswith("/__init__.py") and path not in modules]
     inits = [(path, trees()[path]) for path in packages]
     found = [at(path, node) for path, tree in inits for node in tree.body if not isinstance(node, ast.Expr)]
     assert not found, report(found)

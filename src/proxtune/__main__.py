@@ -5,6 +5,6 @@ import sys
 if not sys.flags.safe_path:
     del sys.path[0]  # `-m` puts the working folder first
 
-from proxtune.cli import main  # noqa: E402
+from proxtune.cli import main
 
 main()

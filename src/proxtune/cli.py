@@ -45,7 +45,8 @@ def _one_of(names: Iterable[str]) -> str:
 
 
 Data = Annotated[
-    str, typer.Argument(help=".csv .tsv .jsonl .json .parquet, a dataset folder or a Hugging Face name", show_default=False)
+    str,
+    typer.Argument(help=".csv .tsv .jsonl .json .parquet, a dataset folder or a Hugging Face name", show_default=False),
 ]
 Folder = Annotated[Path, typer.Argument(help="A run folder, made by train --out", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line")]
@@ -183,7 +184,9 @@ def evaluate(folder: Folder, data: Data, as_json: Json = False) -> None:
 def predict(
     folder: Folder,
     text: Annotated[list[str] | None, typer.Argument(help="Texts to classify or answer", show_default=False)] = None,
-    file: Annotated[str | None, typer.Option(help="Take the texts from a file's text column", show_default=False)] = None,
+    file: Annotated[
+        str | None, typer.Option(help="Take the texts from a file's text column", show_default=False)
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Classify or answer texts with a run's model. Prints a line for each text as it is done."""

@@ -40,7 +40,9 @@ class Checkpointer:
     the user, of what differs from what it was when the training began.
     """
 
-    def __init__(self, folder: Path, model: Any, journal: Journal, history: History, notes: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, folder: Path, model: Any, journal: Journal, history: History, notes: tuple[str, ...] = ()
+    ) -> None:
         self._folder, self._model = folder, model
         self._journal, self._history, self._notes = journal, history, list(notes)
         learning = sum(p.numel() * p.element_size() for p in weights_of(model).values())
@@ -80,7 +82,9 @@ class Checkpointer:
 
     def past_schedule(self, state: TrainingState) -> int | None:
         """How many steps there are to be as decided after step `state.step` before; None beyond what is known."""
-        return self._history.schedule.get(state.step, state.steps) if state.step <= self._history.last_known_step else None
+        return (
+            self._history.schedule.get(state.step, state.steps) if state.step <= self._history.last_known_step else None
+        )
 
     def past_validation(self, step: int) -> Validated | None:
         """What was found at `step` before."""

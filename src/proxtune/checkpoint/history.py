@@ -145,13 +145,13 @@ def read_history(path: Path, records: Iterable[bytes], rank: Rank) -> History:
             raw = json.loads(data)
             if found is None:
                 begun = Begun.from_dict(raw)
-                found = History(plan_from_dict(dict(begun.plan)), begun.selection, begun.pins, rank)
+                found = History(
+                    plan=plan_from_dict(dict(begun.plan)), selection=begun.selection, pins=begun.pins, rank=rank
+                )
             elif raw["kind"] in _EVENTS:
                 found.add_event(_EVENTS[raw["kind"]].from_dict(raw))
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise UserError(
-            f"{path} cannot be read by this version ({error}); train again into another folder"
-        ) from error
+        raise UserError(f"{path} cannot be read by this version ({error}); train again into another folder") from error
     if found is None:
         raise UserError(f"{path} is empty; train again into another folder")
     return found

@@ -82,7 +82,11 @@ def open_snapshot(path: Path, model: Any) -> Header:
 
 
 def restore(
-    path: Path, header: Header, model: Any, plan: Any, allocate_state: Callable[[dict[str, Entry]], Mapping[str, Tensor]]
+    path: Path,
+    header: Header,
+    model: Any,
+    plan: Any,
+    allocate_state: Callable[[dict[str, Entry]], Mapping[str, Tensor]],
 ) -> TrainingState:
     """Put the snapshot into the model and into what `allocate_state` makes for the optimizer; returns the progress.
 

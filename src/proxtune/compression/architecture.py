@@ -67,13 +67,17 @@ def choose_structure(shapes: Shapes, size_bytes: int, used: int, least: int) -> 
     UserError with the least size that could work.
     """
     group = _group_of(shapes)
-    whole = Structure(size_bytes, WHOLE_BITS, group, _rows(shapes), len(shapes.blocks))
+    whole = Structure(
+        size_bytes=size_bytes, bits=WHOLE_BITS, group=group, vocabulary=_rows(shapes), blocks=len(shapes.blocks)
+    )
     if file_bytes(shapes, whole) <= size_bytes:
         return None
     for structure in _candidates(whole, shapes, used, least):
         if file_bytes(shapes, structure) <= size_bytes:
             return finest(shapes, structure)
-    smallest = file_bytes(shapes, Structure(size_bytes, _LEAST_BITS, group, least, 1))
+    smallest = file_bytes(
+        shapes, Structure(size_bytes=size_bytes, bits=_LEAST_BITS, group=group, vocabulary=least, blocks=1)
+    )
     raise UserError(
         f"--size {size_bytes:,} bytes: the smallest that could work with this model is --size {-(-smallest // 10_000) * 10}KB "
         f"(one block, {_LEAST_BITS} bits); raise it, or choose a smaller --model"
@@ -96,7 +100,7 @@ def _candidates(whole: Structure, shapes: Shapes, used: int, least: int) -> Iter
     every = whole.blocks
 
     def trimmed(bits: int, blocks: int) -> Structure:
-        smallest = Structure(whole.size_bytes, bits, whole.group, least, blocks)
+        smallest = Structure(size_bytes=whole.size_bytes, bits=bits, group=whole.group, vocabulary=least, blocks=blocks)
         row = file_bytes(shapes, replace(smallest, vocabulary=least + 1)) - file_bytes(shapes, smallest)
         room = (whole.size_bytes - file_bytes(shapes, smallest)) // max(1, row)
         return replace(smallest, vocabulary=max(least, min(used, least + room)))
@@ -114,7 +118,7 @@ def _candidates(whole: Structure, shapes: Shapes, used: int, least: int) -> Iter
                 fewer = trimmed(bits, blocks)
                 if fewer.vocabulary >= used // share:
                     yield fewer
-    yield Structure(whole.size_bytes, _LEAST_BITS, whole.group, least, 1)
+    yield Structure(size_bytes=whole.size_bytes, bits=_LEAST_BITS, group=whole.group, vocabulary=least, blocks=1)
 
 
 def _rows(shapes: Shapes) -> int:

@@ -142,7 +142,9 @@ def _fill(model: Any, folder: Path, grid: Grid) -> None:
             parts = {end: weights.get_tensor(name.removesuffix(_PACKED) + end) for end in _PARTS}
             _check(folder, name, grid, parts)
             if place is looked_up.weight and type(looked_up) is torch.nn.Embedding:
-                rows = PackedEmbedding(grid, parts[_PACKED], parts["weight_scale"], int(parts["weight_shape"][1]))
+                rows = PackedEmbedding(
+                    grid=grid, packed=parts[_PACKED], scale=parts["weight_scale"], columns=int(parts["weight_shape"][1])
+                )
                 model.set_input_embeddings(rows)
             elif name.removesuffix("_packed") in linear:
                 module = linear[name.removesuffix("_packed")]

@@ -1,7 +1,7 @@
 """Begin smaller: a copy of the pretrained model with fewer vocabulary rows or blocks, where --size leaves no room for all of it.
 
-It is written as a model folder of its own, and everything that follows begins from it: what is planned, traced and tried in a dry run is
-the smaller model.
+It is written as a model folder of its own, and everything that follows begins from it: the smaller model is what is planned,
+traced and tried in a dry run.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ def shrink_model(
     tokenizer, labels = load_tokenizer(source.folder), sorted_labels(split.train)
     config = classifier_config(source.folder, labels, tokenizer, 512)
     shapes = shapes_of(config)
-    counts = _counts(tokenizer, split, prompt_for(labels) if has_language_head(config) else None, shapes.vocabulary[0][0])
+    counts = _counts(
+        tokenizer, split, prompt_for(labels) if has_language_head(config) else None, shapes.vocabulary[0][0]
+    )
     used, least = _rows_kept(tokenizer, counts)
     structure = choose(shapes, size_bytes, used, least)
     if structure is None:

@@ -126,7 +126,11 @@ class SizeConstraint:
     def save(self) -> None:
         """Write down how weights are held, for a training that is resumed. Raises OSError, DiskFailed."""
         assert self.allocation is not None, "bytes are allocated"
-        tensors = {name: weight_format.scale for name, weight_format in self._formats.items() if weight_format.scale is not None}
+        tensors = {
+            name: weight_format.scale
+            for name, weight_format in self._formats.items()
+            if weight_format.scale is not None
+        }
         tensors |= {} if self.teacher is None else {_TEACHER: torch.from_numpy(self.teacher)}
         sets = {name: set_name(weight_format.set) for name, weight_format in self._formats.items()}
         write_tensors(

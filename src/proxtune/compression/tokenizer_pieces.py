@@ -18,8 +18,6 @@ KINDS = ("WordPiece", "BPE", "Unigram", "WordLevel")
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 _NONE = 1 << 40  # a rank that no merge has
 
-Spec = dict[str, Any]  # what tokenizer.json holds
-
 
 @dataclass(frozen=True, slots=True)
 class Pieces:
@@ -42,7 +40,7 @@ class Pieces:
         return {piece for piece in self.ids if len(self.characters(piece)) == 1 or _BYTE.fullmatch(piece)}
 
 
-def pieces_of(spec: Spec) -> Pieces:
+def pieces_of(spec: dict[str, Any]) -> Pieces:
     """The pieces of a tokenizer of one of `KINDS`, without those that were only added to it."""
     model = spec["model"]
     vocabulary = model["vocab"]
@@ -52,7 +50,7 @@ def pieces_of(spec: Spec) -> Pieces:
     return Pieces(vocabulary, prefix or "", suffix or "")
 
 
-def pieces_that_stay(spec: Spec, pieces: Pieces, seen: Iterable[str] | None = None) -> set[str]:
+def pieces_that_stay(spec: dict[str, Any], pieces: Pieces, seen: Iterable[str] | None = None) -> set[str]:
     """The pieces to keep whatever the data. With `seen`, pieces that the data use, single characters only as these have them."""
     model = spec["model"]
     stay = {token["content"] for token in spec["added_tokens"]} | _put_around(spec["post_processor"])
@@ -72,7 +70,7 @@ def pieces_that_stay(spec: Spec, pieces: Pieces, seen: Iterable[str] | None = No
     return stay & pieces.ids.keys()
 
 
-def needs_of(spec: Spec, pieces: Pieces) -> Callable[[str], set[str]]:
+def needs_of(spec: dict[str, Any], pieces: Pieces) -> Callable[[str], set[str]]:
     """What has to stay beside a piece for it to be found in a text."""
     if spec["model"]["type"] != "BPE":
         return lambda piece: set()
@@ -80,7 +78,7 @@ def needs_of(spec: Spec, pieces: Pieces) -> Callable[[str], set[str]]:
     return lambda piece: _merged_on_the_way(piece, pieces, ranks)
 
 
-def merges_of(spec: Spec) -> list[tuple[str, str]]:
+def merges_of(spec: dict[str, Any]) -> list[tuple[str, str]]:
     """The merges of BPE, the first first. Older files hold each as one string."""
     pairs = (merge.split(" ") if isinstance(merge, str) else merge for merge in spec["model"]["merges"])
     return [(one, other) for one, other in pairs]
@@ -108,7 +106,7 @@ def _merged_on_the_way(piece: str, pieces: Pieces, ranks: dict[tuple[str, str], 
     return passed - {piece}
 
 
-def _put_around(processor: Spec | None) -> set[str]:
+def _put_around(processor: dict[str, Any] | None) -> set[str]:
     """The tokens that are put before, between and after texts."""
     if processor is None:
         return set()
@@ -117,7 +115,7 @@ def _put_around(processor: Spec | None) -> set[str]:
     return names.union(*(_put_around(part) for part in processor.get("processors", [])))
 
 
-def _is_of_bytes(spec: Spec) -> bool:
+def _is_of_bytes(spec: dict[str, Any]) -> bool:
     """Whether single characters are bytes in disguise, of which none may miss."""
     splitter = spec["pre_tokenizer"] or {}
     parts = [splitter, *splitter.get("pretokenizers", [])]

@@ -19,7 +19,6 @@ import numpy as np
 from proxtune.compression.tokenizer_pieces import (
     KINDS,
     Pieces,
-    Spec,
     joined,
     merges_of,
     needs_of,
@@ -100,7 +99,7 @@ def _most_used(pieces: Pieces, counts: np.ndarray) -> list[str]:
     return sorted(ids, key=lambda piece: (-int(counts[ids[piece]]), ids[piece]))
 
 
-def _rebuilt(tokenizer: Any, spec: Spec, order: list[str], old_ids: dict[str, int]) -> Trimmed:
+def _rebuilt(tokenizer: Any, spec: dict[str, Any], order: list[str], old_ids: dict[str, int]) -> Trimmed:
     """The tokenizer that `spec` describes, by way of its files: so it is what whoever loads them gets."""
     from transformers import AutoTokenizer
 
@@ -115,7 +114,7 @@ def _rebuilt(tokenizer: Any, spec: Spec, order: list[str], old_ids: dict[str, in
     return Trimmed(kept, new, {old: place for place, old in enumerate(kept)})
 
 
-def rewritten(spec: Spec, pieces: Pieces, order: Sequence[str]) -> Spec:
+def rewritten(spec: dict[str, Any], pieces: Pieces, order: Sequence[str]) -> dict[str, Any]:
     """A tokenizer's file with the pieces in `order` only, each under the id of its place in it."""
     new = {piece: place for place, piece in enumerate(order)}
     changed = copy.deepcopy(spec)
@@ -140,7 +139,7 @@ def rewritten(spec: Spec, pieces: Pieces, order: Sequence[str]) -> Spec:
     return changed
 
 
-def _renumber(processor: Spec | None, new: dict[str, int]) -> None:
+def _renumber(processor: dict[str, Any] | None, new: dict[str, int]) -> None:
     """The ids of the tokens that are put around texts."""
     if processor is None:
         return

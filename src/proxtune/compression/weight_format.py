@@ -61,7 +61,9 @@ def rounded(x: Tensor, scale: Tensor, grid: Grid) -> Tensor:
     return found.view(x.shape)
 
 
-def rough_formats(weights: Mapping[str, Tensor], bits: int, group: int, unpacked: frozenset[str]) -> dict[str, WeightFormat]:
+def rough_formats(
+    weights: Mapping[str, Tensor], bits: int, group: int, unpacked: frozenset[str]
+) -> dict[str, WeightFormat]:
     """Sets and scales without a search: what a dry run needs, and nothing that learns."""
     found = {}
     for name, weight in weights.items():

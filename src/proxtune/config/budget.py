@@ -27,9 +27,7 @@ def _quantity(text: str | float, units: Mapping[str, float], name: str, example:
     unit = match[2].upper()
     if unit not in units:
         known = ", ".join(u for u in units if u)
-        raise UserError(
-            f"--{name} {text!r} has an unknown unit {match[2]!r}; write it like {example} (units: {known})"
-        )
+        raise UserError(f"--{name} {text!r} has an unknown unit {match[2]!r}; write it like {example} (units: {known})")
     value = float(match[1]) * units[unit]
     if value <= 0:
         raise UserError(f"--{name} {text!r} must be more than zero; write it like {example}")
@@ -116,7 +114,7 @@ class Budget:
 
     def with_memory(self, memory: int) -> Budget:
         """The same budget with another memory."""
-        return Budget(memory, self.size, self.trainable, self.time, self.compute)
+        return Budget(memory=memory, size=self.size, trainable=self.trainable, time=self.time, compute=self.compute)
 
     def as_dict(self) -> dict[str, float | None]:
         """The parts by name, ready for JSON."""

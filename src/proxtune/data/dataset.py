@@ -89,7 +89,9 @@ def rows_like(data: Encoded, rows: int, length: int) -> Encoded:
     if data.answers is None:
         return replace(found, begins=np.full(rows, length - 1))
     longest = min(length, int(data.answer_lengths.max()))
-    answers = replace(found, ids=np.ones(rows * longest, dtype=np.int32), starts=every * longest, labels=found.labels[:0])
+    answers = replace(
+        found, ids=np.ones(rows * longest, dtype=np.int32), starts=every * longest, labels=found.labels[:0]
+    )
     return replace(found, begins=np.zeros(rows, dtype=np.int64), answers=answers)
 
 

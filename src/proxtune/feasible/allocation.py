@@ -168,4 +168,11 @@ def _allocation(
 ) -> Allocation:
     cost = sum(choice.cost for choice in picked)
     size = sum(choice.bytes for choice in picked)
-    return Allocation(dict(zip(choices, picked, strict=True)), size, cost, price, min(bound, cost), solver)
+    return Allocation(
+        chosen=dict(zip(choices, picked, strict=True)),
+        bytes=size,
+        cost=cost,
+        multiplier=price,
+        lower_bound=min(bound, cost),
+        solver=solver,
+    )

@@ -45,7 +45,7 @@ def best_sum(tensors: list[Options], limit: int, price: float, gap: float) -> li
     least = sum(int(tensor.bytes.min()) for tensor in tensors)
     most = sum(int(tensor.bytes.max()) for tensor in tensors)
     start = np.zeros(1, dtype=np.int64)
-    levels = [_Sums(start, np.zeros(1), start, start)]
+    levels = [_Sums(bytes=start, reduced=np.zeros(1), came_from=start, added=start)]
     for place in order:
         own = tensors[place]
         least, most = least - int(own.bytes.min()), most - int(own.bytes.max())
@@ -73,4 +73,4 @@ def _grown(sums: _Sums, own: Options, most_bytes: int, full_from: int, price: fl
     cost = cost[by_size]
     cheaper = np.concatenate([[True], cost[1:] < np.minimum.accumulate(cost)[:-1]]) if len(cost) else slice(None)
     kept = kept[by_size][cheaper]
-    return _Sums(size[kept], reduced[kept], came_from[kept], added[kept])
+    return _Sums(bytes=size[kept], reduced=reduced[kept], came_from=came_from[kept], added=added[kept])

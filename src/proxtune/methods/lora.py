@@ -103,9 +103,7 @@ METHOD = Method(
     supports_codes=True,
     keeps_adapter=True,
     merged_bytes=adapter_bytes,
-    prior=lambda plan, blocks: Prior(
-        ceiling=0.985 if plan.rank >= _LARGE_RANK else 0.975, gap=0.11, decay_epochs=1.1
-    ),
+    prior=lambda plan, blocks: Prior(ceiling=0.985 if plan.rank >= _LARGE_RANK else 0.975, gap=0.11, decay_epochs=1.1),
     base_model_prior=_base_model_prior,
     expected_loss=lambda plan: _CODES_LOSS.get(plan.base_dtype, 0.0),
 )

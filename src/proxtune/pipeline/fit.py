@@ -260,9 +260,7 @@ def explain_out_of_memory() -> Iterator[None]:
         raise UserError(f"{error}; give more --memory or a smaller --max-length") from error
 
 
-def _show(
-    session: Session, unseen: list[Event], last: StepEvent | Continued | None
-) -> StepEvent | Continued | None:
+def _show(session: Session, unseen: list[Event], last: StepEvent | Continued | None) -> StepEvent | Continued | None:
     """Emit the events that wait; returns the last step among them, else `last`."""
     for event in unseen:
         session.emit(event)

@@ -73,7 +73,13 @@ def run_stage(
     trim()
     unload_cold_code()
     others = process.resident_bytes() + _SUPERVISOR_GROWTH_BYTES
-    command = [sys.executable, "-P", "-m", "proxtune.pipeline.stages", job.stage]  # -P: nothing in the working folder is imported
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "proxtune.pipeline.stages",
+        job.stage,
+    ]  # -P: nothing in the working folder is imported
     with (
         Watchdog(clock, patience) as watchdog,
         subprocess.Popen(

@@ -54,13 +54,18 @@ def open_checkpointer(session: Session, plan: Plan, start: FitStart, model: Any,
     if not path.exists():
         begun = Begun(plan=plan_as_dict(plan), selection=start.as_dict(), pins=pins)
         journal = Journal.create(path, encode_event(begun))
-        return Checkpointer(session.folder, model, journal, History(plan, begun.selection, pins, rank))
+        return Checkpointer(
+            folder=session.folder,
+            model=model,
+            journal=journal,
+            history=History(plan=plan, selection=begun.selection, pins=pins, rank=rank),
+        )
     journal, found = Journal.open(path)
     history = read_history(path, found, rank)
     remove_weights(session.folder, STOPPED)
     changed = [name for name in pins if history.pins.get(name) != pins[name]]
     if not changed:
-        return Checkpointer(session.folder, model, journal, history)
+        return Checkpointer(folder=session.folder, model=model, journal=journal, history=history)
     notes = tuple(_difference(name, history.pins.get(name), pins[name]) for name in changed)
     if exact:
         raise UserError(f"cannot resume exactly: {'; '.join(notes)}; restore it, or drop --exact")
@@ -69,7 +74,7 @@ def open_checkpointer(session: Session, plan: Plan, start: FitStart, model: Any,
     changed_pins = PinsChanged(pins=pins)
     journal.append(encode_event(changed_pins))
     history.add_event(changed_pins)
-    return Checkpointer(session.folder, model, journal, history, notes)
+    return Checkpointer(folder=session.folder, model=model, journal=journal, history=history, notes=notes)
 
 
 def pins_of(session: Session) -> dict[str, Any]:

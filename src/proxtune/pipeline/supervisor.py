@@ -159,7 +159,8 @@ def _disk_errors_as_disk_failed() -> Iterator[None]:
 def _run_stages(sitting: _Sitting) -> dict[str, Any]:
     """The stages of a run that are not done yet, one after another; `result.json` stands before the report drawn from it.
 
-    Raises Interrupted, and StageHung where the watchdog had to end it, with a model and a report there if any training step was made.
+    Raises Interrupted, and StageHung where the watchdog had to end it; where any training step was made there is a model then and
+    a report.
     """
     recipe, folder, clock = sitting.recipe, sitting.folder, sitting.clock
     try:

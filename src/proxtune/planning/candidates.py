@@ -63,7 +63,11 @@ def _traced_structures(method: Method, profile: Profile, knobs: Knobs) -> Iterat
             continue
         if method.uses_gradients and knobs.checkpointing is not None and knobs.checkpointing != checkpointing:
             continue
-        if knobs.checkpointing is None and checkpointing and profile.max_length < profile.calibration.checkpointing_tokens:
+        if (
+            knobs.checkpointing is None
+            and checkpointing
+            and profile.max_length < profile.calibration.checkpointing_tokens
+        ):
             continue
         yield dtype, checkpointing
 

@@ -75,7 +75,9 @@ def memory_of(plan: Plan, profile: Profile) -> tuple[dict[str, int], dict[str, i
     }
     for name, extra in cost.extra_bytes(plan, profile.model, calibration).items():
         terms[name] = terms.get(name, 0) + extra
-    if profile.has_size_limit and gradients:  # latent weights beside their nearest points, of the embedding only a batch's rows
+    if (
+        profile.has_size_limit and gradients
+    ):  # latent weights beside their nearest points, of the embedding only a batch's rows
         terms["latent"] = 4 * max(0, plan.trainable - embedding)
     terms["slack"] += growth(sum(terms.values())) - sum(terms.values())
     standing = sum(terms[name] for name in ("supervisor", "libraries", "weights", "optimizer", "kernels"))

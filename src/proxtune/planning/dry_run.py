@@ -156,7 +156,9 @@ def dry_run(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> D
 
 def _validation_shapes(validation: Encoded, limit: int) -> list[np.ndarray]:
     """Rows of a few of the shapes that are evaluated, the largest last."""
-    return _spread(one_of_each_shape(sorted_batches(validation.lengths, limit), validation.lengths), _VALIDATION_SHAPES)[::-1]
+    return _spread(
+        one_of_each_shape(sorted_batches(validation.lengths, limit), validation.lengths), _VALIDATION_SHAPES
+    )[::-1]
 
 
 def _try_final_evaluation(plan: Plan, model: Any, session: Session) -> int:
@@ -213,7 +215,9 @@ def _try_gradient_steps(
         seconds = time.perf_counter() - began
         token_seconds.append(seconds / tokens)
         if seconds > _LONG_SECONDS and token_seconds[-1] > _FALLEN_BACK * min(token_seconds):
-            raise MemoryError(f"near the limit its kernels are {token_seconds[-1] / min(token_seconds):.0f} times slower")
+            raise MemoryError(
+                f"near the limit its kernels are {token_seconds[-1] / min(token_seconds):.0f} times slower"
+            )
 
     first, timed = order[:2], order[2 : 2 + _TIMED_BATCHES] or order
     if train.objective.long_rows:  # a batch of a decoder's rows takes ten seconds, and its largest piece all the memory

@@ -24,7 +24,9 @@ from proxtune.planning.profile import Profile
 
 _UNSURE, _SURE_AFTER_STEPS = 0.35, 15.0  # a new head guesses: 25 steps of all blocks came to 0.75, 50 to 0.82
 _ADAFACTOR_LOSS = 0.004  # of expected quality, beside AdamW
-_HEAD_SHARE = 0.3  # of the time that is left: for the head that steps by neighbours begin with, which teaches most at first
+_HEAD_SHARE = (
+    0.3  # of the time that is left: for the head that steps by neighbours begin with, which teaches most at first
+)
 _TIME_SHARE = 0.93  # the rest is for a machine that slows down
 
 
@@ -118,7 +120,9 @@ def _fitted(plan: Plan, profile: Profile, budget: Budget, knobs: Knobs) -> Plan 
 
 def _narrowed(plan: Plan, profile: Profile, budget: Budget, knobs: Knobs) -> Plan:
     """The plan with the largest rank that trains no more than the budget allows, at least one; where ranks are free to choose."""
-    if plan.rank != max(variant.get("rank", 0) for variant in find_method(plan.method).variants(profile.model.blocks, knobs)):
+    if plan.rank != max(
+        variant.get("rank", 0) for variant in find_method(plan.method).variants(profile.model.blocks, knobs)
+    ):
         return plan  # of several ranks the largest gives way
     if budget.trainable is None or not plan.rank or knobs.rank is not None or plan.trainable <= budget.trainable:
         return plan
@@ -152,7 +156,7 @@ def _costed(plan: Plan, profile: Profile, budget: Budget) -> Plan:
     """Fill in steps, expectation and predicted cost."""
     plan = _with_steps(plan, profile, budget)
     memory, terms = memory_of(plan, profile)
-    cost = Cost(memory, seconds_of(plan, profile), flops_of(plan, profile), terms)
+    cost = Cost(memory_bytes=memory, seconds=seconds_of(plan, profile), flops=flops_of(plan, profile), terms=terms)
     return replace(plan, expected=_expected(plan, profile), cost=cost)
 
 
@@ -249,9 +253,16 @@ def with_measurements(plan: Plan, profile: Profile, budget: Budget, measured: Me
         rate = {plan.dtype: profile.flops_per_second[plan.dtype] * estimate / per_step}
     else:
         rate = {plan.dtype: trace_of(plan, profile).forward_flops / measured.seconds_per_token}
-    seen = replace(profile, flops_per_second={**profile.flops_per_second, **rate}, seconds_so_far=measured.seconds_so_far)
+    seen = replace(
+        profile, flops_per_second={**profile.flops_per_second, **rate}, seconds_so_far=measured.seconds_so_far
+    )
     wanted = replace(plan, epochs=measured.epochs)
     # update and overheads do not scale with the rate: settle the steps against the measured seconds directly
     stepped = _with_steps(wanted, seen, budget)
-    cost = Cost(measured.memory_bytes, seconds_of(stepped, seen), flops_of(stepped, seen), measured.terms)
+    cost = Cost(
+        memory_bytes=measured.memory_bytes,
+        seconds=seconds_of(stepped, seen),
+        flops=flops_of(stepped, seen),
+        terms=measured.terms,
+    )
     return replace(stepped, cost=cost, expected=_expected(stepped, profile))

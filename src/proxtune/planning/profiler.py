@@ -39,7 +39,9 @@ from proxtune.runtime.session import Session, in_child_process
 
 _THROUGHPUT_ROWS = 32
 _THROUGHPUT_TRIES, _THROUGHPUT_SECONDS = 3, 1.0  # at most, for each dtype
-_CHECKPOINTED_BLOCKS = 1.5  # whose insides are alive at a time where activations are recomputed: one, and what is made of it
+_CHECKPOINTED_BLOCKS = (
+    1.5  # whose insides are alive at a time where activations are recomputed: one, and what is made of it
+)
 
 
 def padded_tokens(lengths: np.ndarray, batch: int, seed: int) -> int:
@@ -108,7 +110,9 @@ def _trace_bf16_forward(session: Session) -> dict[str, Any]:
     return traces_as_dict(_traces(model, HELD_FORWARD, ["bf16"], session, train=False, weight_dtype="bf16"))
 
 
-def _profile_forward(session: Session, dtypes: Sequence[str], weight_dtype: str, measure_throughput: bool) -> ModelProfile:
+def _profile_forward(
+    session: Session, dtypes: Sequence[str], weight_dtype: str, measure_throughput: bool
+) -> ModelProfile:
     """Facts of the model, traces of its forward pass, and the rates of that."""
     data = session.data
     model = _load_model(session, weight_dtype).requires_grad_(False).to(session.device.torch_device)
@@ -198,7 +202,13 @@ def _traces(
 
 
 def throughput(
-    model: Any, data: Encoded, casts: Mapping[str, str], forward_flops: float, pad_id: int, governor: Governor, rows: int
+    model: Any,
+    data: Encoded,
+    casts: Mapping[str, str],
+    forward_flops: float,
+    pad_id: int,
+    governor: Governor,
+    rows: int,
 ) -> dict[str, float]:
     """Operations per second of a forward pass by dtype, on one batch of `rows` of median length, kernels warm.
 
@@ -281,7 +291,9 @@ def _what_to_profile(session: Session, libraries_bytes: int) -> tuple[str, bool]
 
     if fits(4 * numbers):
         return "fp32", True
-    if session.task.traits.frozen_codes:  # what adapters sit on is held in bf16; the least that would do is named from this
+    if (
+        session.task.traits.frozen_codes
+    ):  # what adapters sit on is held in bf16; the least that would do is named from this
         return ("bf16", True) if may_use_bf16_weights(session) else ("fp32", True)
     large = 4 * numbers > 2 * libraries_bytes  # then bf16 is what needs least, and else a forward pass in fp32
     return "bf16" if may_use_bf16_weights(session) and (fits(2 * numbers) or large) else "fp32", False

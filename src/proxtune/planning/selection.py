@@ -53,7 +53,10 @@ def select_plan(choice: Selection, profile: Profile, session: Session) -> Select
                     governor.record(before, after, why, 0, seconds)
                 measured_plan = _with_measured_costs(plan, found, profile, session)
                 return Selection(
-                    plan=measured_plan, infeasible=None, fitting=[measured_plan, *untried], refused=refused + choice.refused
+                    plan=measured_plan,
+                    infeasible=None,
+                    fitting=[measured_plan, *untried],
+                    refused=refused + choice.refused,
                 )
             refused.append(Refused(_needing(plan, found), f"dry run: {found.refused}"))
             if _trains_too_much(found, session):

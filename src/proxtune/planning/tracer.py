@@ -82,7 +82,9 @@ def trace_step(model: Any, data: Encoded, dtype: str, train: bool, count_flops: 
     watch, flops = LiveBytes(model), counts
     with watch, flops or contextlib.nullcontext():
         with torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bf16"), torch.set_grad_enabled(train):
-            loss = objective.loss(model, data, rows, 0, rows, None) if train else objective.outputs(model, data, rows, 0)
+            loss = (
+                objective.loss(model, data, rows, 0, rows, None) if train else objective.outputs(model, data, rows, 0)
+            )
         forward_flops = float(flops.get_total_flops()) if flops else 0.0
         if train:
             loss.backward()

@@ -32,7 +32,9 @@ def forward_passes(
     pieces = sorted_batches(data.lengths, micro_tokens)
     for found in in_halves(pieces, outputs, governor, "evaluating one row does not fit in the memory budget"):
         yield found
-        if data.objective.long_rows and governor.meter.fragments:  # of as many lengths as rows: each would fill other holes
+        if (
+            data.objective.long_rows and governor.meter.fragments
+        ):  # of as many lengths as rows: each would fill other holes
             governor.meter.trim()
 
 

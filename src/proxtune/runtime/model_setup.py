@@ -36,7 +36,7 @@ def constraint_of(session: Session, plan: Plan, model: Any) -> SizeConstraint | 
 
     if session.structure is None:
         return NoSizeConstraint()
-    constraint = SizeConstraint(model, head_of(model)[0], session.structure, session.folder)
+    constraint = SizeConstraint(model=model, head=head_of(model)[0], structure=session.structure, folder=session.folder)
     if not find_method(plan.method).uses_gradients:
         constraint.allocate()
     return constraint

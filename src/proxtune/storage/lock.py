@@ -45,11 +45,11 @@ def _take(descriptor: int, folder: Path, patience_seconds: float) -> None:
             return
         except OSError as error:
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                raise UserError(
-                    f"cannot lock {folder} ({error.strerror}); choose a folder on another disk"
-                ) from error
+                raise UserError(f"cannot lock {folder} ({error.strerror}); choose a folder on another disk") from error
         if time.monotonic() > until:
-            raise UserError(f"another proxtune{_holder(descriptor)} is using {folder}; wait for it to finish, or stop it")
+            raise UserError(
+                f"another proxtune{_holder(descriptor)} is using {folder}; wait for it to finish, or stop it"
+            )
         time.sleep(0.05)
 
 

@@ -59,9 +59,7 @@ def claim_folder(out: str) -> Path:
     try:
         folder.mkdir(parents=True)
     except FileExistsError as error:
-        raise UserError(
-            f"the folder {out} already exists and is never overwritten; choose another --out"
-        ) from error
+        raise UserError(f"the folder {out} already exists and is never overwritten; choose another --out") from error
     except OSError as error:
         raise UserError(f"the folder {out} cannot be created: {error.strerror}; choose another --out") from error
     return folder.resolve()

@@ -107,7 +107,7 @@ def _entry(path: Path, name: str, value: Any, data_begin: int) -> Entry:
     begin, end = offsets
     if end - begin != math.prod(shape) * ITEM_BYTES[dtype]:
         raise BadTensors(f"{path}: tensor {name[:60]!r} has {end - begin} bytes, which its shape does not")
-    return Entry(dtype, tuple(shape), data_begin + begin, data_begin + end)
+    return Entry(dtype=dtype, shape=tuple(shape), begin=data_begin + begin, end=data_begin + end)
 
 
 def _in_order(path: Path, entries: dict[str, Entry], begin: int, size: int) -> dict[str, Entry]:

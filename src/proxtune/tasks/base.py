@@ -184,7 +184,14 @@ class Task(Protocol):
         ...
 
     def load_trained(
-        self, model_folder: Path, recipe: Recipe, rows: Any, *, result: Mapping[str, Any], model: Any = None, base: bool = False
+        self,
+        model_folder: Path,
+        recipe: Recipe,
+        rows: Any,
+        *,
+        result: Mapping[str, Any],
+        model: Any = None,
+        base: bool = False,
     ) -> TrainedModel:
         """A trained `model` (loaded here where None is given) with rows of `read_evaluation` or `read_inputs` encoded for it.
 
@@ -192,7 +199,9 @@ class Task(Protocol):
         """
         ...
 
-    def evaluation(self, trained: TrainedModel, outputs: np.ndarray, governor: Governor, micro_tokens: int) -> dict[str, Any]:
+    def evaluation(
+        self, trained: TrainedModel, outputs: np.ndarray, governor: Governor, micro_tokens: int
+    ) -> dict[str, Any]:
         """What an evaluation says beside the metrics."""
         ...
 

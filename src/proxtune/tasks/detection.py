@@ -83,7 +83,9 @@ def _summaries(table: Table, prompt_table: Table, answer_table: Table) -> _Guess
 
 def _translations(table: Table, prompt_table: Table, answer_table: Table) -> _Guess | None:
     first, last = find_languages(table) or (None, None)
-    target = find_column(answer_table, TARGETS) or next((name for name in (last, first) if name in answer_table.columns), None)
+    target = find_column(answer_table, TARGETS) or next(
+        (name for name in (last, first) if name in answer_table.columns), None
+    )
     source = find_column(prompt_table, SOURCES, target)
     source = source or next((name for name in (first, last) if name in prompt_table.columns and name != target), None)
     if source is None or target is None:

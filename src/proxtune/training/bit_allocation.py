@@ -30,10 +30,10 @@ _FEWEST_FITTED = 1 << 14  # numbers at a time: tens of kilobytes
 
 
 def allocate_bits(plan: Plan, training: Training, step: int) -> tuple[Allocation, list[StepDown]]:
-    """Allot the bytes by what weights are worth; the allocation, and the step-downs on the way to it.
+    """Allocate the bytes by what weights are worth; the allocation, and the step-downs on the way to it.
 
-    What was learned is worth more than the bytes that this takes: where the smallest micro-batch is refused, weights count alike, and
-    scales are fitted without the limit.
+    What was learned is worth more than the bytes that this takes: where the smallest micro-batch is refused, weights count alike,
+    and scales are fitted without the limit.
     """
     constraint, governor = training.constraint, training.governor
     importance, changes = _importance_with_retry(plan, training, step)
@@ -57,7 +57,9 @@ def allocate_bits(plan: Plan, training: Training, step: int) -> tuple[Allocation
         at_once = less
 
 
-def _importance_with_retry(plan: Plan, training: Training, step: int) -> tuple[dict[str, Tensor] | None, list[StepDown]]:
+def _importance_with_retry(
+    plan: Plan, training: Training, step: int
+) -> tuple[dict[str, Tensor] | None, list[StepDown]]:
     """`importance_of` from as many rows at a time as fit; None where one is too much."""
     governor, rows = training.governor, rows_at_a_time(plan, training.train)
     changes: list[StepDown] = []
@@ -92,8 +94,10 @@ def importance_of(
     return _mean_squares(plan, model, data, pad_id, row_batches)
 
 
-def try_allocation(plan: Plan, model: Any, data: Encoded, pad_id: int, constraint: SizeConstraint | NoSizeConstraint) -> None:
-    """The largest micro-batches of what `allocate_bits` works, for a dry run: the longest rows, and the largest weight's scales."""
+def try_allocation(
+    plan: Plan, model: Any, data: Encoded, pad_id: int, constraint: SizeConstraint | NoSizeConstraint
+) -> None:
+    """The largest micro-batches of `allocate_bits`, for a dry run: the longest rows, and the largest weight's scales."""
     longest = np.argsort(data.lengths, kind="stable")[-rows_at_a_time(plan, data) :]
     _mean_squares(plan, model, data, pad_id, iter([longest]))
     constraint.try_fitting()

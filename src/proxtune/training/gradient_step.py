@@ -36,7 +36,9 @@ def gradient_step_maker(plan: Plan, training: Training) -> StepMaker:
         for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
             group["lr"] = rate * share
         model.train()
-        if data.objective.long_rows and training.governor.meter.fragments:  # in many lengths, each of which fills other holes
+        if (
+            data.objective.long_rows and training.governor.meter.fragments
+        ):  # in many lengths, each of which fills other holes
             training.governor.meter.trim()
             training.governor.hold()
 
@@ -51,7 +53,9 @@ def gradient_step_maker(plan: Plan, training: Training) -> StepMaker:
             return tightened(plan, model)
 
         try:
-            plan, loss, changes = with_memory_retry(plan, training, number, gradient, lambda plan: step_down(plan, model))
+            plan, loss, changes = with_memory_retry(
+                plan, training, number, gradient, lambda plan: step_down(plan, model)
+            )
             is_good = math.isfinite(loss)
             if is_good:
                 plan, is_good, more = with_memory_retry(plan, training, number, move, tighter)
@@ -71,7 +75,9 @@ def gradient_step_maker(plan: Plan, training: Training) -> StepMaker:
             plan=plan, loss=loss, learning_rate=optimizer.param_groups[0]["lr"], step_downs=changes, rejected=faulty
         )
 
-    return StepMaker(make_step, lambda: state_of(model, optimizer), lambda entries: room_for_state(model, optimizer, entries))
+    return StepMaker(
+        make_step, lambda: state_of(model, optimizer), lambda entries: room_for_state(model, optimizer, entries)
+    )
 
 
 def _is_finite(model: Any, data: Encoded, rows: np.ndarray, plan: Plan, pad_id: int) -> bool:

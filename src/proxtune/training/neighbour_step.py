@@ -19,10 +19,8 @@ from proxtune.runtime.inference import touch_embeddings, warm_up_forward
 from proxtune.training.context import StepMaker, StepResult, Training
 from proxtune.training.memory_retry import faulty_rows, run_within_limit, with_memory_retry
 
-Batch = dict[str, Any]  # ids and mask (rows, length), labels and weights (rows,)
 
-
-def cross_entropy(logits: Any, batch: Batch) -> Any:
+def cross_entropy(logits: Any, batch: dict[str, Any]) -> Any:
     """The weighted loss of a point's logits (rows, classes)."""
     losses = torch.nn.functional.cross_entropy(logits.float(), batch["labels"], reduction="none")
     return (losses * batch["weights"]).sum()
@@ -52,7 +50,9 @@ def neighbour_step_maker(plan: Plan, training: Training) -> StepMaker:
             plan,
             training,
             number,
-            lambda plan: run_within_limit(lambda: nno_step(search, plan, data, rows, training.pad_id, number, share), governor),
+            lambda plan: run_within_limit(
+                lambda: nno_step(search, plan, data, rows, training.pad_id, number, share), governor
+            ),
             lambda plan: plan.with_micro_batch(plan.micro_batch // 2) if plan.micro_batch > 1 else None,
         )
         training.checkpointer.record_step(record)
@@ -103,7 +103,7 @@ def nno_step(
     weights = torch.from_numpy(stratified_weights(data.labels, rows))
     batch = {"ids": ids.to(device), "mask": mask.to(device), "labels": labels.to(device), "weights": weights.to(device)}
 
-    def logits(batch: Batch) -> Any:
+    def logits(batch: dict[str, Any]) -> Any:
         with starting_from_hidden(batch.get("hidden"), blocks, first):
             return model(input_ids=batch["ids"], attention_mask=batch["mask"]).logits
 
@@ -115,7 +115,7 @@ def nno_step(
     return search.step(batch, lambda batch: _in_pieces(logits, batch, tokens), objective, number, share)
 
 
-def _in_pieces(compute: Callable[[Batch], Any], batch: Batch, tokens: int) -> Any:
+def _in_pieces(compute: Callable[[dict[str, Any]], Any], batch: dict[str, Any], tokens: int) -> Any:
     """What `compute` makes of the batch's rows, at most so many tokens and at least one row at a time; None if it gives None."""
     pieces = -(-batch["ids"].numel() // tokens)
     each = zip(*(tensor.chunk(pieces) for tensor in batch.values()), strict=True)

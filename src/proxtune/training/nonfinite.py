@@ -36,7 +36,9 @@ def back_off(
     before = training.checkpointer.roll_back(step_maker, state) if may_return else None
     if before is not None:
         share = f"{before.rate_share:.3g} of the learning rate"
-        words = f"{_REJECTED} steps in a row were not finite: back from step {state.step} to {before.step}, with {share}"
+        words = (
+            f"{_REJECTED} steps in a row were not finite: back from step {state.step} to {before.step}, with {share}"
+        )
         return before, [Notice(words=words)], False
     if state.rejected < _MOST_REJECTED:
         return state, [], False
@@ -45,4 +47,8 @@ def back_off(
             f"{_MOST_REJECTED} steps in a row had losses or gradients that are not finite; give a smaller --learning-rate, or "
             "--dtype fp32"
         )
-    return state, [Notice(words=f"{_MOST_REJECTED} steps in a row were not finite: it ends with the best weights so far")], True
+    return (
+        state,
+        [Notice(words=f"{_MOST_REJECTED} steps in a row were not finite: it ends with the best weights so far")],
+        True,
+    )

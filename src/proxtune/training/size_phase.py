@@ -46,7 +46,7 @@ def rate_share(state: TrainingState, training: Training, warm_up: float) -> floa
 
 
 def start_size_phase(state: TrainingState, training: Training) -> Iterator[Event]:
-    """Judge what was learned freely, let it teach what follows, allocate the bytes; the best point is sought anew."""
+    """Evaluate what was learned freely, let it teach what follows, allocate the bytes; the best point is sought anew."""
     constraint = training.constraint
     free = validation_scores(state.plan, training)
     tokens = state.plan.micro_batch * state.plan.max_length

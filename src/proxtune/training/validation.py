@@ -1,4 +1,4 @@
-"""Judgement: the point at hand on the rows kept aside, and the best of all points on disk."""
+"""Validation: the current weights on the validation rows, and the best of all on disk."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def is_validation_due(state: TrainingState, training: Training, from_the_first: 
 
 
 def validate(state: TrainingState, training: Training) -> Iterator[Event]:
-    """Judge the point at hand, and keep it where it is the best; what was evaluated before a resume is not evaluated again.
+    """Evaluate the current weights, and keep them where they are the best. Nothing is evaluated again after a resume.
 
-    The last point, where none was evaluated before it, is kept without an evaluation: there is nothing to compare it with, and the result
-    is evaluated in any case.
+    The last point, where none was evaluated before it, is kept without an evaluation: there is nothing to compare it with, and
+    the result is evaluated in any case.
     """
     if state.step >= state.steps and state.validated_step < 0:
         _save_best(state, training)
@@ -55,7 +55,9 @@ def validate(state: TrainingState, training: Training) -> Iterator[Event]:
                 state.best = training.validation.objective.rank(metrics)
             except OSError as error:
                 is_best = False
-                yield Notice(words=f"the best weights cannot be written ({error.strerror}); training continues; free some disk space")
+                yield Notice(
+                    words=f"the best weights cannot be written ({error.strerror}); training continues; free some disk space"
+                )
         found = Validated(step=state.step, metrics=metrics, best=is_best)
         training.checkpointer.record_event(found)
     state.validated_step = state.step
@@ -89,7 +91,7 @@ def _save_best(state: TrainingState, training: Training) -> None:
 
 
 def validate_at_stop(state: TrainingState, training: Training) -> Validation:
-    """Judge where the user stops, and keep it apart where it is the best so far: a run that continues has not evaluated here."""
+    """Evaluate where the user stops, and keep it apart where it is the best so far: a run that continues has not evaluated here."""
     found = validation_scores(state.plan, training)
     better = _is_better(state, found, training)
     if better:

@@ -74,9 +74,7 @@ def read_arrow(path: Path, max_rows: int | None = None, *, objects: bool = False
         import pyarrow as pa
         from pyarrow import types
     except ImportError:
-        raise UserError(
-            f"{path}: needs pyarrow; run `pip install 'proxtune[parquet]'`, or save it as .jsonl"
-        ) from None
+        raise UserError(f"{path}: needs pyarrow; run `pip install 'proxtune[parquet]'`, or save it as .jsonl") from None
     try:
         with path.open("rb") as file:
             if not file.read(1):

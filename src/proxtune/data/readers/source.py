@@ -45,7 +45,13 @@ def _read_files(paths: list[Path], source: str, objects: bool, max_rows: int | N
     more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
     notes = [f"read {paths[0]}{more}", *tables[0].notes]
     if len(tables) == 1:
-        return Table(tables[0].columns, tables[0].lines, tables[0].unit, tables[0].has_header, notes)
+        return Table(
+            columns=tables[0].columns,
+            lines=tables[0].lines,
+            unit=tables[0].unit,
+            has_header=tables[0].has_header,
+            notes=notes,
+        )
     names = list(tables[0].columns)
     for path, table in zip(paths, tables, strict=True):
         if set(table.columns) != set(names):

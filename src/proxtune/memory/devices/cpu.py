@@ -94,7 +94,10 @@ CALIBRATION = calibrated(
     row_ending_seconds=(2.5e-4, _ESTIMATE),
     disk_bytes_per_second=(2e8, _ESTIMATE),
     nominal_flops_per_second=(5e10, _ESTIMATE),
-    checkpointing_tokens=(192, "seen with MiniLM on two cores: in shorter rows recomputing the activations saved nothing"),
+    checkpointing_tokens=(
+        192,
+        "seen with MiniLM on two cores: in shorter rows recomputing the activations saved nothing",
+    ),
 )
 
 

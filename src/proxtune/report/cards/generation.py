@@ -15,6 +15,7 @@ from proxtune.tasks.generation.metrics import NAMES, in_points
 from proxtune.tasks.generation.prompting import PromptFormat, answer_label, prompt_of
 
 _KINDS = {"summarize": "summarization", "translate": "translation", "instruct": "text-generation"}
+_ENCODER_DECODER_PIPELINES = {"instruct": "text2text-generation"}  # where it is not called after the task
 _TYPES = {
     "rougeL": "rouge", "rouge1": "rouge", "rouge2": "rouge", "bleu": "bleu", "chrf": "chrf", "exact": "exact_match",
 }  # fmt: skip
@@ -32,7 +33,7 @@ def pipeline_of(result: Mapping[str, Any]) -> str:
     """The hubs' name of how the model is run: a decoder generates text, whatever its task."""
     if part(result, "data").get("asked_as") != "source":
         return "text-generation"
-    return "text2text-generation" if result.get("task") == "instruct" else kind_of(result)
+    return _ENCODER_DECODER_PIPELINES.get(str(result.get("task")), kind_of(result))
 
 
 def metrics(result: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -107,7 +108,13 @@ def _prompt(result: Mapping[str, Any], apart: bool) -> str:
     """The prompt as an expression of Python with the name `text` in it."""
     task, instruction = str(result.get("task")), str(part(result, "data").get("instruction") or "")
     prompt_format = PromptFormat(
-        task, instruction, (), (), answer_label(task), uses_chat_template=False, is_encoder_decoder=apart
+        task=task,
+        instruction=instruction,
+        stop_ids=(),
+        closing=(),
+        label=answer_label(task),
+        uses_chat_template=False,
+        is_encoder_decoder=apart,
     )
     before, _, after = prompt_of((Message("user", _PLACE),), prompt_format, None).partition(_PLACE)
     return " + ".join([*([_quoted(before)] if before else []), "text", *([_quoted(after)] if after else [])])

@@ -69,7 +69,15 @@ def to_examples(table: Table, columns: Columns, source: str, *, labels_required:
         if labels_required:
             raise
         label_column, labels = None, []
-    return Examples(texts, labels, source, table.lines, columns.text, label_column, notes)
+    return Examples(
+        texts=texts,
+        labels=labels,
+        source=source,
+        lines=table.lines,
+        text_column=columns.text,
+        label_column=label_column,
+        notes=notes,
+    )
 
 
 def _to_examples(

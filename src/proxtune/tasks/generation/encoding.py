@@ -43,7 +43,9 @@ def encode_pairs(pairs: Pairs, prompt_format: PromptFormat, tokenizer: Any, max_
 
 def tokens_of(pairs: Pairs, prompt_format: PromptFormat, tokenizer: Any) -> Tokens:
     """Tokenise every row once; an answer with what ends it."""
-    prompts = _tokens([prompt_of(messages, prompt_format, tokenizer) for messages in pairs.prompts], prompt_format, tokenizer)
+    prompts = _tokens(
+        [prompt_of(messages, prompt_format, tokenizer) for messages in pairs.prompts], prompt_format, tokenizer
+    )
     if not pairs.answers:
         return Tokens(prompts, [np.zeros(0, dtype=np.int32)] * len(prompts))
     space = "" if prompt_format.uses_chat_template or prompt_format.is_encoder_decoder else " "
@@ -60,7 +62,9 @@ def useful_length(lengths: np.ndarray, most: int) -> int:
     return min(most, longest if longest <= _FAR_LONGER * usual else usual)
 
 
-def fit_to_length(tokens: Tokens, pairs: Pairs, prompt_format: PromptFormat, tokenizer: Any, max_length: int) -> Encoded:
+def fit_to_length(
+    tokens: Tokens, pairs: Pairs, prompt_format: PromptFormat, tokenizer: Any, max_length: int
+) -> Encoded:
     """Rows of at most `max_length` tokens, an encoder-decoder's on either side; counts the rows that were cut."""
     prompts, answers = list(tokens.prompts), list(tokens.answers)
     truncated = 0
@@ -90,7 +94,10 @@ def _tokens(prompts: list[str], prompt_format: PromptFormat, tokenizer: Any) -> 
     found = _ids(prompts, tokenizer, add_special_tokens=not prompt_format.uses_chat_template)
     if prompt_format.is_encoder_decoder:
         return found
-    return [ids[:-1] if len(ids) > 1 and ids[-1] in prompt_format.stop_ids and not prompt_format.uses_chat_template else ids for ids in found]
+    return [
+        ids[:-1] if len(ids) > 1 and ids[-1] in prompt_format.stop_ids and not prompt_format.uses_chat_template else ids
+        for ids in found
+    ]
 
 
 def _ids(texts: list[str], tokenizer: Any, add_special_tokens: bool = False) -> list[np.ndarray]:
@@ -103,7 +110,9 @@ def _ids(texts: list[str], tokenizer: Any, add_special_tokens: bool = False) -> 
     return found
 
 
-def _shortened(messages: Sequence[Message], prompt_format: PromptFormat, tokenizer: Any, prompt: np.ndarray, room: int) -> np.ndarray:
+def _shortened(
+    messages: Sequence[Message], prompt_format: PromptFormat, tokenizer: Any, prompt: np.ndarray, room: int
+) -> np.ndarray:
     """What is asked with the end of its longest turn left out, in at most `room` tokens."""
     turns = list(messages)
     for _ in range(_TRIES):

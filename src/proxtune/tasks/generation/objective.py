@@ -94,7 +94,9 @@ class _Head:
         """Raises UserError where the model itself makes something else of a hidden state."""
         ours, theirs = self.logits(hidden), theirs.float().reshape(1, -1)[:, : self.vocabulary]
         if not torch.allclose(ours, theirs, rtol=_TOLERANCE, atol=_TOLERANCE * float(ours.abs().max() + 1)):
-            raise UserError("this model changes its logits in a way that proxtune does not support; choose another model")
+            raise UserError(
+                "this model changes its logits in a way that proxtune does not support; choose another model"
+            )
 
 
 class _HeadLoss(torch.autograd.Function):

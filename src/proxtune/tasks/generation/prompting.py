@@ -65,7 +65,9 @@ def _languages(pairs: Pairs) -> tuple[str, str] | None:
     return None
 
 
-def prompt_format_for(task: str, instruction: str, tokenizer: Any, config: Any, stop_ids: Sequence[int]) -> PromptFormat:
+def prompt_format_for(
+    task: str, instruction: str, tokenizer: Any, config: Any, stop_ids: Sequence[int]
+) -> PromptFormat:
     """How to ask a model with this tokenizer; `stop_ids` are the ends of a text that its generation config knows."""
     ends = [stop for stop in (*stop_ids, tokenizer.eos_token_id) if stop is not None]
     uses_chat_template = bool(getattr(tokenizer, "chat_template", None)) and not config.is_encoder_decoder
@@ -82,7 +84,15 @@ def prompt_format_for(task: str, instruction: str, tokenizer: Any, config: Any, 
             closing = []
     closing = closing or ends[-1:]
     stop_ids, is_encoder_decoder = tuple(dict.fromkeys(ends)), bool(config.is_encoder_decoder)
-    return PromptFormat(task, instruction, stop_ids, tuple(closing), answer_label(task), uses_chat_template, is_encoder_decoder)
+    return PromptFormat(
+        task=task,
+        instruction=instruction,
+        stop_ids=stop_ids,
+        closing=tuple(closing),
+        label=answer_label(task),
+        uses_chat_template=uses_chat_template,
+        is_encoder_decoder=is_encoder_decoder,
+    )
 
 
 def answer_label(task: str) -> str:

@@ -78,7 +78,14 @@ def _to_pairs(
     notes += _fix_unicode(rows)
     answers = [answer for _, answer in rows if answer is not None]
     answers = answers if len(answers) == len(rows) else []
-    return Pairs([prompt for prompt, _ in rows], answers, source, lines, columns.names, notes)
+    return Pairs(
+        prompts=[prompt for prompt, _ in rows],
+        answers=answers,
+        source=source,
+        lines=lines,
+        columns=columns.names,
+        notes=notes,
+    )
 
 
 def _read_row(table: Table, place: int, columns: PairColumns, kinds: tuple[str, str], need_answers: bool) -> list[Row]:

@@ -143,7 +143,9 @@ class Generation:
         from proxtune.tasks.describe import row_facts
 
         asked = _own(data).prompt_format
-        told = (f"before each text stands {asked.instruction!r} (--instruction to change)",) if asked.instruction else ()
+        told = (
+            (f"before each text stands {asked.instruction!r} (--instruction to change)",) if asked.instruction else ()
+        )
         return {
             **row_facts(data, told), "instruction": asked.instruction, "new_tokens": _own(data).new_tokens,
             "asked_as": asked.form,
@@ -234,9 +236,14 @@ class Generation:
         prompt_format = prompt_format_for(self.name, told["instruction"], tokenizer, config, ends)
         encoded = encode_pairs(rows, prompt_format, tokenizer, length_allowed(recipe, tokenizer, config, LONGEST))
         if model is None:
-            model = load_generator(model_folder, config, plan_from_dict(result["plan"]).loaded_dtype if base else "auto")
+            model = load_generator(
+                model_folder, config, plan_from_dict(result["plan"]).loaded_dtype if base else "auto"
+            )
         settings = GenerationSettings(
-            tokenizer=tokenizer, pad_id=int(config.pad_token_id), stop_ids=prompt_format.stop_ids, new_tokens=told["new_tokens"]
+            tokenizer=tokenizer,
+            pad_id=int(config.pad_token_id),
+            stop_ids=prompt_format.stop_ids,
+            new_tokens=told["new_tokens"],
         )
         return TrainedGenerator(model=model, rows=encoded, pad_id=settings.pad_id, settings=settings)
 
@@ -265,7 +272,9 @@ class Generation:
 
         assert isinstance(trained, TrainedGenerator), "loaded by this task"
         model, data, settings = trained.model, trained.rows, trained.settings
-        few = replace(settings, new_tokens=min(settings.new_tokens, _WARM_UP_TOKENS))  # for the kernels' code to be in memory
+        few = replace(
+            settings, new_tokens=min(settings.new_tokens, _WARM_UP_TOKENS)
+        )  # for the kernels' code to be in memory
         next(iter(generate_answers(model, select_rows(data, np.arange(1)), few, "fp32", micro_tokens, governor)), None)
         governor.hold()
         streamer = None
