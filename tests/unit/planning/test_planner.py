@@ -104,7 +104,7 @@ def test_lora_takes_the_largest_rank_that_trains_few_enough(trainable):
 @pytest.mark.parametrize("method", ["lora", "layers", "full", "nno"])
 def test_the_least_number_of_trained_parameters_that_is_named_would_do(method):
     message = plan_for(trainable=1, method=method).infeasible.message
-    least = int(re.search(r"--trainable (\d+) with", message)[1])
+    least = int(re.search(r"needs --trainable (\d+) \(", message)[1])
     assert plan_for(trainable=least, method=method).plan is not None
     assert plan_for(trainable=least - 1, method=method).plan is None
 
