@@ -115,7 +115,7 @@ def result_of(recipe: Recipe, fit: FitResult, compared: Mapping[str, Any], secon
         "verdict": verdict(found, best_baseline) if main == "accuracy" else text_verdict(main, found, baselines),
         "steps": fit.steps,
         "examples_seen": fit.examples_seen,
-        "step_downs": fit.step_downs,
+        "step_downs": list(fit.step_downs),
         "seed": recipe.seed,
         "versions": versions(),
         "size": fit.size,

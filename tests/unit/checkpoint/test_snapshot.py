@@ -36,7 +36,10 @@ def room(entries):
 
 
 def test_a_snapshot_brings_all_back(tiny_folder, tmp_path):
-    model, state = a_model(tiny_folder, PLAN), TrainingState(PLAN.with_micro_batch(4), 20, step=7, validated_step=5, rate_share=0.25)
+    model, state = (
+        a_model(tiny_folder, PLAN),
+        TrainingState(PLAN.with_micro_batch(4), 20, step=7, validated_step=5, rate_share=0.25),
+    )
     torch.manual_seed(3)
     save_snapshot(tmp_path, model, beside_of(model), state)
     before, drawn = digest(model), torch.rand(4)

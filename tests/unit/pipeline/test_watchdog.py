@@ -5,25 +5,22 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-import proxtune.pipeline.fit
-import proxtune.pipeline.supervisor
-from proxtune.config.budget import Budget
-from proxtune.config.recipe import Recipe
-from proxtune.errors import Interrupted
-from proxtune.pipeline.process import StageFailed, StageHung, run_stage
+from proxtune.pipeline.jobs import FitJob, PredictJob, ReportJob
+from proxtune.pipeline.process import StageHung, run_stage
 from proxtune.pipeline.watchdog import Activity, Patience, Watchdog, session_of
 from proxtune.runtime.clock import Clock
-from proxtune.storage.event_log import EventLog
-from proxtune.storage.run_folder import write_recipe
+from proxtune.storage.events import Continued, Phase, StepEvent
 from support.commands import proxtune_in_a_process
+from support.stages import scripts_as_stages
 
+FIT = FitJob(folder=Path("run"), started=0.0)
+STEP = StepEvent(step=12, steps=20, seconds=1.0, loss=0.5, learning_rate=1e-3, memory_bytes=1, examples_seen=96)
 QUICK = Patience(poll_seconds=0.05, stuck_polls=40, obey_polls=10, least_grace_seconds=0.5, grace_share=0.0)
 ENDLESS = Patience(poll_seconds=0.05, stuck_polls=10**9, least_grace_seconds=0.5, grace_share=0.0)
 OVER = Clock(time.monotonic() - 60, 60.0)  # its time was over when it began
@@ -32,24 +29,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="st
 
 @pytest.fixture
 def stage(tmp_path, monkeypatch):
-    """Puts a script in the place of every stage; `emit(record)` and `end(result)` are there for it."""
-    prelude = f"""\
-    #!{sys.executable}
-    import json, os, signal, sys, time
-    job = json.loads(sys.stdin.read())
-    def say(record):
-        print(json.dumps(record), flush=True)
-    def end(result):
-        say({{"kind": "end", "outcome": "done", "result": result}})
-    """
-
-    def put(body):
-        script = tmp_path / "stage"
-        script.write_text(textwrap.dedent(prelude) + textwrap.dedent(body))
-        script.chmod(0o755)
-        monkeypatch.setattr(sys, "executable", str(script))
-
-    return put
+    return scripts_as_stages(tmp_path, monkeypatch)
 
 
 def is_running(pid):
@@ -61,9 +41,9 @@ def is_running(pid):
 
 @needs_proc
 def test_a_stage_that_sleeps_is_ended_and_its_message_says_what_it_did(stage):
-    stage('say({"kind": "phase", "phase": "train"}); say({"kind": "step", "step": 12}); time.sleep(3600)')
-    with pytest.raises(StageHung, match=r"'learn' stood still for \d+ s in the phase 'train' after step 12") as caught:
-        run_stage("learn", {}, patience=QUICK)
+    stage('say({"kind": "phase", "phase": "train", "seconds": 1.0}); step(12); time.sleep(3600)')
+    with pytest.raises(StageHung, match=r"'fit' stood still for \d+ s in the phase 'train' after step 12") as caught:
+        run_stage(FIT, patience=QUICK)
     assert caught.value.cause == "stuck"
 
 
@@ -71,7 +51,7 @@ def test_a_stage_that_sleeps_is_ended_and_its_message_says_what_it_did(stage):
 def test_a_stage_that_hears_no_interrupt_is_killed(stage):
     stage("signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(3600)")
     with pytest.raises(StageHung, match="and was killed"):
-        run_stage("learn", {}, patience=QUICK)
+        run_stage(FIT, patience=QUICK)
 
 
 @needs_proc
@@ -81,7 +61,7 @@ def test_a_stage_that_was_stopped_before_it_read_its_job_is_killed(tmp_path, mon
     script.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(script))
     with pytest.raises(StageHung, match="and was killed"):
-        run_stage("apply", {"texts": ["more than a pipe holds"] * 100_000}, patience=QUICK)
+        run_stage(PredictJob(folder=Path("run"), texts=("more than a pipe holds",) * 100_000), patience=QUICK)
 
 
 @needs_proc
@@ -100,7 +80,7 @@ def test_a_stage_that_waits_for_a_child_is_ended_with_it(stage, tmp_path, child)
     os.waitpid(pid, 0)
     """)
     with pytest.raises(StageHung, match="stood still"):
-        run_stage("learn", {}, patience=QUICK)
+        run_stage(FIT, patience=QUICK)
     assert not is_running(int((tmp_path / "child").read_text()))
 
 
@@ -112,16 +92,16 @@ def test_what_a_dead_stage_left_behind_is_ended(stage):
     os._exit(3)
     """)
     with pytest.raises(StageHung, match="stood still"):
-        run_stage("learn", {}, patience=QUICK)
+        run_stage(FIT, patience=QUICK)
 
 
 SPINS = "while True: pass"
 
 
 def test_a_stage_that_spins_past_its_time_is_ended(stage):
-    stage(f"signal.signal(signal.SIGINT, signal.SIG_IGN); {'say(dict(kind=1))'}\n{SPINS}")
+    stage(f"signal.signal(signal.SIGINT, signal.SIG_IGN); step(1)\n{SPINS}")
     with pytest.raises(StageHung, match=r"still running \d+ s after the 1 min of --time, and was killed") as caught:
-        run_stage("learn", {}, clock=OVER, patience=ENDLESS)
+        run_stage(FIT, clock=OVER, patience=ENDLESS)
     assert caught.value.cause == "late"
 
 
@@ -134,43 +114,40 @@ def test_a_stage_that_is_late_and_obeys_has_a_result_that_says_so(stage):
     while True:
         time.sleep(0.01)
     """)
-    result = run_stage("learn", {}, clock=OVER, patience=ENDLESS)
-    assert result["status"] == "done"
-    assert result["watchdog"]["cause"] == "late"
-    assert "training was stopped" in result["watchdog"]["words"]
+    outcome = run_stage(FIT, clock=OVER, patience=ENDLESS)
+    assert outcome.result == {"status": "done"}
+    assert outcome.cut_short.cause == "late"
+    assert "training was stopped" in str(outcome.cut_short)
 
 
 def test_before_its_time_is_over_and_without_one_nothing_ends_a_stage_that_works(stage):
     stage("began = time.process_time()\nwhile time.process_time() < began + 1: pass\nend({'status': 'done'})")
     for clock in (None, Clock(time.monotonic(), None), Clock(time.monotonic(), 3600.0)):
-        assert run_stage("learn", {}, clock=clock, patience=ENDLESS) == {"status": "done"}
+        outcome = run_stage(FIT, clock=clock, patience=ENDLESS)
+        assert (outcome.result, outcome.cut_short) == ({"status": "done"}, None)
 
 
 def test_a_stage_that_seldom_speaks_and_else_waits_is_left_alone(stage):
-    stage(
-        "for step in range(8):\n    time.sleep(0.5)\n    say({'kind': 'step', 'step': step})\nend({'status': 'done'})"
-    )
+    stage("for number in range(8):\n    time.sleep(0.5)\n    step(number)\nend({'status': 'done'})")
     heard = []
-    assert run_stage("learn", {}, heard.append, patience=QUICK) == {"status": "done"}
+    assert run_stage(FIT, heard.append, patience=QUICK).result == {"status": "done"}
     assert len(heard) == 8
 
 
 def test_a_stage_that_waits_for_a_busy_listener_is_left_alone(stage):
-    stage(
-        "for step in range(2000):\n    say({'kind': 'step', 'step': step, 'long': 'x' * 500})\nend({'status': 'done'})"
-    )
+    stage("for number in range(2000):\n    say({'kind': 'piece', 'text': 'x' * 500})\nend({'status': 'done'})")
     waits = [1.5 * QUICK.stuck_polls * QUICK.poll_seconds]
 
-    def listen(record):
+    def listen(event):
         if waits:
             time.sleep(waits.pop())
 
-    assert run_stage("learn", {}, listen, patience=QUICK) == {"status": "done"}
+    assert run_stage(FIT, listen, patience=QUICK).result == {"status": "done"}
 
 
 def test_what_came_to_its_end_counts_though_its_process_does_not_go(stage):
     stage("end({'found': 1}); time.sleep(3600)" if Path("/proc/self/stat").exists() else "end({'found': 1})")
-    assert run_stage("report", {}, patience=QUICK) == {"found": 1}
+    assert run_stage(ReportJob(folder=Path("run")), patience=QUICK).result == {"found": 1}
 
 
 class Recorder:
@@ -196,7 +173,7 @@ def test_it_is_asked_after_sixty_still_looks_in_a_row_and_killed_soon_after():
         dog.poll()
     for _ in range(59):
         dog.poll()
-    dog.on_event({"kind": "step", "step": 1})
+    dog.on_event(STEP)
     dog.poll()
     for _ in range(59):
         dog.poll()
@@ -208,6 +185,19 @@ def test_it_is_asked_after_sixty_still_looks_in_a_row_and_killed_soon_after():
     assert not dog.killed
     dog.poll()
     assert dog.killed
+
+
+def test_its_message_names_the_phase_and_the_step_that_it_heard_of_last():
+    dog = watched([])
+    assert "stood still" not in dog.words("fit")
+    dog.cause = "stuck"
+    dog.on_event(Phase(phase="train", seconds=1.0))
+    dog.on_event(STEP)
+    assert "in the phase 'train' after step 12" in dog.words("fit")
+    dog.on_event(Continued(step=5, snapshot=None))
+    assert "after step 5" in dog.words("fit")
+    dog.on_event(Phase(phase="evaluate", seconds=2.0))
+    assert "in the phase 'evaluate' (" in dog.words("fit")
 
 
 def test_while_the_supervisor_is_busy_nothing_counts():
@@ -280,120 +270,6 @@ def test_where_the_system_does_not_count_cpu_time_everything_moves(monkeypatch):
     assert all(activity.has_moved() for _ in range(5))
 
 
-STUCK = StageHung("the stage 'learn' stood still", "stuck")
-LATE = StageHung("the stage 'learn' was late", "late")
-
-
-@pytest.fixture
-def supervised(monkeypatch, tmp_path):
-    """What the stages do, one after another; their names and jobs; and the recipe, folder and records of a run."""
-    outcomes, jobs, said = [], [], []
-
-    def run_stage(name, job, listen=None, **watched):
-        jobs.append((name, job))
-        outcome = outcomes.pop(0)
-        if isinstance(outcome, Exception):
-            raise outcome
-        return dict(outcome)
-
-    monkeypatch.setattr(proxtune.pipeline.supervisor, "run_stage", run_stage)
-    recipe = Recipe(data="reviews.csv", out=str(tmp_path), budget=Budget(time="10min"))
-    write_recipe(recipe, tmp_path / "recipe.toml")
-    with EventLog(tmp_path, said.append) as event_log:
-        yield SimpleNamespace(
-            outcomes=outcomes, jobs=jobs, said=said, folder=tmp_path,
-            learn=lambda: proxtune.pipeline.supervisor._learn_or_keep(recipe, tmp_path, 0.0, event_log, {}),
-            twice=lambda name: proxtune.pipeline.supervisor._run_twice(name, recipe, tmp_path, Clock(0.0), event_log, {}),
-        )  # fmt: skip
-
-
-def keep_something(folder):
-    (folder / "snapshots").mkdir()
-    (folder / "snapshots" / "best.safetensors").write_bytes(b"weights")
-
-
-def test_what_was_kept_is_finished_in_a_fresh_process(supervised):
-    keep_something(supervised.folder)
-    supervised.outcomes[:] = [STUCK, {"status": "interrupted", "best_step": 7, "step_downs": []}]
-    learned = supervised.learn()
-    assert [job.get("finish", False) for _, job in supervised.jobs] == [False, True]
-    assert (learned["best_step"], learned["hung"]) == (7, STUCK)
-    assert [record["words"] for record in supervised.said] == [str(STUCK)]
-
-
-def test_what_hung_after_the_last_step_lacks_nothing_once_it_is_judged(supervised):
-    keep_something(supervised.folder)
-    supervised.outcomes[:] = [STUCK, {"status": "done", "best_step": 7, "step_downs": []}]
-    learned = supervised.learn()
-    assert "hung" not in learned
-    assert [record["kind"] for record in supervised.said] == ["warning"]
-
-
-def test_where_the_fresh_process_fails_too_both_are_said(supervised):
-    keep_something(supervised.folder)
-    supervised.outcomes[:] = [STUCK, StageFailed("no room")]
-    with pytest.raises(StageHung, match=r"stood still.*no room.*proxtune resume"):
-        supervised.learn()
-
-
-@pytest.mark.parametrize(
-    ("hung", "begun", "words"),
-    [(STUCK, False, "proxtune resume"), (LATE, True, "proxtune resume"), (LATE, False, "more --time")],
-)
-def test_where_nothing_was_learned_it_says_how_to_go_on(supervised, hung, begun, words):
-    if begun:
-        (supervised.folder / "journal.bin").write_bytes(b"begun")
-    supervised.outcomes[:] = [hung]
-    with pytest.raises(StageHung, match=f"Nothing was learned yet; .*{words}") as caught:
-        supervised.learn()
-    can_resume = proxtune.pipeline.supervisor._can_be_resumed(supervised.folder, caught.value)
-    assert can_resume == (words == "proxtune resume")
-
-
-def test_being_late_and_ending_in_good_order_is_a_warning(supervised):
-    told = {"cause": "late", "words": "the 10 min of --time were over 151 s ago"}
-    supervised.outcomes[:] = [{"status": "done", "watchdog": told, "step_downs": []}]
-    assert supervised.learn() == {"status": "done", "step_downs": []}
-    (record,) = supervised.said
-    assert (record["kind"], record["words"], record["cause"]) == ("warning", told["words"], "late")
-
-
-def test_a_stage_after_learning_is_tried_once_more(supervised):
-    supervised.outcomes[:] = [STUCK, {"report": "report.html"}]
-    assert supervised.twice("report") == {"report": "report.html"}
-    assert "tried once more" in supervised.said[0]["words"]
-
-
-@pytest.mark.parametrize(("name", "missing"), [("report", "the report is missing"), ("baselines", "the baselines and")])
-def test_after_the_second_time_it_says_what_is_missing(supervised, name, missing):
-    supervised.outcomes[:] = [STUCK, STUCK]
-    with pytest.raises(StageHung, match=f"{missing}.*proxtune resume"):
-        supervised.twice(name)
-
-
-@pytest.mark.parametrize(("left", "status"), [(30.0, "interrupted"), (-30.0, "done")])
-def test_a_training_that_is_stopped_after_its_time_is_done(monkeypatch, tmp_path, left, status):
-    def train(plan, training):
-        yield {"kind": "step", "step": 3, "examples_seen": 24}
-        raise Interrupted("stopped")
-
-    checkpointer = SimpleNamespace(can_resume=False, commit=lambda: True, close=lambda: None)
-    for name, fake in {
-        "train": train, "keeper_of": lambda *given: checkpointer, "Training": lambda *given: None,
-        "has_weights": lambda *given: True, "_Stop": lambda: SimpleNamespace(asked=None),
-    }.items():  # fmt: skip
-        monkeypatch.setattr(proxtune.pipeline.fit, name, fake)
-    nothing = SimpleNamespace(train=None, validation=None, pad_id=0, split=SimpleNamespace(train=None))
-    session = SimpleNamespace(
-        emit_phase=print, task=nothing, folder=tmp_path, phases=SimpleNamespace(enter=print), recipe=SimpleNamespace(seed=0),
-        governor=SimpleNamespace(release=lambda: None, step_downs=[]), clock=SimpleNamespace(left=left), emit=print,
-    )  # fmt: skip
-    plan = SimpleNamespace(steps=6, batch=8, cost=SimpleNamespace(flops=100.0))
-    settled = {"pace": {"ending_seconds": 0, "evaluations": 1, "most_steps": 6}}
-    progress = proxtune.pipeline.fit._train(session, plan, settled, None, None, False)
-    assert (progress["status"], progress["steps"], progress["flops"]) == (status, 3, 50.0)
-
-
 # A run as it is typed, but that a stage may stand still for eight seconds and not for a minute.
 DRIVER = """
 from functools import partial
@@ -440,8 +316,8 @@ def test_a_training_that_stands_still_leaves_the_best_model_judged_and_goes_on(
     assert not is_running(stage)
     told = json.loads(out.splitlines()[-1])
     assert told["status"] == "failed"
-    assert "the stage 'learn' stood still" in told["message"]
-    assert f"was evaluated and is in {folder / 'model'}; to continue: proxtune resume {folder}" in told["message"]
+    assert "the stage 'fit' stood still" in told["message"]
+    assert f"was evaluated and is in {folder / 'model'}; to resume: proxtune resume {folder}" in told["message"]
     result = json.loads((folder / "result.json").read_text())
     assert result["status"] == "interrupted"
     assert result["hung"] in told["message"]
