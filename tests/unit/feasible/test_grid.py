@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 
 from proxtune.feasible.grid import Grid
-from proxtune.feasible.scales import LARGEST_SCALE, code_range, exact_scales, searched_scales
+from proxtune.feasible.scales import LARGEST_SCALE, code_range
 
 numbers = st.floats(-100, 100, width=16) | st.floats(-1, 1, width=32) | st.sampled_from([0.0, 1e-6, -1e-6, 65000.0])
 groups = st.lists(numbers, min_size=1, max_size=6).map(lambda row: torch.tensor([row]))
@@ -17,16 +17,15 @@ every_scale = every_scale[every_scale <= LARGEST_SCALE]
 every_scale = torch.cat([every_scale, -every_scale])[:, None]
 
 
-def least_distance(group, width, rounded, importance=None):
+def least_distance(group, width):
     """The least squared distance over all scales and codes, by trying every scale."""
     lowest, highest = code_range(width)
     codes = (group.double() / every_scale).round()
     found = []
-    for beside in (-1, 0, 1) if rounded else (0,):
+    for beside in (-1, 0, 1):  # products are rounded, so that a code next to the nearest may be nearer
         values = (codes + beside).clamp(lowest, highest) * every_scale
-        found.append((group.double() - (values.half().double() if rounded else values)).square())
-    weight = 1.0 if importance is None else importance.double()
-    return float((torch.stack(found).amin(0) * weight).sum(1).min())
+        found.append((group.double() - values.half().double()).square())
+    return float(torch.stack(found).amin(0).sum(1).min())
 
 
 def distance(x, y, importance=None):
@@ -37,21 +36,8 @@ def distance(x, y, importance=None):
 @given(groups, bits)
 def test_no_point_of_the_whole_grid_is_nearer(group, width):
     near = Grid(width).nearest(group)
-    least = least_distance(group, width, rounded=True)
+    least = least_distance(group, width)
     assert distance(group, near) ** 0.5 <= least**0.5 + float(group.double().norm()) / 1000
-
-
-@settings(max_examples=60)
-@given(groups, bits, st.booleans(), st.data())
-def test_no_scale_is_nearer_before_products_are_rounded(group, width, weighted, data):
-    size, importance = group.shape[1], None
-    if weighted:
-        importance = torch.tensor([data.draw(st.lists(st.floats(0.125, 10, width=16), min_size=size, max_size=size))])
-    scale = exact_scales(group, width, torch.float16, importance).double()
-    assert torch.equal(scale.half().double(), scale)
-    near = (group.double() / scale).round().clamp(*code_range(width)) * scale
-    least = least_distance(group, width, rounded=False, importance=importance)
-    assert distance(group, near, importance) <= least + 1e-13 * distance(group, torch.zeros(1), importance)
 
 
 shares = st.sampled_from(["tensor", "row", 1, 2, 4])
@@ -101,23 +87,6 @@ def test_with_a_given_scale_no_other_codes_are_nearer(width, seed):
     every = torch.arange(lowest, highest + 1)
     products = every.half() * scale[:, :, None]
     assert torch.equal((x - near).abs(), (x[:, :, None] - products.float()).abs().amin(2))
-
-
-@pytest.mark.parametrize(
-    ("width", "size", "over"),
-    [(2, 128, 1.001), (3, 128, 1.001), (4, 128, 1.001), (6, 128, 1.01), (8, 128, 1.03), (4, 32, 1.01), (8, 32, 1.12)],
-)
-def test_the_search_is_as_near_as_it_says(width, size, over):
-    draw = torch.Generator().manual_seed(width)
-    x = torch.randn(100, size, generator=draw)
-    x = torch.cat([x, x * torch.randn(100, size, generator=draw).abs()])  # with longer tails
-    grid = Grid(width, size)
-    reached = {
-        fit: distance(x, grid.values(grid.coded_with(x, fit(x, width, torch.float16)[:, None].half())))
-        for fit in (exact_scales, searched_scales)
-    }
-    assert reached[exact_scales] <= reached[searched_scales] * (1 + 1e-6)
-    assert reached[searched_scales] <= over * reached[exact_scales]
 
 
 def test_importance_of_rows_changes_nothing_in_a_row():

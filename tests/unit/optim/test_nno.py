@@ -5,13 +5,11 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from proxtune.errors import UserError
 from proxtune.optim.nno import NNO, replay
 from proxtune.optim.points import Points
-from proxtune.optim.step_record import RULES, StepRecord, as_float32, unpack
+from proxtune.optim.step_record import unpack
 
 ONE_ROW = torch.zeros(1)
 
@@ -148,13 +146,14 @@ def test_the_record_alone_leads_to_the_same_weights_to_the_last_bit(dtype, rule)
             b"".join(p.detach().view(torch.uint8).numpy().tobytes() for p in model.parameters())
         ).digest()
 
-    width = 8 if rule == "nearest" else 32
+    # a slope through the nearest points costs much; 80 steps are more points than it is drawn through
+    width, steps = (8, 80) if rule == "nearest" else (32, 200)
     model, x, y = a_task(dtype, width)
     nno = NNO(model, neighbours=8, rule=rule)
     written = b"".join(
-        nno.step(batch, forward_of(model), cross_entropy, number).pack() for number, batch in batches(x, y, 200)
+        nno.step(batch, forward_of(model), cross_entropy, number).pack() for number, batch in batches(x, y, steps)
     )
-    assert len(written) <= 200 * (40 + 4 * 8)
+    assert len(written) == steps * (40 + 4 * 8)
     threads, found = torch.get_num_threads(), set()
     try:
         for count in (1, 2):
@@ -262,38 +261,6 @@ def test_dropout_is_refused():
     with pytest.raises(ValueError, match=r"model\.eval"):
         nno.step(torch.zeros(3, 2), model, lambda out, _: out.sum())
     assert nno.step(torch.zeros(3, 2), model.eval(), lambda out, _: out.sum()).step == 0
-
-
-kept = st.floats(width=32, allow_nan=False, allow_infinity=False)
-records = st.builds(
-    StepRecord, step=st.integers(0, 2**32 - 1), seed=st.integers(0, 2**64 - 1), batch=st.integers(0, 2**64 - 1), spread=kept,
-    rate=kept, rule=st.sampled_from(RULES), centre=kept, losses=st.lists(kept, min_size=2, max_size=40).map(tuple),
-)  # fmt: skip
-
-
-@settings(max_examples=100)
-@given(st.lists(records, max_size=4))
-def test_records_come_back_as_they_were(given_records):
-    written = b"".join(record.pack() for record in given_records)
-    assert list(unpack(written)) == given_records
-    assert len(written) == sum(40 + 4 * len(record.losses) for record in given_records)
-
-
-@settings(max_examples=100)
-@given(records, st.data())
-def test_a_torn_or_damaged_record_is_told_with_its_place(record, data):
-    written = record.pack()
-    with pytest.raises(ValueError, match="byte 0 is torn"):
-        list(unpack(written[: data.draw(st.integers(1, len(written) - 1))]))
-    place = data.draw(st.integers(0, len(written) - 1))
-    spoiled = bytearray(written)
-    spoiled[place] ^= data.draw(st.integers(1, 255))
-    with pytest.raises(ValueError, match=r"is (torn|damaged)"):
-        list(unpack(bytes(spoiled)))
-
-
-def test_numbers_are_kept_as_a_replay_will_read_them():
-    assert as_float32([0.1]) == [float(torch.tensor(0.1))]
 
 
 @pytest.mark.parametrize("rule", ["estimate", "greedy", "nearest"])

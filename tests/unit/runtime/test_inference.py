@@ -65,7 +65,7 @@ def test_one_row_too_much_is_a_memory_error(tiny_model, rows):
         outputs_of(model, rows, 0, "fp32", 256, governor)
 
 
-def test_what_has_learned_is_judged_all_the_same_and_the_limit_is_set_again(tiny_model, rows):
+def test_what_has_learned_is_evaluated_all_the_same_and_the_limit_is_set_again(tiny_model, rows):
     model, governor = a_model(tiny_model), Governor(10**9, Limited())
     whole = outputs_of(model, rows, 0, "fp32", 256, governor)
     refuse(model, governor, max_rows=0)
