@@ -1,9 +1,10 @@
-"""`python -m proxtune`, which imports nothing from the working folder: a `random.py` beside the data is not executed."""
+"""`python -m proxtune`."""
 
+import os
 import sys
 
-if not sys.flags.safe_path:
-    del sys.path[0]  # `-m` puts the working folder first
+if not sys.flags.safe_path and sys.path[:1] == [os.getcwd()]:  # noqa: PTH109 (pathlib would be looked for there)
+    del sys.path[0]  # `-m` puts the working folder first, and a `random.py` beside the data would be run
 
 from proxtune.cli import main
 

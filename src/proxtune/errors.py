@@ -2,7 +2,17 @@
 
 
 class UserError(Exception):
-    """Something the user can fix; the message is one line that says how. Exit code 2."""
+    """Something the user can fix: the message is one line that says what is wrong and what to do. Exit code 2.
+
+    Examples
+    --------
+    >>> from proxtune import Budget, UserError
+    >>> try:
+    ...     Budget(memory="much")
+    ... except UserError as error:
+    ...     print(error)
+    --memory 'much' is not an amount; write it like 700MB or 1.5GiB
+    """
 
 
 class DiskFailed(UserError):

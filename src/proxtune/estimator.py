@@ -29,11 +29,43 @@ _LEFT_BEHIND = ("snapshots",)
 
 
 class TextClassifier(ClassifierMixin, BaseEstimator):
-    """A classifier of texts, fine-tuned within a budget; `fit` raises ValueError where data or budget cannot be used.
+    """A scikit-learn classifier of texts: a language model, fine-tuned within a budget.
 
-    X is a 1-d sequence, array or Series of strings; y holds labels of any one kind. `memory` ("1GB" or bytes) and
-    `time` ("10min" or seconds) are short for a `budget` of those parts. The run folder is kept at `out`; without one
-    it lives as long as the fitted estimator. Leave `out` alone in a grid search: each fit would want the same folder.
+    Parameters
+    ----------
+    budget
+        Limits on memory, time, model size and more.
+    memory, time
+        Short for a `budget` of those parts: bytes or "1GB", seconds or "10min".
+    model
+        A folder, an alias or a hub id.
+    method
+        "auto" (the planner chooses) or the name of a method.
+    seed
+        Seed of everything that is drawn.
+    out
+        Where to keep the run folder; without one it lives as long as the fitted estimator. Leave it out in a grid search, where
+        each fit would want the same folder.
+
+    Attributes
+    ----------
+    classes_
+        The labels, sorted, shape (classes,).
+    run_
+        The finished run (`proxtune.Run`).
+
+    Raises
+    ------
+    ValueError
+        From `fit`, if the data or the budget cannot be used; the message says what to do.
+
+    Examples
+    --------
+    >>> from proxtune import TextClassifier
+    >>> texts = ["a fine film", "a dull film", "fine acting", "dull acting"] * 5
+    >>> model = TextClassifier(model="tiny-bert", method="probe").fit(texts, ["good", "bad", "good", "bad"] * 5)
+    >>> model.predict_proba(["a fine film"]).shape
+    (1, 2)
     """
 
     _removal: weakref.finalize[Any, Any]
@@ -58,7 +90,25 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         self.out = out
 
     def fit(self, X: Sequence[str], y: Sequence[Any]) -> Self:
-        """Train on the texts `X` with labels `y`. Raises ValueError for wrong input or a budget that nothing fits."""
+        """Train on texts and their labels.
+
+        Parameters
+        ----------
+        X
+            Texts, shape (rows,).
+        y
+            Labels of any one kind, shape (rows,).
+
+        Returns
+        -------
+        TextClassifier
+            The fitted estimator itself.
+
+        Raises
+        ------
+        ValueError
+            If the input is wrong, or nothing fits the budget.
+        """
         if y is None:
             raise ValueError("This TextClassifier estimator requires y to be passed, but the target y is None")
         texts = _texts(X)
@@ -91,9 +141,24 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         return self
 
     def predict(self, X: Sequence[str]) -> np.ndarray[Any, Any]:
-        """The label of each text, of the same type as in `y`.
+        """Predict the label of each text.
 
-        Raises NotFittedError before `fit`, ValueError for wrong input.
+        Parameters
+        ----------
+        X
+            Texts, shape (rows,).
+
+        Returns
+        -------
+        ndarray
+            Labels of the same type as in `y`, shape (rows,).
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If the input is wrong.
         """
         check_is_fitted(self)
         texts = _texts(X)
@@ -101,9 +166,24 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         return self.classes_[[index[name] for name in self.run_.predict(texts)]]
 
     def predict_proba(self, X: Sequence[str]) -> np.ndarray[Any, Any]:
-        """The probability (0 to 1) of each class, columns as in `classes_`.
+        """Predict the probability of each class.
 
-        Raises NotFittedError before `fit`, ValueError for wrong input.
+        Parameters
+        ----------
+        X
+            Texts, shape (rows,).
+
+        Returns
+        -------
+        ndarray
+            Probabilities from 0 to 1, shape (rows, classes), columns as in `classes_`.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If the input is wrong.
         """
         check_is_fitted(self)
         texts = _texts(X)

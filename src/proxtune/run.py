@@ -17,9 +17,22 @@ from proxtune.storage.result import read_result
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A finished run: its folder, its result and its model's use.
+    """A finished run: its folder, its result, and its model, ready to use.
 
-    Where text is generated `predict` answers, and there are no labels and no probabilities.
+    Parameters
+    ----------
+    folder
+        The run folder, which `tune` or `proxtune train` wrote.
+    result
+        What `result.json` holds: plan, metrics, baselines, measured memory in bytes and seconds.
+
+    Examples
+    --------
+    >>> run = open_run("runs/reviews")
+    >>> run.result["status"]
+    'done'
+    >>> run.labels
+    ['bad', 'good']
     """
 
     folder: Path
@@ -31,19 +44,102 @@ class Run:
         return list(self.result["data"]["labels"])
 
     def predict(self, texts: Sequence[str]) -> list[str]:
-        """The label of each text, or the answer to it."""
+        """Predict the label of each text; a model that generates text answers it instead.
+
+        Parameters
+        ----------
+        texts
+            The texts, in any number.
+
+        Returns
+        -------
+        list of str
+            One label or answer per text, in order.
+
+        Raises
+        ------
+        UserError
+            If the run folder has no model, or a damaged one.
+
+        Examples
+        --------
+        >>> open_run("runs/reviews").predict(["a fine film"])[0] in ("bad", "good")
+        True
+        """
         return [str(row.answer if row.label is None else row.label) for row in predictions(self.folder, texts=texts)]
 
     def predict_proba(self, texts: Sequence[str]) -> list[list[float]]:
-        """The probability of each label for each text."""
+        """Predict the probability of each label for each text.
+
+        Parameters
+        ----------
+        texts
+            The texts, in any number.
+
+        Returns
+        -------
+        list of list of float
+            Shape (texts, labels), rows add up to 1, columns in the order of `labels`. Empty rows for a model that generates text.
+
+        Raises
+        ------
+        UserError
+            If the run folder has no model, or a damaged one.
+        """
         return [list(row.probabilities or ()) for row in predictions(self.folder, texts=texts)]
 
     def evaluate(self, data: str | Path) -> dict[str, Any]:
-        """Metrics on another file."""
+        """Score the model on another file, beside the baselines; `result.json` and the report keep the scores.
+
+        Parameters
+        ----------
+        data
+            A file, folder or hub dataset with labels or answers.
+
+        Returns
+        -------
+        dict
+            `rows`, `metrics` by name, `baselines` by name, `memory_bytes` and what else the task adds.
+
+        Raises
+        ------
+        UserError
+            If the data cannot be read, or hold a label that was never seen in training.
+
+        Examples
+        --------
+        >>> found = open_run("runs/reviews").evaluate("reviews.csv")
+        >>> 0 <= found["metrics"]["accuracy"] <= 1
+        True
+        """
         return evaluate(self.folder, str(data))
 
     def export(self, out: str | Path, kind: str = "safetensors") -> Path:
-        """The model, the adapter or a GGUF file at `out`, as `proxtune.export.formats.export`. Raises UserError."""
+        """Write the model in another place or format.
+
+        Parameters
+        ----------
+        out
+            The file or folder to write, which must not exist yet.
+        kind
+            "safetensors" (a folder that transformers loads), "adapter" (peft), "gguf" (one file), or the format of an installed
+            package.
+
+        Returns
+        -------
+        Path
+            `out`.
+
+        Raises
+        ------
+        UserError
+            If the format is unknown, `out` exists, the run has no such part, or the disk is full.
+
+        Examples
+        --------
+        >>> open_run("runs/reviews").export("exported").name
+        'exported'
+        """
         from proxtune.export.formats import export
 
         export(self.folder, out, kind)
@@ -67,10 +163,58 @@ def tune(
     listen: Listener | None = None,
     **knobs: Any,
 ) -> Run:
-    """Fine-tune `model` on `data` inside `budget`; the run folder `out` must not exist yet.
+    """Fine-tune a model on your data inside a budget.
 
-    `knobs` fixes what the planner would choose (`micro_batch`, `dtype`, `epochs`, … see `proxtune.config.recipe.Knobs`); `listen`
-    receives each record as it happens. Raises UserError (Infeasible among them) and Interrupted.
+    proxtune plans the training that is expected to give the best model within the budget,
+    min L(θ) = Σ −log P(y|x; θ) subject to limits on memory, time and model size, and keeps to it in every phase.
+
+    Parameters
+    ----------
+    data
+        A .csv, .tsv, .jsonl, .json or .parquet file, a dataset folder, or the name of a Hugging Face dataset.
+    out
+        The run folder to write, which must not exist yet.
+    budget
+        Limits on memory (bytes), time (seconds), model size (bytes) and more; no limit by default.
+    task
+        "classify", "summarize", "translate", "instruct", or the task of an installed package; detected from the columns if None.
+    model
+        A folder, an alias or a hub id; the task's default if empty.
+    method
+        "auto" (the planner chooses), "full", "lora", "layers", "probe", "nno", or the method of an installed package.
+    seed
+        Seed of the split, the order of rows, new weights and everything else that is drawn.
+    validation
+        Rows for validation; one in ten training rows if None.
+    text_column, label_column
+        Columns of the input and of the label or answer; guessed from names and contents if None, and reported.
+    bad_rows
+        "fail" (refuse rows that cannot be used) or "skip" (leave them out and say so).
+    instruction
+        What a model that generates text is told before each text.
+    listen
+        Called with each event of the run as it happens (`proxtune.storage.events`).
+    **knobs
+        What the planner would choose otherwise: `micro_batch`, `dtype`, `epochs`, … (`proxtune.config.recipe.Knobs`).
+
+    Returns
+    -------
+    Run
+        The finished run, with the best model found.
+
+    Raises
+    ------
+    UserError
+        If the data, the model or an option cannot be used, or nothing fits the budget (`Infeasible`).
+    Interrupted
+        If the user stopped the run. The best model so far is in the run folder, and `proxtune resume` continues.
+
+    Examples
+    --------
+    >>> from proxtune import Budget, tune
+    >>> run = tune("reviews.csv", model="tiny-bert", out="runs/first", method="probe", budget=Budget(memory="2GB"))
+    >>> run.result["method"]
+    'probe'
     """
     recipe = Recipe(
         data=str(data), out=str(out), task=task, model=model, method=method, seed=seed, budget=budget or Budget(),
@@ -82,5 +226,27 @@ def tune(
 
 
 def open_run(folder: str | Path) -> Run:
-    """A finished run from its folder. Raises UserError when there is none."""
+    """Open a finished run.
+
+    Parameters
+    ----------
+    folder
+        The run folder, which `tune` or `proxtune train` wrote.
+
+    Returns
+    -------
+    Run
+        The run with its result; the model is loaded when it is used.
+
+    Raises
+    ------
+    UserError
+        If the folder is not a finished run.
+
+    Examples
+    --------
+    >>> from proxtune import open_run
+    >>> open_run("runs/reviews").result["task"]
+    'classify'
+    """
     return Run(Path(folder), read_result(folder))

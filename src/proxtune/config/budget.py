@@ -87,11 +87,32 @@ _PARSERS: dict[str, Callable[[Any, str], float]] = {
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What the user has; each part optional, each a ceiling that binds in every phase.
+    """What a run may use. Each part is optional, and a limit in every phase.
 
-    Parts may be given as text ("1GB", "10min") or as plain numbers: `memory` and `size` in bytes,
-    `trainable` in parameters, `time` in seconds, `compute` in floating-point operations.
-    Raises UserError for an amount that is not one.
+    Parameters
+    ----------
+    memory
+        Bytes of memory of all processes of the run together, or text such as "1GB" (10⁹ bytes) or "1GiB" (2³⁰).
+    size
+        Bytes of the saved model, or text such as "10MB".
+    trainable
+        Number of trained parameters, or text such as "500k".
+    time
+        Seconds from the command to the saved result, or text such as "10min".
+    compute
+        Floating-point operations, or text such as "2T".
+
+    Raises
+    ------
+    UserError
+        If an amount cannot be read, or is not more than zero.
+
+    Examples
+    --------
+    >>> from proxtune import Budget
+    >>> budget = Budget(memory="1.5GB", time="10min")
+    >>> budget.memory, budget.time
+    (1500000000, 600.0)
     """
 
     memory: int | None = None

@@ -35,18 +35,47 @@ _MOST_REJECTED = 10  # steps one after another, before there is no sense in goin
 
 
 class NNO:
-    """Neighbourhood search for the weights of `model` that learn (`requires_grad`), in float32 or bfloat16.
+    """Neighbourhood search for the weights of a model: train without gradients.
 
-    `neighbours` is K: √(2d) for d weights, but four to sixteen. `rule` is "nearest" for as many as 256 weights, else
-    "estimate". `spread` (ε) tunes itself and `rate` (η) goes with it. What is given stays. `at_a_time` is how many points go
-    through one forward pass, all of them by default. State: the sizes, the last step, the number of steps, for "nearest" the
-    points seen.
+    The rule "estimate" is an evolution-strategies step, θ ← θ − (η / K) Σₖ gₖ Δₖ with standardised losses gₖ (Salimans et al.:
+    Evolution Strategies as a Scalable Alternative to Reinforcement Learning, 2017); directions are drawn again from the seed
+    instead of being stored (Malladi et al.: Fine-Tuning Language Models with Just Forward Passes, NeurIPS 2023).
 
-        nno = NNO(model)
-        for batch in batches:  # tensors with rows first, in a tuple, a list or a dict
-            nno.step(batch, forward=lambda b: model(b["ids"]).logits, objective=lambda out, b: loss(out, b["labels"]))
+    Parameters
+    ----------
+    model
+        A torch module. The weights with `requires_grad`, in float32 or bfloat16, are searched.
+    neighbours
+        K, the points that a step looks at: √(2d) for d weights, but four to sixteen, if None.
+    spread
+        ε, the distance of a neighbour, in units of a weight; found and tuned if None.
+    rate
+        η, the length of a step; tuned with ε if None.
+    rule
+        "estimate", "greedy" or "nearest"; "nearest" for at most 256 weights, else "estimate", if None.
+    seed
+        Seed of the directions.
+    at_a_time
+        Points in one forward pass; all of them if None. Fewer take less memory.
 
-    Raises ValueError and TypeError for a model or numbers that it cannot use.
+    Raises
+    ------
+    ValueError, TypeError
+        If the model or a number cannot be used.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from proxtune import NNO
+    >>> model = torch.nn.Linear(4, 2)
+    >>> rows, labels = torch.eye(4), torch.tensor([0, 1, 0, 1])
+    >>> loss = torch.nn.functional.cross_entropy
+    >>> nno = NNO(model, seed=1)
+    >>> before = float(loss(model(rows), labels))
+    >>> for _ in range(50):
+    ...     record = nno.step((rows, labels), lambda batch: model(batch[0]), lambda out, batch: loss(out, batch[1]))
+    >>> float(loss(model(rows), labels)) < before
+    True
     """
 
     def __init__(
@@ -91,12 +120,30 @@ class NNO:
     def step(
         self, batch: Any, forward: Forward, objective: Objective, number: int = 0, share: float = 1.0
     ) -> StepRecord:
-        """Look around on `batch` and move; returns the record of the step.
+        """Evaluate the neighbours on a batch, and move.
 
-        `forward(batch)` yields outputs with rows first, for a batch in which the rows come once for each point. `objective(
-        outputs, batch)` is what to make small for one point's outputs: a loss, or a metric with a minus sign. `number` goes
-        into the record, to know the rows by. `share` is that of η: where the number of steps is known, let it fall from one to
-        zero over them. A step with a loss that is not finite leaves θ alone; UserError after ten in a row.
+        Parameters
+        ----------
+        batch
+            Tensors with rows first, in a tuple, a list or a dict.
+        forward
+            `forward(batch)` returns outputs with rows first, for a batch in which the rows come once for each point.
+        objective
+            `objective(outputs, batch)` is what to minimize for one point's outputs: a loss, or a metric with a minus sign.
+        number
+            The batch's number, for the record.
+        share
+            Share of η. Where the number of steps is known, let it fall from one to zero.
+
+        Returns
+        -------
+        StepRecord
+            What was done: `replay` repeats it without a forward pass.
+
+        Raises
+        ------
+        UserError
+            After ten steps in a row with a loss that is not finite. Such a step leaves θ alone.
         """
         _refuse_dropout(self.model)
         trust = self.archive.trust(self.neighbours) if self.archive and self.sizes.tune_ratio else 1.0
@@ -170,7 +217,26 @@ class NNO:
 
 
 def replay(model: Any, records: Iterable[StepRecord]) -> None:
-    """Bring `model` from its starting weights to where the records lead, bit for bit, without a forward pass."""
+    """Repeat recorded steps, bit for bit, without a forward pass.
+
+    Parameters
+    ----------
+    model
+        The model with its starting weights.
+    records
+        The records of all steps from the first, as `NNO.step` returned them.
+
+    Examples
+    --------
+    >>> import copy, torch
+    >>> from proxtune import NNO, replay
+    >>> model = torch.nn.Linear(4, 1)
+    >>> start, nno = copy.deepcopy(model), NNO(model)
+    >>> records = [nno.step(torch.eye(4), model, lambda out, batch: out.square().sum()) for _ in range(3)]
+    >>> replay(start, records)
+    >>> bool((start.weight == model.weight).all())
+    True
+    """
     sites, last, archive = sites_of(model), None, None
     for record in records:
         if record.rule == "nearest" and archive is None:

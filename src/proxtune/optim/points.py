@@ -9,13 +9,27 @@ from torch import Tensor
 
 
 class Points(torch.nn.Module):
-    """Some tensors in one row. Its output for a batch is that row, once for each row of the batch: (rows, numbers).
+    """Plain tensors as a model, so that NNO can search them. The output for a batch is all numbers in a row, once for each row.
 
-        points = Points([torch.tensor([-1.2, 1.0])])
-        nno = NNO(points)
-        nno.step(torch.zeros(1), forward=points, objective=lambda place, _: rosenbrock(*points.tensors(place[0])))
+    Parameters
+    ----------
+    start
+        The tensors to start from, of any shapes; d numbers in all.
 
-    The batch says nothing but how many rows there are.
+    Returns
+    -------
+    Tensor
+        From `forward(batch)`: shape (rows, d). The batch says only how many rows there are.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from proxtune import NNO, Points
+    >>> points = Points([torch.tensor([-1.2, 1.0])])
+    >>> nno = NNO(points)
+    >>> record = nno.step(torch.zeros(1), forward=points, objective=lambda place, _: points.tensors(place[0])[0].square().sum())
+    >>> points.tensors()[0].shape
+    torch.Size([2])
     """
 
     def __init__(self, start: Iterable[Tensor]) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proxtune.config.plan import PHASES
@@ -121,7 +122,8 @@ def curves_chart(records: Records, baselines: Mapping[str, Any]) -> str:
 @contextmanager
 def _axes(name: str, width: float, height: float) -> Iterator[tuple[Axes, Callable[[], str]]]:
     """Axes to draw on, and a function that gives the SVG once they are drawn. No global figure, no clock, nothing random."""
-    import matplotlib
+    with chdir(Path(__file__).parent):  # it reads the working folder's matplotlibrc first, and ends on a damaged one
+        import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 

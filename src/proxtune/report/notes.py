@@ -31,7 +31,10 @@ def notes_of(run: RunFiles) -> list[Note]:
 
 def _interruptions(result: Mapping[str, Any]) -> Iterator[Note]:
     if result.get("status") == "interrupted":
-        text = "This run was interrupted. The best model so far is in model/; `proxtune resume` continues the run."
+        why = f": {shorten(result['hung'], 600)}" if isinstance(result.get("hung"), str) else ""
+        text = (
+            f"This run was interrupted{why}. The best model so far is in model/; `proxtune resume` continues the run."
+        )
         yield Note(kind="warn", text=text)
     for each in rows(result, "interruptions")[:_MOST_SHOWN]:
         yield Note(kind="info", text=_interruption(each if isinstance(each, dict) else {}))

@@ -91,7 +91,7 @@ def _save_best(state: TrainingState, training: Training) -> None:
 
 
 def validate_at_stop(state: TrainingState, training: Training) -> Validation:
-    """Evaluate where the user stops, and keep it apart where it is the best so far: a run that continues has not evaluated here."""
+    """Evaluate where the user stops, and keep it apart if it is the best so far: a run that continues has not evaluated here."""
     found = validation_scores(state.plan, training)
     better = _is_better(state, found, training)
     if better:
