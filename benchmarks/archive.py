@@ -34,11 +34,11 @@ ROWS = 16
 
 @dataclass(frozen=True)
 class Problem:
-    """`loss(places, step)` of some places (count, d) on the rows of a step, and `evaluated` of one place (d,)."""
+    """`loss(places, step)` of some places (count, d) on the rows of a step, and `evaluate` of one place (d,)."""
 
     start: Tensor
     loss: Callable[[Tensor, int], Tensor]
-    judged: Callable[[Tensor], float]
+    evaluate: Callable[[Tensor], float]
 
 
 def main() -> None:
@@ -59,7 +59,7 @@ def main() -> None:
         }
         headline[name] = {way: float(f"{statistics.median(own):.3g}") for way, own in found.items()}
         told = [f"{statistics.median(own):.3g} ({min(own):.2g} to {max(own):.2g})" for own in found.values()]
-        rows.append([name, f"{problem.judged(problem.start):.3g}", *told])
+        rows.append([name, f"{problem.evaluate(problem.start):.3g}", *told])
         print(rows[-1], flush=True)
     body = f"{asked.evaluations:,} evaluations, {asked.seeds} seeds, median (least to most) of the last value.\n\n"
     write_record(
@@ -78,7 +78,7 @@ def _end(problem: Problem, seed: int, evaluations: int, **options: Any) -> float
             lambda place, _, step=step: problem.loss(place, 1000 * seed + step),
             share=1 - step / steps,
         )
-    return problem.judged(points.place.detach())
+    return problem.evaluate(points.place.detach())
 
 
 def _problems() -> dict[str, Problem]:
@@ -113,8 +113,8 @@ def _reviews(d: int) -> Problem:
     train, test = (read_examples(str(movies_path(name))) for name in ("train", "test"))
     words, best = TfidfVectorizer(sublinear_tf=True), SelectKBest(chi2, k=d)
     inputs = best.fit_transform(words.fit_transform(train.texts), train.labels).toarray()
-    judged = best.transform(words.transform(test.texts)).toarray()
-    x, x_test = (torch.tensor(own / inputs.std(0), dtype=torch.float32) for own in (inputs, judged))
+    evaluated = best.transform(words.transform(test.texts)).toarray()
+    x, x_test = (torch.tensor(own / inputs.std(0), dtype=torch.float32) for own in (inputs, evaluated))
     y, y_test = (torch.tensor([2.0 * (label == "positive") - 1 for label in own.labels]) for own in (train, test))
 
     def loss(x: Tensor, y: Tensor, place: Tensor) -> Tensor:

@@ -73,9 +73,9 @@ HEAD_ROWS = (
 MEZO_ROWS, MEZO_SPREAD, MEZO_RATES = 16, 1e-3, (1e-4, 3e-5, 3e-4)
 LORA_RATE = 2e-4
 METRIC_ROWS = 64  # a share of 16 rows has too few values to tell neighbours apart
-JUDGED_ROWS, JUDGED_EVERY = 500, 1024  # sequences between two evaluations
+EVALUATED_ROWS, EVALUATED_EVERY = 500, 1024  # sequences between two evaluations
 Point = tuple[int, float, float]  # sequences, accuracy, loss
-Judge = Callable[[], tuple[float, float]]
+Evaluation = Callable[[], tuple[float, float]]
 
 
 def main() -> None:
@@ -112,7 +112,7 @@ def main() -> None:
                     break
     head = ["way", "runs", "before", "after", "best", *(f"sequences to {bar}" for bar in BARS)]
     rows = [_row(name, runs) for name, runs in found.items()]
-    body = f"{JUDGED_ROWS} test rows, evaluated every {JUDGED_EVERY:,} sequences; "
+    body = f"{EVALUATED_ROWS} test rows, evaluated every {EVALUATED_EVERY:,} sequences; "
     body += "median (least to most) of the runs. "
     body += "MeZO from the words ends at 0.75, or where a rate before it had come to that.\n\n"
     body += table(head, rows) + "\n\n" + _curves(found)
@@ -125,7 +125,7 @@ def _rows() -> tuple[ClassificationData, Encoded]:
     folder = find_model("smollm2").folder
     data = CLASSIFY.encode(recipe, CLASSIFY.read(recipe), folder)
     test = encode(read_examples(str(movies_path("test"))), data.labels, data.tokenizer, data.max_length)
-    return data, select_rows(test, np.arange(min(JUDGED_ROWS, len(test))))
+    return data, select_rows(test, np.arange(min(EVALUATED_ROWS, len(test))))
 
 
 def _plan(method: str, data: ClassificationData) -> Plan:
@@ -147,7 +147,7 @@ def _model(data: ClassificationData, plan: Plan, head: Tensor | None = None) -> 
     return find_method(plan.method).prepare(model, plan)
 
 
-def _judge(
+def _evaluate(
     model: Any, test: Encoded, data: ClassificationData, cast: str, metric: str = "accuracy"
 ) -> tuple[float, float]:
     logits = outputs_of(model, test, data.pad_id, cast, 32 * data.max_length, Governor(None, ProcessMeter()))
@@ -162,16 +162,16 @@ def _batches(data: ClassificationData, rows: int, seed: int) -> Iterator[np.ndar
         epoch += 1
 
 
-def _judged(steps: Iterator[int], judge: Judge, most: int, every: int, enough: float = 1.0) -> Iterator[Point]:
+def _curve(steps: Iterator[int], evaluate: Evaluation, most: int, every: int, enough: float = 1.0) -> Iterator[Point]:
     """The points of a curve: evaluated before the first step, then every so many sequences.
 
     Ends at `most` sequences, at `enough` accuracy, or where the loss has grown to twice the first.
     """
-    first, last = judge(), 0
+    first, last = evaluate(), 0
     yield 0, *first
     for seen in steps:
         if seen - last >= every or seen >= most:
-            last, found = seen, judge()
+            last, found = seen, evaluate()
             yield seen, *found
             if seen >= most or found[0] >= enough or found[1] > 2 * first[1]:
                 return
@@ -191,7 +191,7 @@ def _after_head(
     """The points of heads fitted to more and more rows, then those of a way that begins from the last of them."""
     plan = _plan("nno", data)
     model, rows = _model(data, plan).eval(), sample_rows(data.train, HEAD_ROWS[-1], seed)
-    yield 0, *_judge(model, test, data, "fp32")
+    yield 0, *_evaluate(model, test, data, "fp32")
 
     def seen(part: Encoded) -> np.ndarray:
         governor = Governor(None, ProcessMeter())
@@ -209,7 +209,7 @@ def _after_head(
             )  # fmt: skip
             fit_head(folder)
             install_head(model, folder / "head.npz")
-            yield count, *_judge(model, test, data, "fp32")
+            yield count, *_evaluate(model, test, data, "fp32")
     for count, accuracy, loss in then(most - HEAD_ROWS[-1], head_of(model)[1].weight.detach()):
         if count:  # what it begins from was evaluated
             yield HEAD_ROWS[-1] + count, accuracy, loss
@@ -258,7 +258,7 @@ def _looked(
             seen += (plan.neighbours + 2) * len(rows)
             yield seen
 
-    return _judged(steps(), lambda: _judge(model, test, data, "fp32", metric), most, JUDGED_EVERY)
+    return _curve(steps(), lambda: _evaluate(model, test, data, "fp32", metric), most, EVALUATED_EVERY)
 
 
 def _lora(data: ClassificationData, test: Encoded, seed: int, most: int) -> Iterator[Point]:
@@ -277,7 +277,7 @@ def _lora(data: ClassificationData, test: Encoded, seed: int, most: int) -> Iter
             seen += len(rows)
             yield seen
 
-    return _judged(steps(), lambda: _judge(model, test, data, "bf16"), most, JUDGED_EVERY)
+    return _curve(steps(), lambda: _evaluate(model, test, data, "bf16"), most, EVALUATED_EVERY)
 
 
 def _mezo_head(data: ClassificationData, test: Encoded, rate: float, seed: int, most: int) -> Iterator[Point]:
@@ -317,8 +317,12 @@ def _mezo(
             seen += 2 * len(rows)
             yield seen
 
-    return _judged(
-        steps(), lambda: _judge(model, test, data, "fp32"), most, JUDGED_EVERY, enough=BARS[0] if head is None else 1.0
+    return _curve(
+        steps(),
+        lambda: _evaluate(model, test, data, "fp32"),
+        most,
+        EVALUATED_EVERY,
+        enough=BARS[0] if head is None else 1.0,
     )
 
 

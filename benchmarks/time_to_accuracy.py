@@ -122,10 +122,10 @@ def _trainers(asked: Any) -> dict[str, float]:
     transformers.set_seed(asked.seed)
     model = transformers.AutoModelForSequenceClassification.from_pretrained(folder, num_labels=len(names))
     reached: dict[str, float] = {}
-    judging = [0.0]
+    evaluating = [0.0]
 
-    class Judge(transformers.TrainerCallback):
-        """Judges each so many steps, and stops where the accuracy is reached."""
+    class Evaluate(transformers.TrainerCallback):
+        """Evaluates each so many steps, and stops where the accuracy is reached."""
 
         def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> Any:
             if state.global_step % _EVERY and state.global_step < state.max_steps:
@@ -133,8 +133,8 @@ def _trainers(asked: Any) -> dict[str, float]:
             began = time.time()
             logits = trainer.predict(test).predictions
             accuracy = float((np.argmax(logits, 1) == [row["label"] for row in test]).mean())
-            judging[0] += time.time() - began
-            reached.update(accuracy=accuracy, reached_at=time.time() - judging[0], steps=state.global_step)
+            evaluating[0] += time.time() - began
+            reached.update(accuracy=accuracy, reached_at=time.time() - evaluating[0], steps=state.global_step)
             control.should_training_stop = accuracy >= asked.accuracy
             return control
 
@@ -148,7 +148,7 @@ def _trainers(asked: Any) -> dict[str, float]:
         )  # fmt: skip
         trainer = transformers.Trainer(
             model=model, args=arguments, train_dataset=encoded(texts, labels),
-            data_collator=transformers.DataCollatorWithPadding(tokenizer), callbacks=[Judge()],
+            data_collator=transformers.DataCollatorWithPadding(tokenizer), callbacks=[Evaluate()],
         )  # fmt: skip
         trainer.train()
     return reached

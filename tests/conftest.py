@@ -81,14 +81,24 @@ def tiny_texts(tiny_reviews: Path) -> list[str]:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory, tiny_texts: list[str]) -> Path:
     """A folder with a real BERT of three blocks, 32 wide, that knows the words of `tiny_reviews`."""
-    folder = tmp_path_factory.mktemp("models") / "tiny-bert"
-    tokenizer = _tokenizer(tiny_texts, encoder=True)
+    return _bert(tmp_path_factory.mktemp("models") / "tiny-bert", tiny_texts, 32)
+
+
+@pytest.fixture(scope="session")
+def wide_model(tmp_path_factory: pytest.TempPathFactory, tiny_texts: list[str]) -> Path:
+    """The same, 64 wide: its kernels are parallel (see `test_parallel.py`)."""
+    return _bert(tmp_path_factory.mktemp("models") / "wide-bert", tiny_texts, 64)
+
+
+def _bert(folder: Path, texts: list[str], width: int) -> Path:
+    tokenizer = _tokenizer(texts, encoder=True)
     import torch
     from transformers import BertConfig, BertModel
 
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=3, num_attention_heads=4, intermediate_size=128,
+        vocab_size=len(tokenizer), hidden_size=width, num_hidden_layers=3, num_attention_heads=4,
+        intermediate_size=4 * width,
         max_position_embeddings=64, pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
     BertModel(config).save_pretrained(folder)
@@ -99,15 +109,24 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, tiny_texts: list[str]) 
 @pytest.fixture(scope="session")
 def tiny_decoder(tmp_path_factory: pytest.TempPathFactory, tiny_texts: list[str]) -> Path:
     """A folder with a real Llama of two blocks, 32 wide, that knows the words of `tiny_reviews`."""
-    folder = tmp_path_factory.mktemp("models") / "tiny-llama"
-    tokenizer = _tokenizer(tiny_texts, encoder=False)
+    return _llama(tmp_path_factory.mktemp("models") / "tiny-llama", tiny_texts, 32)
+
+
+@pytest.fixture(scope="session")
+def wide_decoder(tmp_path_factory: pytest.TempPathFactory, tiny_texts: list[str]) -> Path:
+    """The same, 64 wide: its kernels are parallel."""
+    return _llama(tmp_path_factory.mktemp("models") / "wide-llama", tiny_texts, 64)
+
+
+def _llama(folder: Path, texts: list[str], width: int) -> Path:
+    tokenizer = _tokenizer(texts, encoder=False)
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=4,
-        intermediate_size=128, max_position_embeddings=64, pad_token_id=tokenizer.pad_token_id,
+        vocab_size=len(tokenizer), hidden_size=width, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=4,
+        intermediate_size=4 * width, max_position_embeddings=64, pad_token_id=tokenizer.pad_token_id,
         bos_token_id=None, eos_token_id=None,
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(folder)
@@ -130,7 +149,16 @@ def tiny_pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_chat(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a real Llama of two blocks, 32 wide, whose tokenizer has a chat template, and that ends its answers."""
-    folder = tmp_path_factory.mktemp("models") / "tiny-chat"
+    return _chat(tmp_path_factory.mktemp("models") / "tiny-chat", 32)
+
+
+@pytest.fixture(scope="session")
+def wide_chat(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, 128 wide: its kernels are parallel, though its rows are short."""
+    return _chat(tmp_path_factory.mktemp("models") / "wide-chat", 128)
+
+
+def _chat(folder: Path, width: int) -> Path:
     tokenizer = _tokenizer(
         [*_WORDS, "user assistant system Translate Summarize : in a few words"], encoder=False, ends=True
     )
@@ -143,8 +171,8 @@ def tiny_chat(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-        intermediate_size=128, max_position_embeddings=64, pad_token_id=tokenizer.pad_token_id,
+        vocab_size=len(tokenizer), hidden_size=width, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        intermediate_size=4 * width, max_position_embeddings=64, pad_token_id=tokenizer.pad_token_id,
         bos_token_id=None, eos_token_id=tokenizer.eos_token_id, tie_word_embeddings=True,
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(folder)
@@ -155,7 +183,16 @@ def tiny_chat(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a real T5 of two blocks on each side, 32 wide."""
-    folder = tmp_path_factory.mktemp("models") / "tiny-t5"
+    return _t5(tmp_path_factory.mktemp("models") / "tiny-t5", 32)
+
+
+@pytest.fixture(scope="session")
+def wide_t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, 128 wide: its kernels are parallel, though its rows are short."""
+    return _t5(tmp_path_factory.mktemp("models") / "wide-t5", 128)
+
+
+def _t5(folder: Path, width: int) -> Path:
     tokenizer = _tokenizer([*_WORDS, "translate : summarize"], encoder=False, ends=True)
     from tokenizers.processors import TemplateProcessing
 
@@ -166,8 +203,8 @@ def tiny_t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     torch.manual_seed(0)
     config = T5Config(
-        vocab_size=len(tokenizer), d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4, pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=end, decoder_start_token_id=tokenizer.pad_token_id,
+        vocab_size=len(tokenizer), d_model=width, d_kv=width // 4, d_ff=2 * width, num_layers=2, num_heads=4,
+        pad_token_id=tokenizer.pad_token_id, eos_token_id=end, decoder_start_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
     T5ForConditionalGeneration(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -221,5 +258,9 @@ def rows() -> Encoded:
     lengths = random.integers(3, 33, 48)
     ids = random.integers(10, 90, int(lengths.sum())).astype(np.int32)
     return Encoded(
-        ids=ids, starts=np.concatenate([[0], np.cumsum(lengths)]), labels=np.arange(48) % 2, truncated=0, objective=LABELS
+        ids=ids,
+        starts=np.concatenate([[0], np.cumsum(lengths)]),
+        labels=np.arange(48) % 2,
+        truncated=0,
+        objective=LABELS,
     )

@@ -19,11 +19,11 @@ CONTRACT = {
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, tiny_model, tiny_reviews) -> tuple[Path, subprocess.CompletedProcess[str]]:
+def finished(tmp_path_factory, wide_model, tiny_reviews) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """A run of the tiny model on the tiny csv."""
     folder = tmp_path_factory.mktemp("runs") / "reviews"
     done = proxtune_in_a_process(
-        "train", str(tiny_reviews), "--model", str(tiny_model), "--out", str(folder), "--memory", "3GB",
+        "train", str(tiny_reviews), "--model", str(wide_model), "--out", str(folder), "--memory", "3GB",
         "--time", "5min", "--method", "full", "--epochs", "2", "--seed", "3", "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -52,8 +52,8 @@ def test_a_run_leaves_what_the_contract_says(finished):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["encoder", "decoder"])
-def test_nno_begins_with_what_is_known_and_never_ends_worse(tmp_path, tiny_model, tiny_decoder, tiny_reviews, kind):
-    folder, model = tmp_path / "run", tiny_model if kind == "encoder" else tiny_decoder
+def test_nno_begins_with_what_is_known_and_never_ends_worse(tmp_path, wide_model, wide_decoder, tiny_reviews, kind):
+    folder, model = tmp_path / "run", wide_model if kind == "encoder" else wide_decoder
     done = proxtune_in_a_process(
         "train", str(tiny_reviews), "--out", str(folder), "--model", str(model), "--method", "nno", "--memory", "3GB",
         "--epochs", "0.5", "--json",
@@ -63,9 +63,9 @@ def test_nno_begins_with_what_is_known_and_never_ends_worse(tmp_path, tiny_model
     assert (result["status"], result["method"]) == ("done", "nno")
     assert result["steps"] == result["plan"]["steps"] > 1
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    judged = [record for record in records if record["kind"] == "validation"]
-    assert judged[0]["step"] == 0
-    assert result["metrics"]["accuracy"] == max(record["accuracy"] for record in judged)
+    validated = [record for record in records if record["kind"] == "validation"]
+    assert validated[0]["step"] == 0
+    assert result["metrics"]["accuracy"] == max(record["accuracy"] for record in validated)
     journal = [data for _, data in records_of(folder / "journal.bin")]
     assert sum(data.startswith(b"s") for data in journal) == result["steps"]
     assert not list(folder.glob("*.npz"))
@@ -76,39 +76,54 @@ def test_nno_begins_with_what_is_known_and_never_ends_worse(tmp_path, tiny_model
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["full", "probe", "nno"])
-def test_a_model_of_a_size_takes_no_more_bytes_and_predicts(tmp_path, tiny_model, tiny_reviews, method):
+def test_a_model_of_a_size_takes_no_more_bytes_and_predicts(tmp_path, wide_model, tiny_reviews, method):
     folder = tmp_path / "run"
     done = proxtune_in_a_process(
-        "train", str(tiny_reviews), "--out", str(folder), "--model", str(tiny_model), "--method", method, "--memory", "3GB",
-        "--size", "60KB", "--epochs", "1", "--json",
+        "train", str(tiny_reviews), "--out", str(folder), "--model", str(wide_model), "--method", method, "--memory", "3GB",
+        "--size", "100KB", "--epochs", "1", "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
-    assert result["artifact_bytes"] == (folder / "model" / "model.safetensors").stat().st_size <= 60_000
-    assert result["size"]["size_bytes"] == 60_000
-    assert sum(weight["bytes"] for weight in result["size"]["weights"].values()) <= 60_000
+    assert result["artifact_bytes"] == (folder / "model" / "model.safetensors").stat().st_size <= 100_000
+    assert result["size"]["size_bytes"] == 100_000
+    assert sum(weight["bytes"] for weight in result["size"]["weights"].values()) <= 100_000
     assert not (folder / "start").exists()
     assert not (folder / "held.safetensors").exists()
-    assert "had to be saved in" in (folder / "report.html").read_text()
+    assert "The limit was 100 kB" in (folder / "report.html").read_text()
     scores = proxtune_in_a_process("evaluate", str(folder), str(tiny_reviews), "--json")
     assert scores.returncode == 0, scores.stderr
 
 
 @pytest.mark.slow
-def test_a_size_that_no_model_has_is_refused_with_the_least(tmp_path, tiny_model, tiny_reviews):
+def test_what_a_size_would_cost_is_planned(tmp_path, wide_model, tiny_reviews):
+    """Words are left out for it, by a parallel kernel; and then children find out what plans take."""
+    done = proxtune_in_a_process(
+        "plan", str(tiny_reviews), "--model", str(wide_model), "--size", "100KB", "--memory", "2GB", "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["status"] == "planned"
+    rows = {row["plan"]["method"]: row for row in found["table"]}
+    assert {"full", "nno", "probe"} <= rows.keys()
+    words, width = 1000, 64
+    assert rows["full"]["plan"]["trainable"] < words * width + 3 * 12 * width**2
+
+
+@pytest.mark.slow
+def test_a_size_that_no_model_has_is_refused_with_the_least(tmp_path, wide_model, tiny_reviews):
     done = proxtune_in_a_process(
         "train",
         str(tiny_reviews),
         "--out",
         str(tmp_path / "run"),
         "--model",
-        str(tiny_model),
+        str(wide_model),
         "--size",
         "1KB",
         "--json",
     )
     assert done.returncode == 2, done.stderr
-    assert "the least that could work is --size" in done.stderr
+    assert "the smallest that could work with this model is --size" in done.stderr
 
 
 @pytest.mark.slow
@@ -167,7 +182,7 @@ def test_evaluate_does_without_baselines_when_the_rows_they_learn_from_are_gone(
         ),
         encoding="utf-8",
     )
-    # a folder is judged by its own test split, not by the rows that are there to learn from
+    # a folder is evaluated by its own test split, not by the rows that are there to train on
     (tmp_path / "data").mkdir()
     rows = tiny_reviews.read_text(encoding="utf-8").splitlines(keepends=True)
     (tmp_path / "data" / "train.csv").write_text("".join(rows), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The command line: exit codes, one line that says how to mend it, and nothing left behind."""
+"""The command line: exit codes, one line that says how to fix it, and nothing left behind."""
 
 import json
 import re
@@ -12,6 +12,7 @@ import proxtune.pipeline.queries
 import proxtune.pipeline.supervisor
 from proxtune import cli
 from proxtune.pipeline import stages
+from proxtune.pipeline.process import StageOutcome
 from support.commands import assert_refused, proxtune_in_a_process
 
 GOOD = "text,label\n" + "".join(f"a fine film number {i},{'pos' if i % 2 else 'neg'}\n" for i in range(40))
@@ -21,15 +22,15 @@ GOOD = "text,label\n" + "".join(f"a fine film number {i},{'pos' if i % 2 else 'n
 def proxtune_here(monkeypatch, capsys):
     """The command line in this process, its stages too: the same path less the seconds that imports take."""
 
-    def run_stage(name, job, listen=None, **watched):
-        return stages._STAGES[name](job | {"others_bytes": 0}, listen or (lambda record: None))
+    def run_stage(job, listen=None, **watched):
+        return StageOutcome(result=stages.do(job, listen or (lambda event: None), others_bytes=0))
 
     from proxtune.pipeline import fit
     from proxtune.runtime import session
 
     for name in ("set_allocator", "unload_cold_code"):  # they change the whole process for good
         monkeypatch.setattr(session, name, lambda *args: None)
-    monkeypatch.setattr(fit, "make_profile", lambda session: pytest.fail("not refused: the run went on to planning"))
+    monkeypatch.setattr(fit, "make_profile", lambda session: pytest.fail("not refused: the run continued to planning"))
     for module in (proxtune.pipeline.supervisor, proxtune.pipeline.queries):
         monkeypatch.setattr(module, "run_stage", run_stage)
 
@@ -130,7 +131,7 @@ def test_a_folder_that_is_there_is_never_touched(proxtune_here, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "precious.txt").write_text("mine")
     code, _, err = proxtune_here("train", str(tmp_path / "reviews.csv"), "--out", str(tmp_path / "run"))
-    assert_refused(code, err, "already there", "--out")
+    assert_refused(code, err, "already exists", "--out")
     assert [place.name for place in (tmp_path / "run").iterdir()] == ["precious.txt"]
 
 
@@ -168,7 +169,7 @@ def test_a_refusal_in_a_process_of_its_own(tmp_path, tiny_model):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["auto", "layers"])
-def test_the_least_memory_that_a_refusal_names_holds_once_rehearsed(tmp_path, tiny_model, method):
+def test_the_least_memory_that_a_refusal_names_holds_in_a_dry_run(tmp_path, tiny_model, method):
     data = tmp_path / "reviews.csv"
     data.write_text(GOOD)
     memory = "150MB"
@@ -177,7 +178,7 @@ def test_the_least_memory_that_a_refusal_names_holds_once_rehearsed(tmp_path, ti
         done = proxtune_in_a_process(*words)
         if done.returncode == 0:
             break
-        named = re.search(r"the least that would do is --memory (\S+) with", done.stderr)
+        named = re.search(r"the smallest plan needs --memory (\S+) \(", done.stderr)
         assert named is not None, done.stderr
         memory = named[1]
     assert done.returncode == 0, done.stderr

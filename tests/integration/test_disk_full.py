@@ -1,4 +1,4 @@
-"""A full disk: training goes on, the person is told once, the last good snapshot stays, and saving is tried again."""
+"""A full disk: training continues, the user is told once, the last good snapshot stays, and saving is tried again."""
 
 import errno
 import os
@@ -8,7 +8,8 @@ import pytest
 from proxtune.checkpoint.snapshot import snapshots
 from proxtune.config.plan import Plan
 from proxtune.errors import DiskFailed
-from support.kept import digest, go
+from proxtune.storage.events import Notice
+from support.kept import digest, go, of
 
 FULL = Plan("full", "fp32", 8, 8, 32, False, "adamw", 1e-3, 3.0, 12, 0)
 NNO = Plan("nno", "fp32", 8, 48, 32, False, "none", 0.0, 1.0, 12, 0, neighbours=4, last_layers=2)
@@ -46,15 +47,15 @@ def at_each_step(disk, full, seen):
 @pytest.mark.parametrize("plan", [FULL, NNO], ids=["full", "nno"])
 def test_training_goes_on_and_saves_again_when_there_is_room(tmp_path, tiny_model, rows, disk, plan):
     seen = []
-    records, model = go(tmp_path / "run", tiny_model, rows, plan, prepare=at_each_step(disk, range(3, 8), seen))
+    events, model = go(tmp_path / "run", tiny_model, rows, plan, prepare=at_each_step(disk, range(3, 8), seen))
     disk[0] = False
     _, straight = go(tmp_path / "straight", tiny_model, rows, plan)
     assert digest(model) == digest(straight)
     assert seen[2] == seen[3] == seen[7] == ["step-00000002.safetensors"]
     assert seen[8] == ["step-00000008.safetensors"]
-    told = [record["words"] for record in records if record["kind"] == "warning"]
+    told = [notice.words for notice in of(Notice, events)]
     first, *_, last = told
-    assert "make room" in first
+    assert "free some disk space" in first
     assert "step 8" in last
     assert not list((tmp_path / "run").rglob("*.part"))
 
@@ -74,8 +75,8 @@ def test_the_journal_catches_up_and_can_be_gone_on_with(tmp_path, tiny_model, ro
 
     with pytest.raises(Killed):
         go(tmp_path / "run", tiny_model, rows, NNO, prepare=prepare)
-    records, model = go(tmp_path / "run", tiny_model, rows, NNO)
-    assert records[0]["step"] == 7
+    events, model = go(tmp_path / "run", tiny_model, rows, NNO)
+    assert events[0].step == 7
     _, straight = go(tmp_path / "straight", tiny_model, rows, NNO)
     assert digest(model) == digest(straight)
 
@@ -105,5 +106,5 @@ def test_a_disk_that_gives_back_something_else_ends_the_run(tmp_path, tiny_model
         monkeypatch.setattr(snapshot, "verified", damaged)
         checkpointer.save_if_due = checkpointer.save
 
-    with pytest.raises(DiskFailed, match="something else"):
+    with pytest.raises(DiskFailed, match="other data than was written"):
         go(tmp_path / "run", tiny_model, rows, FULL, prepare=prepare)

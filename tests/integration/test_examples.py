@@ -35,7 +35,7 @@ def test_a_run_is_tuned_and_used_with_transformers_alone(tiny_reviews, tmp_path)
     assert said.startswith(f"{label}\t")
 
 
-def test_translations_are_learned_and_scored_beside_the_untouched_model(tiny_chat, tmp_path):
+def test_translations_are_learned_and_scored_beside_the_base_model(tiny_chat, tmp_path):
     change = (
         f"import functools\nexample.MODEL = {str(tiny_chat)!r}\n"
         "example.tune = functools.partial(example.tune, method='full', epochs=1)"

@@ -1,7 +1,6 @@
 """The whole way of text generation, by the command line: a run and its folder, what is done with it, and how it is stopped."""
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from support.commands import assert_refused, proxtune_in_a_process
+from support.commands import assert_refused, proxtune_in_a_process, proxtune_under_way, said_by
 
 pytestmark = pytest.mark.slow
 
@@ -28,19 +27,19 @@ def trained(data: Path, model: Path, folder: Path, *words: str) -> subprocess.Co
 
 
 @pytest.fixture(scope="module")
-def chat(tmp_path_factory, tiny_chat, tiny_pairs) -> tuple[Path, subprocess.CompletedProcess[str]]:
+def chat(tmp_path_factory, wide_chat, tiny_pairs) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """A run of the tiny decoder, no task named and no budget."""
     folder = tmp_path_factory.mktemp("runs") / "chat"
-    done = trained(tiny_pairs, tiny_chat, folder, *CHAT)
+    done = trained(tiny_pairs, wide_chat, folder, *CHAT)
     assert done.returncode == 0, done.stderr
     return folder, done
 
 
 @pytest.fixture(scope="module")
-def t5(tmp_path_factory, tiny_t5, tiny_pairs) -> tuple[Path, subprocess.CompletedProcess[str]]:
+def t5(tmp_path_factory, wide_t5, tiny_pairs) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """A run of the tiny encoder-decoder, within a budget."""
     folder = tmp_path_factory.mktemp("runs") / "t5"
-    done = trained(tiny_pairs, tiny_t5, folder, *T5)
+    done = trained(tiny_pairs, wide_t5, folder, *T5)
     assert done.returncode == 0, done.stderr
     return folder, done
 
@@ -85,18 +84,18 @@ def test_a_run_learns_and_leaves_what_the_contract_says(finished):
 def test_the_report_and_the_card_speak_of_answers(finished):
     folder, _ = finished
     page = (folder / "report.html").read_text()
-    for words in ("chrF", "the untouched model", "the source as it is", 'id="answers"', 'id="worst"', "Translate"):
+    for words in ("chrF", "the base model", "the source as it is", 'id="answers"', 'id="worst"', "Translate"):
         assert words.lower() in page.lower()
-    for words in ("accuracy", "What is taken for what", "TF-IDF"):
+    for words in ("accuracy", "Confusion matrix", "TF-IDF"):
         assert words not in page
     assert "pipeline_tag: " in (folder / "model" / "README.md").read_text()
 
 
 def test_the_task_is_guessed_and_said_and_what_is_said_reads_well(chat):
     _, done = chat
-    assert "the task is taken to be translate, for columns 'source' and 'target'" in done.stderr
-    assert "asking the untouched model" in done.stderr
-    assert re.search(r"The model answers with chrF \d+\.\d on the judged rows \(the untouched model", done.stderr)
+    assert "assuming --task translate: columns 'source' and 'target'" in done.stderr
+    assert "scoring the base model" in done.stderr
+    assert re.search(r"The model answers with chrF \d+\.\d on the validation rows \(the base model", done.stderr)
     assert "accuracy" not in done.stderr
 
 
@@ -119,15 +118,16 @@ def test_the_code_of_the_card_answers_as_predict_does_without_proxtune(finished)
 
 def test_a_single_answer_comes_in_pieces_that_are_the_answer(finished):
     from proxtune.pipeline.queries import predictions
+    from proxtune.storage.events import AnswerPiece, Prediction
 
     folder, _ = finished
     heard = []
     [row] = predictions(folder, texts=ASKED[:1], listen=heard.append)
-    assert [record["kind"] for record in heard[-2:]] == ["piece", "prediction"]
-    assert len(heard) - 1 >= len(row["answer"].split()), "each word comes by itself"
-    assert "".join(record["text"] for record in heard[:-1]) == row["answer"]
+    assert [type(event) for event in heard[-2:]] == [AnswerPiece, Prediction]
+    assert len(heard) - 1 >= len(row.answer.split()), "each word comes by itself"
+    assert "".join(piece.text for piece in heard[:-1]) == row.answer
     done = proxtune_in_a_process("predict", str(folder), ASKED[0])
-    assert done.stdout == row["answer"] + "\n"
+    assert done.stdout == row.answer + "\n"
 
 
 def test_predict_reads_a_file_that_has_no_answers_and_prints_a_line_a_row(chat, tmp_path):
@@ -138,7 +138,7 @@ def test_predict_reads_a_file_that_has_no_answers_and_prints_a_line_a_row(chat, 
     assert done.stdout.splitlines() == [row["answer"] for row in answers_of(folder, *ASKED)]
 
 
-def test_evaluate_has_the_untouched_model_and_the_baselines_beside(finished, tiny_pairs, tmp_path):
+def test_evaluate_has_the_base_model_and_the_baselines_beside(finished, tiny_pairs, tmp_path):
     folder, _ = finished
     (tmp_path / "test.jsonl").write_text("".join(tiny_pairs.read_text().splitlines(keepends=True)[:30]))
     done = proxtune_in_a_process("evaluate", str(folder), str(tmp_path / "test.jsonl"), "--json")
@@ -148,12 +148,12 @@ def test_evaluate_has_the_untouched_model_and_the_baselines_beside(finished, tin
     assert found["metrics"]["loss"] < found["baselines"]["untouched"]["loss"]
     assert set(found["baselines"]) == {"untouched", "copy_source"}
     assert json.loads((folder / "result.json").read_text())["evaluations"]["test.jsonl"] == found
-    assert re.search(r"the untouched model +\d+\.\d", done.stderr)
-    assert "On test.jsonl, 30 rows" in (folder / "report.html").read_text()
+    assert re.search(r"the base model +\d+\.\d", done.stderr)
+    assert "test.jsonl, 30 rows" in (folder / "report.html").read_text()
     assert "| this model, test.jsonl |" in (folder / "model" / "README.md").read_text()
 
 
-def test_the_adapter_alone_is_exported_and_peft_puts_it_on(t5, tiny_t5, tmp_path):
+def test_the_adapter_alone_is_exported_and_peft_puts_it_on(t5, wide_t5, tmp_path):
     folder, _ = t5
     done = proxtune_in_a_process("export", str(folder), "--format", "adapter", "--out", str(tmp_path / "adapter"))
     assert done.returncode == 0, done.stderr
@@ -165,21 +165,21 @@ one = peft.PeftModel.from_pretrained(AutoModelForSeq2SeqLM.from_pretrained(base)
 other = AutoModelForSeq2SeqLM.from_pretrained(merged).state_dict()
 print(max(float((one[name] - other[name]).abs().max()) for name in other))
 """
-    command = [sys.executable, "-c", script, str(tiny_t5), str(tmp_path / "adapter"), str(folder / "model")]
+    command = [sys.executable, "-c", script, str(wide_t5), str(tmp_path / "adapter"), str(folder / "model")]
     compared = subprocess.run(command, capture_output=True, text=True)
     assert compared.returncode == 0, compared.stderr
     assert float(compared.stdout) < 0.02  # weights may have been held in bf16
 
 
-def test_bad_rows_are_refused_with_their_lines_or_left_out_and_said(tmp_path, tiny_chat, tiny_pairs):
+def test_bad_rows_are_refused_with_their_lines_or_left_out_and_said(tmp_path, wide_chat, tiny_pairs):
     lines = tiny_pairs.read_text().splitlines(keepends=True)[:60]
     lines[4:4] = ['{"source": "red house", "target": ""}\n', '{"source": null, "target": "tree"}\n']
     (tmp_path / "odd.jsonl").write_text("".join(lines))
     words = ("--method", "lora", "--epochs", "2", "--memory", "3GB", "--task", "translate")
-    refused = trained(tmp_path / "odd.jsonl", tiny_chat, tmp_path / "run", *words)
+    refused = trained(tmp_path / "odd.jsonl", wide_chat, tmp_path / "run", *words)
     assert_refused(refused.returncode, refused.stderr, "2 of 62 rows", "line 5", "line 6", "--bad-rows skip")
     assert not (tmp_path / "run").exists()
-    done = trained(tmp_path / "odd.jsonl", tiny_chat, tmp_path / "run", *words, "--bad-rows", "skip")
+    done = trained(tmp_path / "odd.jsonl", wide_chat, tmp_path / "run", *words, "--bad-rows", "skip")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
     assert result["data"]["train_rows"] + result["data"]["validation_rows"] == 60
@@ -189,7 +189,7 @@ def test_bad_rows_are_refused_with_their_lines_or_left_out_and_said(tmp_path, ti
 
 
 @pytest.mark.parametrize("base_dtype", ["int8", "int4"])
-def test_adapters_on_codes_learn_and_leave_an_ordinary_model(tmp_path, tiny_chat, tiny_pairs, base_dtype):
+def test_adapters_on_codes_learn_and_leave_an_ordinary_model(tmp_path, wide_chat, tiny_pairs, base_dtype):
     words = (
         "--method",
         "lora",
@@ -202,7 +202,7 @@ def test_adapters_on_codes_learn_and_leave_an_ordinary_model(tmp_path, tiny_chat
         "--dtype",
         "fp32",
     )
-    done = trained(tiny_pairs, tiny_chat, tmp_path / "run", *words, "--memory", "3GB")
+    done = trained(tiny_pairs, wide_chat, tmp_path / "run", *words, "--memory", "3GB")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
     assert f"on {base_dtype}" in done.stderr
@@ -214,23 +214,10 @@ def test_adapters_on_codes_learn_and_leave_an_ordinary_model(tmp_path, tiny_chat
     assert not list(dense.buffers()) or all("codes" not in name for name, _ in dense.named_buffers())
 
 
-def test_a_run_that_is_stopped_answers_and_goes_on_to_the_same_weights(tmp_path, chat, tiny_chat, tiny_pairs):
+def test_a_run_that_is_stopped_answers_and_goes_on_to_the_same_weights(tmp_path, chat, wide_chat, tiny_pairs):
     straight, folder = chat[0], tmp_path / "run"
-    command = [
-        sys.executable,
-        "-m",
-        "proxtune",
-        "train",
-        str(tiny_pairs),
-        "--model",
-        str(tiny_chat),
-        "--out",
-        str(folder),
-        *CHAT,
-    ]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    with proxtune_under_way(
+        "train", str(tiny_pairs), "--model", str(wide_chat), "--out", str(folder), *CHAT
     ) as process:
         until = time.monotonic() + 120
         while '"step": 40,' not in (
@@ -240,7 +227,7 @@ def test_a_run_that_is_stopped_answers_and_goes_on_to_the_same_weights(tmp_path,
             assert time.monotonic() < until
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate()
+        _, said = said_by(process)
     assert process.returncode == 130, said
     assert "proxtune resume" in said
     stopped = json.loads((folder / "result.json").read_text())
@@ -252,7 +239,7 @@ def test_a_run_that_is_stopped_answers_and_goes_on_to_the_same_weights(tmp_path,
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
     assert (result["status"], result["steps"]) == ("done", result["plan"]["steps"])
-    assert done.stderr.count("asking the untouched model") == 0, "it was asked before"
+    assert "scoring the base model" not in done.stderr, "it was scored before"
     weights = [(place / "model" / "model.safetensors").read_bytes() for place in (straight, folder)]
     assert weights[0] == weights[1]
 
@@ -260,12 +247,12 @@ def test_a_run_that_is_stopped_answers_and_goes_on_to_the_same_weights(tmp_path,
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--method", "nno"], ["--method nno", "auto, lora, layers or full"]),
-        (["--method", "probe"], ["--method probe", "auto, lora, layers or full"]),
+        (["--method", "nno"], ["--method nno", "auto, lora, layers, full"]),
+        (["--method", "probe"], ["--method probe", "auto, lora, layers, full"]),
         (["--size", "60KB"], ["--size", "leave it out"]),
     ],
 )
-def test_what_is_not_there_for_texts_is_refused(tmp_path, tiny_chat, tiny_pairs, words, told):
-    done = trained(tiny_pairs, tiny_chat, tmp_path / "run", *words)
+def test_what_is_not_there_for_texts_is_refused(tmp_path, wide_chat, tiny_pairs, words, told):
+    done = trained(tiny_pairs, wide_chat, tmp_path / "run", *words)
     assert_refused(done.returncode, done.stderr, *told)
     assert list(tmp_path.iterdir()) == []

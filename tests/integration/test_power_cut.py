@@ -15,6 +15,7 @@ import pytest
 
 from proxtune.checkpoint.snapshot import snapshots
 from proxtune.config.plan import Plan
+from proxtune.storage.events import Continued
 from proxtune.storage.journal import read_records
 from support.kept import digest, go
 
@@ -33,6 +34,7 @@ import test_power_cut
 from support import kept
 from proxtune.checkpoint import checkpointer as keeping
 from proxtune.data.dataset import Encoded
+from proxtune.tasks.classification.objective import LABELS
 from proxtune.training.trainer import train
 keeping._SHARE, keeping._LEAST_SECONDS = 0.5, 0.001
 folder, source, plan = Path(sys.argv[1]), Path(sys.argv[2]), test_power_cut.PLANS[sys.argv[3]]
@@ -41,11 +43,11 @@ with np.load(sys.argv[5]) as own:
 folder.mkdir(exist_ok=True)
 model = kept.a_model(source, plan)
 checkpointer, unseen = kept.a_keeper(folder, model, plan), []
-for record in train(plan, kept.training_of(model, rows, plan, checkpointer, folder)):
-    unseen.append(record)
+for event in train(plan, kept.training_of(model, rows, plan, checkpointer, folder)):
+    unseen.append(event)
     if checkpointer.commit():
         for one in unseen:
-            print(one["kind"], one.get("step", 0), flush=True)
+            print(one.kind, getattr(one, "step", 0), flush=True)
         unseen.clear()
 """
 
@@ -113,7 +115,7 @@ def test_what_was_shown_is_there_after_a_power_cut(disk, one_thread, tmp_path, t
     cuts = 0
     for _ in range(6):
         child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
-        shown = [child.stdout.readline().split()]  # it has begun, or gone on
+        shown = [child.stdout.readline().split()]  # it has begun, or continued
         time.sleep(draw.uniform(0.02, 0.3))  # a quiet machine makes all 60 steps in a second
         cut(disk)
         child.send_signal(signal.SIGKILL)
@@ -125,8 +127,8 @@ def test_what_was_shown_is_there_after_a_power_cut(disk, one_thread, tmp_path, t
         cuts += 1
         steps = [int(step) for kind, step in shown[1:] if kind == "step"]
         found = [data for _, data in read_records(disk / "run" / "journal.bin")]
-        judged = [int(step) for kind, step in shown if kind == "validation"]
-        assert sum(b'"judged"' in data for data in found) >= len(set(judged))
+        validated = [int(step) for kind, step in shown if kind == "validation"]
+        assert sum(b'"judged"' in data for data in found) >= len(set(validated))
         if plan.neighbours:
             assert sum(data.startswith(b"s") for data in found) >= max(steps, default=0)
         kept = [int(path.stem.rpartition("-")[2]) for path in snapshots(disk / "run")]
@@ -134,7 +136,7 @@ def test_what_was_shown_is_there_after_a_power_cut(disk, one_thread, tmp_path, t
             break
     assert cuts > 1
     told, model = go(disk / "run", tiny_model, rows, plan)
-    assert told[0]["kind"] == "continued"
-    assert plan.neighbours or not kept or told[0]["step"] == max(kept)
+    assert isinstance(told[0], Continued)
+    assert plan.neighbours or not kept or told[0].step == max(kept)
     _, straight = go(tmp_path / "straight", tiny_model, rows, plan)
     assert digest(model) == digest(straight)

@@ -1,15 +1,14 @@
-"""Going on: a training that was stopped anywhere ends with the weights of one that was not, to the last bit."""
+"""Resuming: a training that was stopped anywhere ends with the weights of one that was not, to the last bit."""
 
 from dataclasses import replace
 
 import pytest
 
-from proxtune.checkpoint.history import History, encode_event, first_event, read_history
 from proxtune.checkpoint.snapshot import restore_weights, snapshots
-from proxtune.config.plan import Plan, plan_as_dict
-from proxtune.errors import Interrupted, UserError
-from proxtune.tasks.classification.objective import LABELS
-from support.kept import a_keeper, a_model, digest, go, stopping_after
+from proxtune.config.plan import Plan
+from proxtune.errors import Interrupted
+from proxtune.storage.events import Continued, StepEvent, Validation
+from support.kept import a_keeper, a_model, digest, go, of, stopping_after
 
 FULL = Plan("full", "fp32", 8, 8, 32, False, "adamw", 1e-3, 3.0, 9, 0)
 PLANS = {
@@ -28,13 +27,13 @@ def best_of(folder, source, plan):
     return digest(model)
 
 
-def steps_of(records):
-    told = ("step", "loss", "learning_rate", "examples_seen", "rule", "spread")
-    return {r["step"]: tuple(r.get(key) for key in told) for r in records if r["kind"] == "step"}
+def steps_of(events):
+    """What steps come to, by number, but for when they were made and in what memory."""
+    return {event.step: replace(event, seconds=0.0, memory_bytes=0) for event in of(StepEvent, events)}
 
 
 @pytest.mark.parametrize("name", PLANS)
-def test_stopped_and_gone_on_with_it_ends_as_if_it_had_not(tmp_path, tiny_folder, rows, name):
+def test_stopped_and_resumed_it_ends_as_if_it_had_not(tmp_path, tiny_folder, rows, name):
     plan = PLANS[name]
     whole, straight = go(tmp_path / "straight", tiny_folder, rows, plan)
     told = []
@@ -43,8 +42,8 @@ def test_stopped_and_gone_on_with_it_ends_as_if_it_had_not(tmp_path, tiny_folder
             go(tmp_path / "stopped", tiny_folder, rows, plan, interrupted=stopping_after(steps))
     later, model = go(tmp_path / "stopped", tiny_folder, rows, plan)
     told += later
-    assert told[0]["kind"] == "continued"
-    assert told[0]["step"] == 5
+    assert isinstance(told[0], Continued)
+    assert told[0].step == 5
     assert min(steps_of(later)) == 6
     assert steps_of(later).items() <= steps_of(whole).items()
     assert digest(model) == digest(straight)
@@ -79,7 +78,7 @@ def test_killed_between_snapshots_it_does_again_what_was_lost(tmp_path, tiny_mod
         "step-00000005.safetensors" if plan.neighbours == 0 else "step-00000003.safetensors"
     ]
     later, model = go(tmp_path / "killed", tiny_model, rows, plan)
-    assert later[0]["step"] == (8 if plan.neighbours else 5)
+    assert later[0].step == (8 if plan.neighbours else 5)
     assert steps_of(later).items() <= steps_of(whole).items()
     assert digest(model) == digest(straight)
     assert best_of(tmp_path / "killed", tiny_model, plan) == best_of(tmp_path / "straight", tiny_model, plan)
@@ -93,12 +92,12 @@ def test_without_a_snapshot_nno_follows_its_journal_from_the_first_weights(tmp_p
     for path in snapshots(tmp_path / "stopped"):
         path.unlink()
     later, model = go(tmp_path / "stopped", tiny_model, rows, plan)
-    assert later[0]["step"] == 6
-    assert later[0]["snapshot"] is None
+    assert later[0].step == 6
+    assert later[0].snapshot is None
     assert digest(model) == digest(straight)
 
 
-def test_a_judgement_that_stands_in_the_journal_is_not_made_again(tmp_path, tiny_model, rows, monkeypatch):
+def test_a_validation_that_stands_in_the_journal_is_not_made_again(tmp_path, tiny_model, rows, monkeypatch):
     import proxtune.training.validation
 
     with pytest.raises(Interrupted):
@@ -109,31 +108,20 @@ def test_a_judgement_that_stands_in_the_journal_is_not_made_again(tmp_path, tiny
     for path in snapshots(tmp_path / "run"):
         path.unlink()
     asked, real = [], proxtune.training.validation.validation_scores
-    monkeypatch.setattr(proxtune.training.validation, "validation_scores", lambda *given: asked.append(1) or real(*given))
-    records, _ = go(tmp_path / "run", tiny_model, rows, FULL)
-    judged = {r["step"]: r for r in records if r["kind"] == "validation"}
-    assert sorted(judged) == [4, 9]
+    monkeypatch.setattr(
+        proxtune.training.validation, "validation_scores", lambda *given: asked.append(1) or real(*given)
+    )
+    events, _ = go(tmp_path / "run", tiny_model, rows, FULL)
+    validated = {event.step: event for event in of(Validation, events)}
+    assert sorted(validated) == [4, 9]
     assert len(asked) == 1
-    assert judged[4]["accuracy"] == known["accuracy"]
+    assert validated[4].metrics == known.metrics
 
 
 def test_the_point_where_the_person_stops_is_kept_apart(tmp_path, tiny_model, rows):
-    records = []
     with pytest.raises(Interrupted):
         go(tmp_path / "run", tiny_model, rows, FULL, interrupted=stopping_after(2))
     assert sorted(path.name for path in (tmp_path / "run" / "snapshots").iterdir()) == [
         "step-00000002.safetensors",
         "stopped.safetensors",
     ]
-    assert records == []
-
-
-def test_the_best_point_is_known_by_accuracy_where_there_are_labels_and_by_loss_where_there_are_answers(tmp_path):
-    history = History(FULL, {}, {}, LABELS.rank)
-    history.add_event({"kind": "judged", "step": 3, "best": True, "accuracy": 0.75, "loss": 0.5})
-    assert history.best == (0.75, -0.5)
-    history.add_event({"kind": "judged", "step": 4, "best": True, "loss": 0.5, "perplexity": 1.65})
-    assert history.best == pytest.approx((0.6065, -0.5), abs=1e-4)
-    odd = {"kind": "judged", "step": 3, "best": True, "loss": -1e9}
-    with pytest.raises(UserError, match="cannot read"):
-        read_history(tmp_path / "j", [first_event(plan_as_dict(FULL), {}, {}), encode_event(odd)], LABELS.rank)

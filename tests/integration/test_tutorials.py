@@ -36,7 +36,7 @@ def page(name: str) -> str:
 
 
 def commands_of(text: str) -> list[tuple[str, str]]:
-    """What is to be run of a page: (language, code), in order. A command may go on after a backslash."""
+    """What is to be run of a page: (language, code), in order. A command may continue after a backslash."""
     found = []
     for kind, block in _BLOCK.findall(text):
         if kind == "python":

@@ -19,7 +19,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from proxtune import Budget, UserError, TextClassifier
+from proxtune import Budget, TextClassifier, UserError
 
 TEXTS = ["a warm lovely film", "dull and cold", "lovely acting", "a dull script", "warm and funny", "cold, lazy, dull"]
 LABELS = ["good", "bad", "good", "bad", "good", "bad"]
@@ -48,10 +48,10 @@ class BagOfWords:
 
 
 class FakeRun(ModuleType):
-    """Stands in for `proxtune.pipeline.supervisor`, and remembers how `tune` was called."""
+    """Stands in for `proxtune.run`, and remembers how `tune` was called."""
 
     def __init__(self) -> None:
-        super().__init__("proxtune.pipeline.supervisor")
+        super().__init__("proxtune.run")
         self.calls: list[dict] = []
         self.refuse: Exception | None = None
 
@@ -82,7 +82,7 @@ def fake_run(request, monkeypatch):
     if "slow" in request.keywords:
         return None
     fake = FakeRun()
-    monkeypatch.setitem(sys.modules, "proxtune.pipeline.supervisor", fake)
+    monkeypatch.setitem(sys.modules, "proxtune.run", fake)
     return fake
 
 
@@ -264,7 +264,7 @@ def test_wrong_input_to_predict_is_a_value_error(X) -> None:
             ask(X)
 
 
-def test_what_the_person_can_mend_is_a_value_error(fake_run) -> None:
+def test_what_the_user_can_fix_is_a_value_error(fake_run) -> None:
     fake_run.refuse = UserError("nothing fits; the nearest plan needs --memory 700MB")
     with pytest.raises(ValueError, match="the nearest plan needs --memory 700MB") as caught:
         TextClassifier(memory="1MB").fit(TEXTS, LABELS)

@@ -1,4 +1,4 @@
-"""The weight file: what is saved is what was judged, here and in plain transformers, and a damaged one is refused."""
+"""The weight file: what is saved is what was evaluated, here and in plain transformers, and a damaged one is refused."""
 
 import importlib.util
 import json

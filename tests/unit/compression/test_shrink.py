@@ -47,7 +47,9 @@ def test_a_model_that_fits_is_begun_with_as_it_is(tiny_folder, split, tmp_path):
 
 
 def test_with_the_rows_that_texts_use_a_model_says_what_it_said(tiny_folder, split, tmp_path):
-    few = replace(split, train=select_examples(split.train, range(20)), validation=select_examples(split.validation, range(5)))
+    few = replace(
+        split, train=select_examples(split.train, range(20)), validation=select_examples(split.validation, range(5))
+    )
     sizes = iter(range(130_000, 20_000, -2_000))
     source, structure = begun(tiny_folder, few, next(sizes), tmp_path)
     while structure is None or structure.vocabulary == 1000:

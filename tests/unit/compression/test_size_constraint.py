@@ -1,11 +1,13 @@
-"""The constraint: inside it the model is feasible, outside the latent weights are untouched, and it can be taken up again."""
+"""The constraint: inside it the model is feasible, outside the latent weights stay as they are, and it can be taken up again."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from proxtune.compression.architecture import Structure
-from proxtune.compression.size_constraint import SizeConstraint
+from proxtune.compression.size_constraint import NoSizeConstraint, SizeConstraint
 from proxtune.config.plan import Plan
 from proxtune.models.introspection import head_of
 from proxtune.storage.safetensors_file import write_tensors
@@ -33,7 +35,7 @@ def alike(one, other) -> bool:
     return all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_before_bytes_are_allotted_nothing_moves(model, tmp_path):
+def test_before_bytes_are_allocated_nothing_moves(model, tmp_path):
     before = values(model)
     with constraint_of(model, tmp_path).at_nearest():
         assert alike(values(model), before)
@@ -98,7 +100,7 @@ def test_another_process_holds_weights_alike(model, tiny_model, tmp_path):
     assert np.array_equal(again.teacher, constraint.teacher)
     with constraint.at_nearest(), again.at_nearest():
         assert alike(values(model), values(other))
-    again.forget()
+    again.remove_file()
     assert not list(tmp_path.iterdir())
 
 
@@ -107,3 +109,38 @@ def test_a_file_that_does_not_say_how_weights_are_held_is_refused(model, tmp_pat
     write_tensors(tmp_path / "held.safetensors", {}, told)
     with pytest.raises(BadTensors, match="does not say how"):
         constraint_of(model, tmp_path).load()
+
+
+def test_without_a_size_nothing_is_held_or_kept(model, tmp_path):
+    constraint, before = NoSizeConstraint(), values(model)
+    constraint.allocate_roughly()
+    constraint.try_fitting()
+    with constraint.at_nearest(np.array([3])):
+        assert alike(values(model), before)
+    constraint.project()
+    constraint.save()
+    constraint.load()
+    constraint.remove_file()
+    assert alike(values(model), before)
+    assert (constraint.needs_training, constraint.is_saved, constraint.as_dict()) == (False, False, None)
+    with pytest.raises(AssertionError, match="no size is asked for"):
+        constraint.allocate()
+    constraint.write_model(model, tmp_path / "model")
+    assert {"config.json", "model.safetensors"} <= {path.name for path in (tmp_path / "model").iterdir()}
+
+
+def test_it_is_saved_once_its_bytes_are_allocated(model, tmp_path):
+    constraint = constraint_of(model, tmp_path)
+    assert not constraint.is_saved
+    with pytest.raises(AssertionError, match="bytes are allocated"):
+        constraint.save()
+    constraint.allocate()
+    constraint.save()
+    assert constraint.is_saved
+    assert constraint.as_dict()["size_bytes"] == STRUCTURE.size_bytes
+
+
+def test_only_codes_need_training(model, tmp_path):
+    assert constraint_of(model, tmp_path).needs_training
+    halves = replace(STRUCTURE, bits=16)
+    assert not SizeConstraint(model, head_of(model)[0], halves, tmp_path).needs_training

@@ -1,4 +1,4 @@
-"""How weights are held: what is allotted fits to the byte, goes where it counts, and is what a file gives back."""
+"""How weights are held: what is allocated fits to the byte, goes where it counts, and is what a file gives back."""
 
 import pytest
 import torch
@@ -48,7 +48,7 @@ def test_rounding_is_the_nearest_point_of_these_scales_but_for_ties(bits, share,
 
 @pytest.mark.parametrize("bits", [2, 4, 7, HALF_BITS])
 @pytest.mark.parametrize("more", [0, 1000, 4000])
-def test_what_is_allotted_fits_in_a_file_to_the_byte(tmp_path, bits, more):
+def test_what_is_allocated_fits_in_a_file_to_the_byte(tmp_path, bits, more):
     weights = some_weights()
     limit = smallest(weights, bits) + more
     allocation, held = allocate_formats(weights, limit, bits, 32, frozenset({"head.weight"}))
@@ -76,7 +76,10 @@ def test_bytes_go_where_they_count():
 
 def test_more_bytes_never_cost_more():
     weights = some_weights()
-    costs = [allocate_formats(weights, smallest(weights, 3) + more, 3, 32, NONE)[0].cost for more in (0, 500, 2000, 8000, 30000)]
+    costs = [
+        allocate_formats(weights, smallest(weights, 3) + more, 3, 32, NONE)[0].cost
+        for more in (0, 500, 2000, 8000, 30000)
+    ]
     assert costs == sorted(costs, reverse=True)
 
 

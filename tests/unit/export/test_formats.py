@@ -35,7 +35,7 @@ def test_a_disk_that_is_full_is_the_users_to_fix(run_dir, tmp_path, monkeypatch)
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("proxtune.export.folder_copy.replace_folder", full)
-    with pytest.raises(UserError, match=r"No space left on device\); make room"):
+    with pytest.raises(UserError, match=r"No space left on device\); free disk space"):
         export(run_dir, tmp_path / "out")
     assert [place.name for place in tmp_path.iterdir()] == ["run"]
 

@@ -55,8 +55,15 @@ def test_where_rows_are_long_few_kernels_are_kept_and_memory_goes_back():
 
 def test_codes_cost_time_and_a_little_quality():
     codes = replace(PLAN, base_dtype="int4")
-    assert METHOD.cost.slowdown(codes, CALIBRATION) == CALIBRATION.codes_slowdown > METHOD.cost.slowdown(PLAN, CALIBRATION)
-    assert METHOD.expected_loss(codes) > METHOD.expected_loss(replace(PLAN, base_dtype="int8")) > METHOD.expected_loss(PLAN) == 0
+    assert (
+        METHOD.cost.slowdown(codes, CALIBRATION) == CALIBRATION.codes_slowdown > METHOD.cost.slowdown(PLAN, CALIBRATION)
+    )
+    assert (
+        METHOD.expected_loss(codes)
+        > METHOD.expected_loss(replace(PLAN, base_dtype="int8"))
+        > METHOD.expected_loss(PLAN)
+        == 0
+    )
 
 
 def test_of_a_base_model_that_knows_the_task_more_is_expected():

@@ -88,7 +88,10 @@ def test_they_take_a_half_or_a_quarter_of_bfloat16_and_keep_nothing_for_the_back
     layer = a_layer(256, 512, bias=False, dtype=torch.bfloat16)
     frozen = FrozenCodes(layer, bits)
     assert frozen.codes.nbytes + frozen.scale.nbytes < share * layer.weight.nbytes
-    assert dequantized_extra_bytes(torch.nn.Sequential(frozen)) == layer.weight.nbytes - frozen.codes.nbytes - frozen.scale.nbytes
+    assert (
+        dequantized_extra_bytes(torch.nn.Sequential(frozen))
+        == layer.weight.nbytes - frozen.codes.nbytes - frozen.scale.nbytes
+    )
     kept: list[torch.Tensor] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
         frozen(torch.randn(2, 512, dtype=torch.bfloat16, requires_grad=True))

@@ -146,7 +146,7 @@ def test_the_record_alone_leads_to_the_same_weights_to_the_last_bit(dtype, rule)
             b"".join(p.detach().view(torch.uint8).numpy().tobytes() for p in model.parameters())
         ).digest()
 
-    # a slope through the nearest points costs much; 80 steps are more points than it is drawn through
+    # a slope through the nearest points takes all dimensions to the third power; 80 steps are more points than it uses
     width, steps = (8, 80) if rule == "nearest" else (32, 200)
     model, x, y = a_task(dtype, width)
     nno = NNO(model, neighbours=8, rule=rule)

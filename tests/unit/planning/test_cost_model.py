@@ -64,7 +64,9 @@ def test_the_terms_of_training_add_up_to_its_phase():
 
 
 def test_trainable_parameters_grow_with_the_method():
-    by_name = {(p.method, p.rank, p.last_layers): trainable_parameters(p, PROFILE) for p in candidates(PROFILE, Knobs())}
+    by_name = {
+        (p.method, p.rank, p.last_layers): trainable_parameters(p, PROFILE) for p in candidates(PROFILE, Knobs())
+    }
     probe, full = by_name["probe", 0, 0], by_name["full", 0, 0]
     layers = [count for (method, _, _), count in by_name.items() if method == "layers"]
     lora = [count for (method, _, _), count in by_name.items() if method == "lora"]
@@ -105,7 +107,9 @@ def test_neighbours_hold_their_weights_in_the_dtype_and_gradients_hold_masters()
         "forward/bf16": PROFILE.traces["forward/fp32"], "held-forward/bf16": PROFILE.traces["held-forward/fp32"],
         "layers/bf16": PROFILE.traces["layers/fp32"],
     }, flops_per_second={"fp32": 5e10, "bf16": 1e11})  # fmt: skip
-    weights = {(plan.method, plan.dtype): memory_of(plan, profile)[1]["weights"] for plan in candidates(profile, Knobs())}
+    weights = {
+        (plan.method, plan.dtype): memory_of(plan, profile)[1]["weights"] for plan in candidates(profile, Knobs())
+    }
     assert weights["nno", "bf16"] * 2 == weights["nno", "fp32"] == weights["full", "bf16"] == PROFILE.weights_bytes
 
 

@@ -70,7 +70,13 @@ class StatedMeter:
 def dry_run_of(folder, plan, rows, memory=None, meter=None, structure=None):
     config = classifier_config(folder, ["a", "b"], load_tokenizer(folder), plan.max_length)
     data = TaskData(
-        split=None, tokenizer=None, config=config, train=rows, validation=rows, max_length=plan.max_length, labels=("a", "b")
+        split=None,
+        tokenizer=None,
+        config=config,
+        train=rows,
+        validation=rows,
+        max_length=plan.max_length,
+        labels=("a", "b"),
     )
     return measured("classify", data, load_classifier(folder, config, 0), folder, plan, memory, meter, structure)
 

@@ -90,14 +90,21 @@ def test_trainable_is_a_ceiling(trainable):
 
 @given(st.integers(1, 1_500_000))
 def test_lora_takes_the_largest_rank_that_trains_few_enough(trainable):
-    choice, least = plan_for(trainable=trainable, method="lora"), PROFILE.model.rank_parameters + PROFILE.model.head_parameters
+    choice, least = (
+        plan_for(trainable=trainable, method="lora"),
+        PROFILE.model.rank_parameters + PROFILE.model.head_parameters,
+    )
     if trainable < least:
         assert choice.plan is None
         assert f"the smallest plan needs --trainable {least} (lora r1" in choice.infeasible.message
         return
     assert choice.plan.rank == min(16, (trainable - PROFILE.model.head_parameters) // PROFILE.model.rank_parameters)
     assert len({(plan.rank, plan.checkpointing) for plan in choice.fitting}) == len(choice.fitting)
-    assert choice.plan.trainable == choice.plan.rank * PROFILE.model.rank_parameters + PROFILE.model.head_parameters <= trainable
+    assert (
+        choice.plan.trainable
+        == choice.plan.rank * PROFILE.model.rank_parameters + PROFILE.model.head_parameters
+        <= trainable
+    )
     assert plan_for(trainable=trainable, method="lora", knobs=Knobs(rank=16)).plan is None or choice.plan.rank == 16
 
 
@@ -193,7 +200,10 @@ def test_when_no_dry_run_passes_every_candidate_is_refused_and_the_least_need_is
     tried, *untried = choice.fitting
     needing = replace(tried, cost=replace(tried.cost, memory_bytes={"train": 1_100_000_000}))
     found = none_fits(
-        replace(choice, fitting=untried), [Refused(needing, "dry run: it would take 1.10 GB")], budget, PROFILE.calibration
+        replace(choice, fitting=untried),
+        [Refused(needing, "dry run: it would take 1.10 GB")],
+        budget,
+        PROFILE.calibration,
     )
     assert found.plan is None
     assert found.fitting == []

@@ -29,7 +29,11 @@ def test_of_a_few_passes_the_fastest_is_believed_and_slow_ones_are_not_many(monk
 
     monkeypatch.setattr(proxtune.planning.profiler, "outputs_of", said_of)
     data = Encoded(
-        ids=np.arange(64, dtype=np.int32), starts=np.arange(9) * 8, labels=np.zeros(8, dtype=int), truncated=0, objective=LABELS
+        ids=np.arange(64, dtype=np.int32),
+        starts=np.arange(9) * 8,
+        labels=np.zeros(8, dtype=int),
+        truncated=0,
+        objective=LABELS,
     )
     found = proxtune.planning.profiler.throughput(SimpleNamespace(), data, {"fp32": "fp32"}, 10.0, 0, None, 8)
     measured = made[1:]

@@ -89,9 +89,7 @@ def test_the_table_tells_every_candidates_fate_once(dry_runs):
     }
     refused = [row for row in rows if row["status"] == "refused"]
     assert {(p.name, p.allocator) for p in dry_runs[0][:-1]} <= set(names(refused))
-    assert all(
-        "dry run" in row["reason"] for row in refused if row["plan"]["method"] == "full" and row["plan"]["cost"]
-    )
+    assert all("dry run" in row["reason"] for row in refused if row["plan"]["method"] == "full" and row["plan"]["cost"])
     assert session.governor.step_downs == []
 
 
@@ -215,7 +213,9 @@ def test_judging_beside_the_optimizer_is_promised_where_points_are_judged_in_tra
 ):
     try_plan = proxtune.planning.selection._load_and_dry_run
     monkeypatch.setattr(
-        proxtune.planning.selection, "_load_and_dry_run", lambda *given: replace(try_plan(*given), validation_bytes=950 * MB)
+        proxtune.planning.selection,
+        "_load_and_dry_run",
+        lambda *given: replace(try_plan(*given), validation_bytes=950 * MB),
     )
     monkeypatch.setattr(proxtune.planning.selection, "evaluations", lambda plan, profile: judgements)
     _, after, _ = settled()

@@ -47,7 +47,9 @@ def test_a_traced_step_grows_in_proportion_to_its_rows(tiny_model):
 
     config = classifier_config(tiny_model, ["a", "b"], load_tokenizer(tiny_model), 32)
     model = load_classifier(tiny_model, config, 0).train()
-    some = Encoded(ids=np.ones(8, np.int32), starts=np.array([0, 8]), labels=np.array([0]), truncated=0, objective=LABELS)
+    some = Encoded(
+        ids=np.ones(8, np.int32), starts=np.array([0, 8]), labels=np.array([0]), truncated=0, objective=LABELS
+    )
     one, three, five = (trace_step(model, rows_like(some, rows, 32), "fp32", True) for rows in (1, 3, 5))
     assert five.live_bytes - three.live_bytes == pytest.approx(three.live_bytes - one.live_bytes, rel=0.02)
     assert three.flops == pytest.approx(3 * one.flops)

@@ -23,6 +23,11 @@ def test_interruptions_say_when_and_from_where_the_run_resumed():
     ]
 
 
+def test_a_run_that_the_watchdog_ended_says_what_hung():
+    (text,) = texts({"status": "interrupted", "hung": "the stage 'learn' stood still for 60 seconds"})
+    assert "interrupted: the stage 'learn' stood still for 60 seconds. The best model" in text
+
+
 def test_a_run_that_has_not_ended_says_how_to_go_on():
     (text,) = texts({"status": "interrupted"})
     assert "`proxtune resume` continues" in text

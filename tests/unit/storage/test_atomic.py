@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from proxtune.storage.atomic import write_json, write_atomic
+from proxtune.storage.atomic import write_atomic, write_json
 
 
 def test_a_file_is_written_and_nothing_else_is_left(tmp_path):

@@ -92,7 +92,9 @@ def test_a_record_in_the_place_of_another_is_damage(tmp_path):
 
 def test_a_length_beyond_all_measure_takes_no_memory(tmp_path):
     path = tmp_path / "journal.bin"
-    path.write_bytes(written(tmp_path / "a").read_bytes() + encode_record(5, b"x")[:8] + (2**32 - 1).to_bytes(4, "little"))
+    path.write_bytes(
+        written(tmp_path / "a").read_bytes() + encode_record(5, b"x")[:8] + (2**32 - 1).to_bytes(4, "little")
+    )
     assert read(path) == SMALL
     assert MOST_BYTES < 2**25
 

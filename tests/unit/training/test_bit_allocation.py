@@ -1,4 +1,4 @@
-"""The milestone's work: what weights are worth, in smaller micro-batches where memory is refused, and never the end of a run."""
+"""Allocating bits: what weights are worth, in smaller micro-batches where memory is refused, and never the end of a run."""
 
 import pytest
 import torch
@@ -57,13 +57,13 @@ def refuse_more_than(most, model, monkeypatch):
 
 def refuse_fits_of_more_than(most, training, monkeypatch):
     """Let the fit of scales fail with more numbers at a time than that, under the limit."""
-    settle, tried = training.constraint.allocate, []
+    allocate, tried = training.constraint.allocate, []
 
     def limited(importance=None, at_once=FITTED_AT_ONCE):
         tried.append(at_once)
         if at_once > most and "release" not in training.governor.asked:
             raise MemoryError
-        return settle(importance, at_once)
+        return allocate(importance, at_once)
 
     monkeypatch.setattr(training.constraint, "allocate", limited)
     return tried

@@ -1,4 +1,4 @@
-"""The milestone: free before it, held after it; what is best is sought anew, and a run that continues ends the same."""
+"""The size phase: free before it, held to a size in it; what is best is sought anew, and a run that continues ends the same."""
 
 import pytest
 import torch
@@ -39,7 +39,7 @@ def held_training(folder, source, rows, **changes):
     return events, model, constraint
 
 
-def test_it_is_free_until_half_of_the_steps_and_judged_held_from_then_on(tmp_path, tiny_model, rows):
+def test_it_is_free_until_half_of_the_steps_and_validated_in_its_size_from_then_on(tmp_path, tiny_model, rows):
     events, model, constraint = held_training(tmp_path / "run", tiny_model, rows)
     (begun,) = of(SizePhaseBegun, events)
     assert begun.step == 5
@@ -66,7 +66,7 @@ def test_without_a_size_nothing_is_held(tmp_path, tiny_model, rows):
     assert not of(SizePhaseBegun, events)
 
 
-def test_the_rate_falls_to_the_milestone_and_begins_lower_after_it(tmp_path, tiny_model, rows):
+def test_the_rate_falls_to_the_size_phase_and_begins_lower_in_it(tmp_path, tiny_model, rows):
     model = a_model(tiny_model, PLAN)
     constraint = SizeConstraint(model, head_of(model)[0], STRUCTURE, tmp_path)
     training = training_of(model, rows, PLAN, None, constraint=constraint)

@@ -121,7 +121,7 @@ def test_when_memory_runs_out_later_the_best_so_far_stands(tiny_model):
     assert np.array_equal(weights(model), kept[0])
 
 
-def test_an_interrupt_judges_and_keeps_the_best_first(tiny_model):
+def test_an_interrupt_validates_and_keeps_the_best_first(tiny_model):
     model, events = a_model(tiny_model, PLAN), []
     asked = iter([False, True])
     with pytest.raises(Interrupted, match=f"after 2 of {PLAN.steps} steps"):
@@ -132,9 +132,9 @@ def test_an_interrupt_judges_and_keeps_the_best_first(tiny_model):
 def test_the_best_is_kept_each_time_it_is_beaten(tiny_model):
     model, kept = a_model(tiny_model, PLAN), []
     events, _ = go(model, PLAN, even_words(), lambda: kept.append(1))
-    judged = of(Validation, events)
-    assert judged[-1].step == PLAN.steps
-    assert sum(event.best for event in judged) == len(kept) >= 1
+    validated = of(Validation, events)
+    assert validated[-1].step == PLAN.steps
+    assert sum(event.best for event in validated) == len(kept) >= 1
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_gives_others(tiny_folder, tiny_texts):
@@ -187,12 +187,12 @@ def test_when_an_update_is_refused_the_heap_has_no_holes_from_then_on(tiny_model
     assert [down.after for down in governor.step_downs] == ["micro-batch 1 with the tight allocator"]
 
 
-@pytest.mark.parametrize(("evaluations", "judged"), [(1, []), (2, []), (3, [3, 6])])
-def test_the_last_point_is_judged_where_there_are_others_and_kept_in_any_case(
-    tiny_model, tiny_texts, evaluations, judged
+@pytest.mark.parametrize(("evaluations", "validated"), [(1, []), (2, []), (3, [3, 6])])
+def test_the_last_point_is_validated_where_there_are_others_and_kept_in_any_case(
+    tiny_model, tiny_texts, evaluations, validated
 ):
     kept = []
     plan, data = replace(PLAN, steps=6), words_of(tiny_texts, tiny_model)
     events, _ = go(a_model(tiny_model, PLAN), plan, data, save_best=lambda: kept.append(1), evaluations=evaluations)
-    assert [event.step for event in of(Validation, events)] == judged
+    assert [event.step for event in of(Validation, events)] == validated
     assert kept

@@ -51,9 +51,7 @@ def test_the_rows_of_another_file_are_scored_also_where_those_learned_from_are_g
     rows = "".join(f'{{"source": "{text}", "target": "{text}"}}\n' for text in ASKED)
     (tmp_path / "train.jsonl").write_text(rows)
     (tmp_path / "test.jsonl").write_text(rows)
-    recipe = Recipe(
-        data=str(tmp_path / "train.jsonl"), out="", task=task, text_column="source", label_column="target"
-    )
+    recipe = Recipe(data=str(tmp_path / "train.jsonl"), out="", task=task, text_column="source", label_column="target")
     if gone:
         (tmp_path / "train.jsonl").unlink()
     after = {"answers": ANSWERS, "metrics": {"loss": 1.0}}
