@@ -23,11 +23,8 @@ class SentencePairs(Classification):
 
     def read(self, recipe: Recipe) -> Split[Examples]:
         examples = read_pairs(read_source(recipe.data), recipe.data, recipe.label_column, need_labels=True)
-        if recipe.validation is None:
-            table = read_source_split(recipe.data, "validation")
-        else:
-            table = read_source(recipe.validation)
-        source = recipe.validation or recipe.data
+        given, source = recipe.validation, recipe.validation or recipe.data
+        table = read_source_split(recipe.data, "validation") if given is None else read_source(given)
         validation = None if table is None else read_pairs(table, source, recipe.label_column, need_labels=True)
         return split_examples(examples, validation, recipe.seed)
 
