@@ -19,7 +19,7 @@ GOOD = "text,label\n" + "".join(f"a fine film number {i},{'pos' if i % 2 else 'n
 def proxtune_here(monkeypatch, capsys):
     """The command line in this process, its stages too: the same path less the seconds that imports take."""
 
-    def run_stage(name, job, listen=None):
+    def run_stage(name, job, listen=None, **watched):
         return stages._STAGES[name](job | {"others_bytes": 0}, listen or (lambda record: None))
 
     from proxtune import learn, session

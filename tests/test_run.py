@@ -18,7 +18,7 @@ def stages(monkeypatch):
     """What the stage `learn` does at each try, and the memory budget that each try saw."""
     outcomes, budgets = [], []
 
-    def run_stage(name, job, listen=None):
+    def run_stage(name, job, listen=None, **watched):
         budgets.append(read_recipe(proxtune.run.Path(job["folder"]) / "recipe.toml").budget.memory)
         outcome = outcomes.pop(0)
         if isinstance(outcome, Exception):

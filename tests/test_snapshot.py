@@ -12,7 +12,7 @@ from kept import a_model, digest
 from proxtune.headers import BadTensors
 from proxtune.plan import Plan
 from proxtune.progress import Progress
-from proxtune.snapshot import open_snapshot, restore, save_snapshot, snapshots, weights_of
+from proxtune.snapshot import open_snapshot, restore, return_to_snapshot, save_snapshot, snapshots, weights_of
 from proxtune.tensors import read_into, verified, write_tensors
 
 PLAN = Plan("layers", "fp32", 8, 8, 32, False, "adamw", 1e-3, 1.0, 9, 0, last_layers=1)
@@ -52,6 +52,17 @@ def test_a_snapshot_brings_all_back(tiny_folder, tmp_path):
     assert torch.equal(torch.rand(4), drawn)
     assert all((tensor == 0.5).all() for tensor in made.values())
     assert made.keys() == beside_of(model).keys()
+
+
+def test_the_weights_alone_come_back_from_the_last_snapshot_that_is_whole(small, tmp_path):
+    assert return_to_snapshot(small, tmp_path) is None
+    save_snapshot(tmp_path, small, beside_of(small), Progress(PLAN, 9, step=3))
+    before, (whole,) = digest(small), snapshots(tmp_path)
+    whole.with_name("step-00000005.safetensors").write_bytes(whole.read_bytes()[:-1])
+    with torch.no_grad():
+        small.classifier.bias.add_(1)
+    assert return_to_snapshot(small, tmp_path) == 3
+    assert digest(small) == before
 
 
 def test_any_byte_that_is_flipped_is_noticed(small, tmp_path):

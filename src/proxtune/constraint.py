@@ -120,6 +120,11 @@ class Constraint:
             self._path, tensors, {"sets": json.dumps(sets), "allocation": json.dumps(asdict(self.allocation))}
         )
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether there is something to `take_up`."""
+        return self._path.is_file()
+
     def take_up(self) -> None:
         """Hold weights as `keep` wrote it down. Raises BadTensors, OSError."""
         header = verified(self._path)

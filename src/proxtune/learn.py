@@ -18,15 +18,24 @@ from proxtune.memory.code import unload_cold_code
 from proxtune.memory.govern import is_refusal
 from proxtune.memory.lean import without_sharding
 from proxtune.methods import METHODS
+from proxtune.metrics import said
 from proxtune.plan import Plan, plan_as_dict
 from proxtune.planner import choose, steps_of
-from proxtune.result import LEARNED
+from proxtune.result import LEARNED, best_step, examples_seen, last_step, was_trained
 from proxtune.resume import begun_before, keeper_of
 from proxtune.rows import line_of
 from proxtune.session import Record, Session, constraint_of, prepared
 from proxtune.settle import ending_seconds, plan_table, promised, refusal, settle, survey_of
 from proxtune.smaller import forget_start
-from proxtune.snapshot import BEST, STOPPED, forget_snapshots, has_weights, keep_weights, return_to_weights
+from proxtune.snapshot import (
+    BEST,
+    STOPPED,
+    forget_snapshots,
+    has_weights,
+    keep_weights,
+    return_to_snapshot,
+    return_to_weights,
+)
 from proxtune.steps import Training
 from proxtune.train import train
 from proxtune.untouched import ask_untouched
@@ -84,6 +93,42 @@ def learn(session: Session, plan_only: bool = False, exact: bool = False) -> Rec
     return _learned(session, plan, settled, model, constraint, exact)
 
 
+def finish(session: Session) -> Record:
+    """Without another step, what `learn` ends with: for a run whose process had to be ended. The journal stays as it is.
+
+    It is the best point that was judged, else the last snapshot, else the fitted head. Raises PersonError where there is none.
+    """
+    if has_features(session):
+        plan, settled, model = model_with_head(session)
+    else:
+        begun = begun_before(session)
+        if begun is None:
+            raise PersonError(f"{session.folder} has nothing that was learned; train again into another folder")
+        plan, settled = begun
+        session.phases.enter("load")
+        model = prepared(plan, session)
+    constraint = constraint_of(session, plan, model)
+    if not METHODS[plan.method].makes_steps:
+        return _learned(session, plan, settled, model, constraint, exact=False)
+    if isinstance(constraint, Constraint) and constraint.is_kept:
+        constraint.take_up()
+    records = said(session.folder)
+    kept = [name for name in (STOPPED, BEST) if has_weights(session.folder, name)]
+    if kept:
+        return_to_weights(model, session.folder, kept[0])
+        step = last_step(records) if kept[0] == STOPPED else best_step(records)
+    else:
+        step = return_to_snapshot(model, session.folder) or 0
+    settled.pop("pace", None)
+    seen, whole = examples_seen(records), plan.steps * plan.batch
+    progress: Record = {
+        "status": "done" if kept and was_trained(records) else "interrupted", "steps": last_step(records),
+        "examples_seen": seen, "flops": plan.cost.flops * (seen / whole if whole else 1.0),
+        "step_downs": session.governor.step_downs,
+    }  # fmt: skip
+    return _judged(session, plan, settled | progress, model, constraint) | {"best_step": step}
+
+
 def _learned(
     session: Session, plan: Plan, settled: Record, model: Any, constraint: Constraint | NoConstraint, exact: bool
 ) -> Record:
@@ -95,6 +140,12 @@ def _learned(
     if METHODS[plan.method].makes_steps:
         progress = _train(session, plan, settled, model, constraint, exact)
         return_to_weights(model, folder, STOPPED if has_weights(folder, STOPPED) else BEST)
+    return _judged(session, plan, settled | progress, model, constraint)
+
+
+def _judged(session: Session, plan: Plan, learned: Record, model: Any, constraint: Constraint | NoConstraint) -> Record:
+    """Judge what was learned, as far as it came, and save it."""
+    folder = session.folder
     if plan.keep_adapter:
         with without_sharding(), as_system_errors():
             model.save_pretrained(str(folder / "adapter"))
@@ -102,7 +153,7 @@ def _learned(
     constraint.project()
     session.meter.give_back()  # codes, adapters and the optimizer's state have left holes
     judged = judge_and_save(session, plan, plain, constraint)
-    learned = {**settled, **progress, **judged, "model_source": session.source.origin}
+    learned = {**learned, **judged, "model_source": session.source.origin}
     write_json(folder / LEARNED, learned)
     if learned["status"] == "done":  # else it may be gone on with
         forget_features(session)
@@ -136,7 +187,7 @@ def _train(
                 if keeper.commit():  # nothing is shown before it is on disk for good
                     last = _show(session, unseen, last)
     except Interrupted:
-        status = "interrupted"
+        status = "interrupted" if session.clock.left > 0 else "done"  # there would be no time left to go on
     keeper.close()
     last = _show(session, unseen, last)
     governor.release()  # the optimizer is gone: its address space is not

@@ -87,7 +87,8 @@ def _lead(result: dict[str, Any]) -> str:
 def _notes(result: dict[str, Any], records: list[dict[str, Any]]) -> list[dict[str, str]]:
     notes = []
     if result.get("status") == "interrupted":
-        text = "This run was interrupted. The best model until then is kept in model/; `proxtune resume` goes on."
+        why = f": {shorten(result['hung'], 600)}" if isinstance(result.get("hung"), str) else ""
+        text = f"This run was interrupted{why}. The best model until then is kept in model/; `proxtune resume` goes on."
         notes.append({"kind": "warn", "text": text})
     notes += [{"kind": "info", "text": _interruption(each)} for each in rows(result, "interruptions")[:_MOST_TOLD]]
     notes += report_answers.notes(result) if generates(result) else _baseline_notes(result)

@@ -153,6 +153,34 @@ def how_it_ended(records: list[Record]) -> Record:
     return {"after": by, "phase": phases[-1] if phases else None, "last_step": steps[-1] if steps else 0}
 
 
+def best_step(records: list[Record]) -> int:
+    """The step of the best weights on disk, by the records; the last step where none was judged."""
+    best = [record["step"] for record in records if record.get("kind") == "validation" and record.get("best")]
+    return int(best[-1]) if best else last_step(records)
+
+
+def last_step(records: list[Record]) -> int:
+    """How many steps the model had come to."""
+    return int(_last_progress(records).get("step", 0))
+
+
+def examples_seen(records: list[Record]) -> int:
+    """How many rows it had learned from, each as often as it was seen."""
+    return int(_last_progress(records).get("examples_seen", 0))
+
+
+def was_trained(records: list[Record]) -> bool:
+    """Whether training had come to its end, and the final judgement was made when the records stopped."""
+    phases = [record.get("phase") for record in records if record.get("kind") == "phase"]
+    last = _last_progress(records)
+    return phases[-1:] in (["evaluate"], ["save"]) and last.get("step", 0) >= last.get("steps", float("inf"))
+
+
+def _last_progress(records: list[Record]) -> Record:
+    found = (record for record in reversed(records) if record.get("kind") in ("step", "continued") and "step" in record)
+    return next(found, {})
+
+
 def interruptions(records: list[Record]) -> list[Record]:
     """Each time that the run was gone on with: when on its own clock, after what, and from which step."""
     found: list[Record] = []

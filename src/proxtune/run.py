@@ -18,6 +18,7 @@ from typing import Any
 
 from proxtune.aliases import ALIASES
 from proxtune.budget import Budget
+from proxtune.clock import Clock
 from proxtune.durable import disk_words, sweep, write_json
 from proxtune.errors import DiskFailed, Interrupted, PersonError
 from proxtune.headers import check_files
@@ -36,6 +37,7 @@ from proxtune.recipe import (
 )
 from proxtune.result import (
     FEATURES_SETTLED,
+    best_step,
     how_it_ended,
     interruptions,
     is_finished,
@@ -45,9 +47,10 @@ from proxtune.result import (
     run_with_model,
     step_downs_of,
 )
-from proxtune.stages import StageFailed, run_stage
+from proxtune.stages import StageFailed, StageHung, run_stage
 
 _LEARN_TRIES = 3
+_HUNG = "hung"  # in what was learned: what the watchdog said, and which step was kept
 _SHORT_OF_MEMORY = ("SIGKILL", "SIGSEGV", "SIGBUS")  # the system's answer, and that of compilers which do not ask
 
 
@@ -196,6 +199,7 @@ def begun_recipe(folder: str | Path) -> Recipe:
 def _can_be_gone_on_with(folder: Path, error: BaseException) -> bool:
     """Whether `resume` would find something: what was learned, or a run that was stopped from outside."""
     stopped = isinstance(error, Interrupted | KeyboardInterrupt | DiskFailed) or getattr(error, "killed_by", None)
+    stopped = stopped or (isinstance(error, StageHung) and error.cause == "stuck")  # one that was late has no time left
     began = not isinstance(error, PersonError) and (folder / "journal.bin").exists()
     learned = (folder / "model").is_dir() or any(folder.glob("snapshots/*.safetensors"))
     return (folder / "recipe.toml").is_file() and bool(stopped or began or learned)
@@ -221,24 +225,32 @@ def missing_parents(out: str) -> list[Path]:
 def _carry_out(recipe: Recipe, folder: Path, started: float, metrics: Metrics, job: Record) -> Record:
     """The stages of a run that are not done yet, one after another; `result.json` stands before the report drawn from it.
 
-    Raises Interrupted, with a model and a report there if anything was learned.
+    Raises Interrupted, and StageHung where the watchdog had to end it, with a model and a report there if anything was learned.
     """
+    clock = Clock(started, recipe.budget.time)
     try:
-        learned = learned_before(folder) or _learn(recipe, folder, started, metrics, job)
+        learned = learned_before(folder) or _learn_or_keep(recipe, folder, started, metrics, job)
         metrics.say({"kind": "phase", "phase": "baselines", "seconds": time.monotonic() - started})
-        compared = run_stage("baselines", {"folder": str(folder), **job})
+        compared = _run_twice("baselines", recipe, folder, clock, metrics, job)
         told = said(folder)
         learned["step_downs"] = step_downs_of(told, learned["step_downs"])
         result = result_of(recipe, learned, compared, time.monotonic() - started) | {
             "interruptions": interruptions(told)
         }
+        hung: StageHung | None = learned.get(_HUNG)
+        if hung is not None:
+            result["hung"] = str(hung)
         (folder / "report.html").unlink(missing_ok=True)  # that of an earlier sitting would pass for this one's
         write_json(folder / "result.json", result)
         metrics.say({"kind": "phase", "phase": "report", "seconds": time.monotonic() - started})
-        run_stage("report", {"folder": str(folder), **job})
+        _run_twice("report", recipe, folder, clock, metrics, job)
         # the report is part of the time: the result on disk says when everything was there
         result["measured"]["seconds"] = round(time.monotonic() - started, 2)
         write_json(folder / "result.json", result)
+        if hung is not None:
+            metrics.say({"kind": "interrupted", "by": "the watchdog", "seconds": time.monotonic() - started})
+            raise StageHung(f"{hung}. The best model so far, of step {learned['best_step']}, was judged and is in "
+                            f"{folder / 'model'}; to go on: proxtune resume {recipe.out}", hung.cause)  # fmt: skip
         if result["status"] == "interrupted":
             by = learned.get("interrupted_by", signal.SIGINT)
             raise Interrupted(f"interrupted; the best model so far is in {folder / 'model'}", by)
@@ -249,8 +261,72 @@ def _carry_out(recipe: Recipe, folder: Path, started: float, metrics: Metrics, j
     return result
 
 
+def _learn_or_keep(recipe: Recipe, folder: Path, started: float, metrics: Metrics, job: Record) -> Record:
+    """`_learn`; where the watchdog ended it, the best model until then, judged and saved in a fresh process.
+
+    That has all the time of a run again: what judging takes was taken from the process that hung. Raises StageHung where
+    nothing was learned yet.
+    """
+    try:
+        learned = _learn(recipe, folder, started, metrics, job)
+    except StageHung as error:
+        hung = error
+        _say_hung(hung, metrics, started)
+        if not _has_learned(folder):
+            can_resume = hung.cause == "stuck" or (folder / "journal.bin").exists()
+            how = f"to go on: proxtune resume {recipe.out}" if can_resume else "give more --time and train again"
+            raise StageHung(f"{hung}. Nothing was learned yet; {how}", hung.cause) from error
+        try:
+            learned = run_stage(
+                "learn", {"folder": str(folder), "started": started, "finish": True, **job}, metrics.say,
+                clock=Clock(time.monotonic(), recipe.budget.time),
+            )  # fmt: skip
+        except StageFailed as again:
+            raise StageHung(f"{hung}. Judging the best model so far in a fresh process failed too ({again}); "
+                            f"to go on: proxtune resume {recipe.out}", hung.cause) from again  # fmt: skip
+    else:
+        told = learned.pop("watchdog", None)
+        if told is None:
+            return learned
+        hung = StageHung(told["words"], told["cause"])
+        _say_hung(hung, metrics, started)
+    if learned["status"] == "interrupted":
+        learned.setdefault("best_step", best_step(said(folder)))
+        learned[_HUNG] = hung
+    return learned
+
+
+def _has_learned(folder: Path) -> bool:
+    """Whether there is something to finish a run with: weights, or a fitted head where it is that."""
+    has_head = (folder / FEATURES_SETTLED).is_file() and (folder / "head.npz").is_file()
+    return has_head or any(folder.glob("snapshots/*.safetensors"))
+
+
+def _say_hung(hung: StageHung, metrics: Metrics, started: float) -> None:
+    metrics.say(
+        {"kind": "warning", "words": str(hung), "cause": hung.cause, "seconds": round(time.monotonic() - started, 2)}
+    )
+
+
+def _run_twice(name: str, recipe: Recipe, folder: Path, clock: Clock, metrics: Metrics, job: Record) -> Record:
+    """A stage after learning, once more where the watchdog ended it. Raises StageHung that says what is missing."""
+    try:
+        return run_stage(name, {"folder": str(folder), **job}, clock=clock)
+    except StageHung as hung:
+        _say_hung(StageHung(f"{hung}; it is tried once more", hung.cause), metrics, clock.started)
+    try:
+        return run_stage(name, {"folder": str(folder), **job}, clock=clock)
+    except StageHung as hung:
+        missing = "the report is" if name == "report" else "the baselines and the report are"
+        raise StageHung(f"{hung}, for the second time. The model is in {folder / 'model'}, {missing} missing; "
+                        f"to go on: proxtune resume {recipe.out}", hung.cause) from hung  # fmt: skip
+
+
 def plan(recipe: Recipe, listen: Listen | None = None) -> Record:
-    """What fits, what it would cost, what was refused and why. Leaves no files. Raises Infeasible."""
+    """What fits, what it would cost, what was refused and why. Leaves no files. Raises Infeasible.
+
+    That planning takes longer than --time is no reason to end it: it says what would do.
+    """
     import tempfile
 
     recipe = checked(recipe, listen)
@@ -322,14 +398,18 @@ def claim_folder(out: str) -> Path:
 def _learn(recipe: Recipe, folder: Path, started: float, metrics: Metrics, more: Record) -> Record:
     """The stage `learn`, again with less memory when the system kills it; with the head fitted in between for `probe`."""
     killed: list[Record] = []
+    clock = Clock(started, recipe.budget.time)
     for attempt in range(_LEARN_TRIES):
         job = {"folder": str(folder), "started": started, **more}
         try:
             has_features = (folder / FEATURES_SETTLED).is_file()
-            learned: Record = {"status": "features"} if has_features else run_stage("learn", job, metrics.say)
+            learned: Record = {"status": "features"}
+            if not has_features:
+                learned = run_stage("learn", job, metrics.say, clock=clock)
             if learned["status"] == "features":
-                head = {"peak_bytes": 0} if (folder / "head.npz").is_file() else run_stage("head", job)
-                learned = run_stage("learn", job, metrics.say)
+                has_head = (folder / "head.npz").is_file()
+                head = {"peak_bytes": 0} if has_head else run_stage("head", job, clock=clock)
+                learned = run_stage("learn", job, metrics.say, clock=clock)
                 learned["memory_bytes"]["train"] = max(learned["memory_bytes"]["train"], head["peak_bytes"])
             break
         except StageFailed as failure:

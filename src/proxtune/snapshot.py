@@ -102,6 +102,16 @@ def restore(
     return at
 
 
+def return_to_snapshot(model: Any, folder: Path) -> int | None:
+    """Put the weights of the last snapshot that is whole into the model; its step. None where there is none."""
+    for path in snapshots(folder):
+        with contextlib.suppress(BadTensors):
+            header = open_snapshot(path, model)
+            read_into(path, header, {_WEIGHTS + name: p for name, p in weights_of(model).items()})
+            return int(path.stem.removeprefix(_BEGIN))
+    return None
+
+
 def keep_weights(model: Any, folder: Path, name: str = BEST) -> None:
     """Write the weights that learn as the best so far; the former best stays until the new one is on disk. Raises OSError."""
     (folder / _FOLDER).mkdir(exist_ok=True)

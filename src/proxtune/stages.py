@@ -20,12 +20,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from proxtune.clock import Clock
 from proxtune.durable import disk_words
 from proxtune.errors import DiskFailed, Interrupted, PersonError
 from proxtune.memory import measure
 from proxtune.memory.allocator import give_back
 from proxtune.memory.code import unload_cold_code
 from proxtune.memory.kernels import USUAL, keep_kernels
+from proxtune.watchdog import Cause, Patience, Watchdog
 
 Record = dict[str, Any]
 _SUPERVISOR_GROWTH_BYTES = 3_000_000  # what this process may still take while a stage runs
@@ -41,26 +43,47 @@ class StageFailed(Exception):
         self.killed_by = killed_by
 
 
-def run_stage(name: str, job: Record, listen: Callable[[Record], None] | None = None) -> Record:
+class StageHung(StageFailed):
+    """A stage stood still, or ran on long after its time, and the watchdog ended it."""
+
+    def __init__(self, message: str, cause: Cause) -> None:
+        super().__init__(message)
+        self.cause: Cause = cause
+
+
+def run_stage(
+    name: str,
+    job: Record,
+    listen: Callable[[Record], None] | None = None,
+    *,
+    clock: Clock | None = None,
+    patience: Patience | None = None,
+) -> Record:
     """Run a stage in a process of its own and return what it ends with; other records go to `listen` as they come.
 
-    Raises PersonError and Interrupted as the stage did, StageFailed for anything else.
+    A stage that stands still is ended, and where there is a `clock` with a limit one that is far past it (`watchdog.py`).
+    Where it came to a result all the same, `watchdog` in it has the cause and words.
+    Raises PersonError and Interrupted as the stage did, StageHung where it was ended, StageFailed for anything else.
     """
     give_back()
     unload_cold_code()
     others = measure.resident_bytes() + _SUPERVISOR_GROWTH_BYTES
     command = [sys.executable, "-m", "proxtune.stages", name]
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        pass_fds=(job["lock"],)
-        if job.get("lock") is not None
-        else (),  # held until the last process of the run is gone
-    ) as stage:
+    with (
+        Watchdog(clock, patience) as watchdog,
+        subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            pass_fds=(job["lock"],)
+            if job.get("lock") is not None
+            else (),  # held until the last process of the run is gone
+        ) as stage,
+    ):
+        watchdog.watch(stage)
         words: list[str] = []
         assert stage.stdin is not None
         assert stage.stdout is not None
@@ -75,18 +98,26 @@ def run_stage(name: str, job: Record, listen: Callable[[Record], None] | None = 
                 record = _record(line)
                 if record is None:
                     continue
+                watchdog.hear(record)
                 if record.get("kind") == "end":
                     end = record
                 elif listen is not None:
+                    watchdog.set_busy(True)
                     listen(record)
+                    watchdog.set_busy(False)
             status = stage.wait()
         reader.join(timeout=2)
-    return _outcome(name, status, end, "".join(words), interrupts)
+    return _outcome(name, status, end, "".join(words), interrupts, watchdog)
 
 
-def _outcome(name: str, status: int, end: Record | None, words: str, interrupts: list[int]) -> Record:
+def _outcome(
+    name: str, status: int, end: Record | None, words: str, interrupts: list[int], watchdog: Watchdog
+) -> Record:
     """What the stage ended with; `interrupts` are the signals that were passed on to it."""
     by = interrupts[0] if interrupts else signal.SIGINT
+    is_cut = end is None or end["outcome"] == "interrupted"
+    if watchdog.cause is not None and is_cut and (watchdog.killed or not interrupts):
+        raise StageHung(watchdog.words(name), watchdog.cause)
     if end is None and interrupts:  # asked twice, it goes without a word
         raise Interrupted("interrupted", by)
     if end is None:
@@ -106,6 +137,9 @@ def _outcome(name: str, status: int, end: Record | None, words: str, interrupts:
     result: Record = end["result"]
     if result.get("status") == "interrupted":
         result["interrupted_by"] = int(by)
+    if watchdog.cause is not None and "status" in result:
+        told = watchdog.late_words() if watchdog.cause == "late" else watchdog.words(name)
+        result["watchdog"] = {"cause": watchdog.cause, "words": told}
     return result
 
 
@@ -188,10 +222,12 @@ def _learn(job: Record, emit: Callable[[Record], None]) -> Record:
     clock = Clock(job["started"], recipe.budget.time)
     gc.disable()  # imports make a million objects and no garbage; looking through them again and again is a second
     session = open_session(recipe, folder, clock, job["others_bytes"], emit)  # before torch: a mistake is told at once
-    from proxtune.learn import learn
+    from proxtune.learn import finish, learn
 
     gc.freeze()
     gc.enable()
+    if job.get("finish", False):
+        return finish(session)
     return learn(session, plan_only=job.get("plan_only", False), exact=job.get("exact", False))
 
 
