@@ -85,14 +85,17 @@ def test_a_stage_that_was_stopped_before_it_read_its_job_is_killed(tmp_path, mon
 
 
 @needs_proc
-@pytest.mark.parametrize("leads", [False, True])
-def test_a_stage_that_waits_for_a_stopped_child_is_ended_with_it(stage, tmp_path, leads):
+@pytest.mark.parametrize(
+    "child",
+    ["os.kill(os.getpid(), signal.SIGSTOP)", "os.setpgid(0, 0); os.close(1); os.close(2); time.sleep(120)"],
+    ids=["that is stopped", "that sleeps in a group of its own"],
+)
+def test_a_stage_that_waits_for_a_child_is_ended_with_it(stage, tmp_path, child):
     stage(f"""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     pid = os.fork()
     if pid == 0:
-        {"os.setpgid(0, 0)" if leads else "pass"}
-        os.kill(os.getpid(), signal.SIGSTOP)
+        {child}
     open({str(tmp_path / "child")!r}, "w").write(str(pid))
     os.waitpid(pid, 0)
     """)
@@ -251,18 +254,23 @@ def test_what_begins_after_the_time_is_over_has_the_grace_from_there(monkeypatch
 
 
 @needs_proc
-def test_a_session_is_its_leader_with_all_that_it_forked():
+def test_a_session_is_its_leader_with_all_that_it_forked(monkeypatch):
     script = "import os, time\nchild = os.fork()\nprint(os.getpid(), flush=True)\ntime.sleep(3600)"
     with subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as leader:
-        pids = {int(leader.stdout.readline()), int(leader.stdout.readline())}
-        assert set(session_of(leader.pid)) == pids
-        activity = Activity(leader.pid)
-        looks = [activity.has_moved() or time.sleep(0.05) for _ in range(40)]
-        assert looks[0]
-        assert not any(looks[-5:])
-        os.killpg(leader.pid, signal.SIGKILL)
+        try:
+            pids = {int(leader.stdout.readline()), int(leader.stdout.readline())}
+            assert set(session_of(leader.pid)) == pids
+            activity = Activity(leader.pid)
+            looks = [activity.has_moved() or time.sleep(0.05) for _ in range(40)]
+            assert looks[0]
+            assert not any(looks[-5:])
+            for state, excused in (("S", False), ("T", False), ("D", True), ("R", True), ("t", True)):
+                monkeypatch.setattr("proxtune.watchdog._thread_states", lambda pid, state=state: ["S", state])
+                assert activity.has_moved() == excused
+        finally:
+            os.killpg(leader.pid, signal.SIGKILL)
 
 
 @needs_proc
