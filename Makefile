@@ -1,4 +1,4 @@
-# make install | demo | test | lint | bench-NAME | clean
+# make install | demo | test | lint | docs | bench-NAME | clean
 #
 # Versions are pinned in constraints.txt. torch is taken from wherever pip is set up to look; on Linux the default
 # build brings CUDA along (gigabytes), so set PIP_EXTRA_INDEX_URL or PIP_FIND_LINKS to a CPU build to save them.
@@ -10,7 +10,7 @@ PIP    := $(BIN)/python -m pip
 # `-c` holds what is installed; `--build-constraint` holds what builds the package itself.
 PINNED := -c constraints.txt --build-constraint constraints.txt
 
-.PHONY: install demo test lint clean
+.PHONY: install demo test lint docs clean
 .DELETE_ON_ERROR:
 
 install: $(VENV)/.installed
@@ -26,6 +26,10 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The figures in prose, from the code's constants and the records.
+docs:
+	$(PYTHON) docs/figures.py $(ARGS)
 
 bench-%: $(VENV)/.installed
 	$(BIN)/python benchmarks/$(subst -,_,$*).py $(ARGS)
