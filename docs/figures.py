@@ -44,6 +44,16 @@ def constant(name: str, key: str = "") -> Any:
     return values[0][key] if key else values[0]
 
 
+def given(file: str, name: str) -> Any:
+    """The literal that a file of the package gives to the keyword `name`: a task's trait, or a device's constant, which is there
+    with its source. Raises LookupError."""
+    tree = ast.parse((PACKAGE / file).read_text(encoding="utf-8"))
+    found = [node.value for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg == name]
+    if len(found) != 1:
+        raise LookupError(f"{name} is given {len(found)} times in {file}; docs/figures.py needs one")
+    return ast.literal_eval(found[0].elts[0] if isinstance(found[0], ast.Tuple) else found[0])
+
+
 def record(name: str) -> str:
     """The newest record of a benchmark: the text of NAME-DATE.md. Raises LookupError."""
     dated = re.compile(rf"{re.escape(name)}-\d{{4}}-\d\d-\d\d\.md")
@@ -110,10 +120,6 @@ def _percent(name: str) -> Callable[[], str]:
     return lambda: f"{100 * constant(name):g} %"
 
 
-def _mega(name: str, key: str = "") -> Callable[[], str]:
-    return lambda: f"{constant(name, key) / 1e6:g} MB"
-
-
 def _from(name: str, pattern: str) -> Callable[[], str]:
     return lambda: quoted(name, pattern)
 
@@ -122,23 +128,24 @@ def _first(name: str, row: str, column: str, digits: int = 0) -> Callable[[], st
     return lambda: f"{float(cell(name, row, column).split()[0]):.{digits}f}"
 
 
+_CPU, _GENERATION = "memory/devices/cpu.py", "tasks/generation/task.py"
 FIGURES: dict[str, Callable[[], str]] = {
     # constants
     "adafactor-loss": lambda: f"{constant('_ADAFACTOR_LOSS'):g}",
     "answer-lengthening": lambda: f"{constant('_LONGER'):g}",
     "batch": _whole("DEFAULT_BATCH"),
     "candidates-tried": _whole("_MANY_REFUSED"),
-    "ending-seconds": lambda: f"{constant('_ENDING_SECONDS'):g} seconds",
-    "enough-tokens": _whole("_ENOUGH_TOKENS"),
-    "few-steps": _whole("_FEW_STEPS"),
-    "few-steps-batch": _whole("_FEW_STEPS_BATCH"),
-    "generating-batch": _whole("_GENERATING_BATCH"),
-    "growth-bytes": _mega("_GROWTH_BYTES"),
-    "growth-percent": lambda: f"{100 * (constant('_GROWTH') - 1):.0f} %",
+    "ending-seconds": lambda: f"{given(_CPU, 'ending_seconds'):g} seconds",
+    "enough-tokens": lambda: f"{given(_GENERATION, 'micro_batch_tokens'):,}",
+    "few-steps": lambda: f"{given(_GENERATION, 'few_steps')}",
+    "few-steps-batch": lambda: f"{given(_GENERATION, 'few_steps_batch')}",
+    "generating-batch": lambda: f"{given(_GENERATION, 'usual_batch')}",
+    "growth-bytes": lambda: f"{given(_CPU, 'growth_bytes') / 1e6:g} MB",
+    "growth-percent": lambda: f"{100 * (given(_CPU, 'growth_ratio') - 1):.0f} %",
     "header-bytes": lambda: f"{constant('MOST_HEADER_BYTES') / 1e6:g} MB",
     "header-tensors": _whole("MOST_TENSORS"),
     "head-share": _percent("_HEAD_SHARE"),
-    "judged-answers": _whole("JUDGED_ANSWERS"),
+    "judged-answers": _whole("VALIDATION_ANSWERS"),
     "kernels-few": _whole("FEW"),
     "kernels-some": _whole("SOME"),
     "kernels-usual": _whole("USUAL"),
@@ -147,13 +154,13 @@ FIGURES: dict[str, Callable[[], str]] = {
     "neighbours": _whole("_NEIGHBOURS"),
     "rank": lambda: str(constant("_RANKS")[0]),
     "rank-small": lambda: str(constant("_RANKS")[1]),
-    "tight-slowdown": lambda: f"{constant('_TIGHT_SLOWDOWN'):g}",
+    "tight-slowdown": lambda: f"{given(_CPU, 'tight_slowdown'):g}",
     "time-share": _percent("_TIME_SHARE"),
-    "traced-tokens": _whole("_TRACED_TOKENS"),
-    "tries": _whole("_LEARN_TRIES"),
+    "traced-tokens": lambda: f"{given(_GENERATION, 'traced_tokens')}",
+    "tries": _whole("_FIT_TRIES"),
     "validation-pairs": _whole("VALIDATION_PAIRS"),
     "validation-rows": _whole("VALIDATION_ROWS"),
-    "validation-share": _percent("_JUDGING_SHARE"),
+    "validation-share": _percent("_VALIDATION_SHARE"),
     # records
     "neighbours-bf16": _first("neighbours", "bfloat16, 20 blocks", "neighbours / plain", 2),
     "neighbours-bf16-all": _first("neighbours", "bfloat16, 30 blocks", "neighbours / plain", 2),
