@@ -219,7 +219,7 @@ def test_a_run_that_is_stopped_answers_and_goes_on_to_the_same_weights(tmp_path,
     with proxtune_under_way(
         "train", str(tiny_pairs), "--model", str(wide_chat), "--out", str(folder), *CHAT
     ) as process:
-        until = time.monotonic() + 120
+        until = time.monotonic() + 600
         while '"step": 40,' not in (
             (folder / "metrics.jsonl").read_text() if (folder / "metrics.jsonl").exists() else ""
         ):

@@ -21,7 +21,7 @@ def begun(data, model, out, *words):
 
 
 def wait_for(path, words, process):
-    until = time.monotonic() + 120
+    until = time.monotonic() + 600
     while not (path.exists() and words in path.read_text()):
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < until

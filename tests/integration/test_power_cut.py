@@ -115,8 +115,10 @@ def test_what_was_shown_is_there_after_a_power_cut(disk, one_thread, tmp_path, t
     cuts = 0
     for _ in range(6):
         child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
-        shown = [child.stdout.readline().split()]  # it has begun, or continued
-        time.sleep(draw.uniform(0.02, 0.3))  # a quiet machine makes all 60 steps in a second
+        # So many lines and not so many seconds: a quiet machine makes all 60 steps in one, a loaded one none.
+        lines = [child.stdout.readline() for _ in range(draw.randint(1, 12))]
+        shown = [line.split() for line in lines if line.endswith("\n")]
+        time.sleep(draw.uniform(0.0, 0.02))  # between two steps, or in one
         cut(disk)
         child.send_signal(signal.SIGKILL)
         # The kill may come within a line, where output is not buffered: what was not said to its end was not said.

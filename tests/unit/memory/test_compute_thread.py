@@ -90,5 +90,5 @@ print(sum(other != here for other in found), len(set(found)))
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_DATA counts what is mapped on Linux alone")
 @pytest.mark.parametrize(("way", "elsewhere"), [("reserved", "20 20"), ("unprepared", "0 1")])
 def test_where_no_stack_can_be_had_one_that_was_reserved_is_used_or_else_the_callers_thread(way, elsewhere):
-    said = subprocess.run([sys.executable, "-c", UNDER_A_LIMIT, way], capture_output=True, text=True, timeout=60)
+    said = subprocess.run([sys.executable, "-c", UNDER_A_LIMIT, way], capture_output=True, text=True)
     assert said.stdout.strip() == elsewhere, said.stderr

@@ -255,9 +255,11 @@ def test_a_session_is_its_leader_with_all_that_it_forked(monkeypatch):
             pids = {int(leader.stdout.readline()), int(leader.stdout.readline())}
             assert set(session_of(leader.pid)) == pids
             activity = Activity(leader.pid)
-            looks = [activity.has_moved() or time.sleep(0.05) for _ in range(40)]
-            assert looks[0]
-            assert not any(looks[-5:])
+            assert activity.has_moved()
+            still = 0
+            while still < 5:  # a loaded machine may take long to let them fall asleep
+                still = 0 if activity.has_moved() else still + 1
+                time.sleep(0.05)
             for state, excused in (("S", False), ("T", False), ("D", True), ("R", True), ("t", True)):
                 monkeypatch.setattr("proxtune.pipeline.watchdog._thread_states", lambda pid, state=state: ["S", state])
                 assert activity.has_moved() == excused
@@ -286,7 +288,7 @@ main()
 
 def stop_once_kept(folder, process, name):
     """SIGSTOP to the stage of the run in `folder` once it has kept what `name` matches."""
-    until = time.monotonic() + 200
+    until = time.monotonic() + 600
     while not list(folder.glob(f"snapshots/{name}")):
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < until
