@@ -21,6 +21,7 @@ from proxtune.errors import DiskFailed, Interrupted, UserError
 from proxtune.memory.devices.registry import outer_limit_bytes
 from proxtune.models.aliases import ALIASES
 from proxtune.pipeline.jobs import BaselinesJob, FitJob, HeadJob, Job, ReportJob
+from proxtune.pipeline.names import check_names
 from proxtune.pipeline.process import StageFailed, StageHung, StageOutcome, run_stage
 from proxtune.pipeline.result import FitResult, result_of
 from proxtune.runtime.clock import Clock
@@ -286,8 +287,9 @@ def resolve_recipe(recipe: Recipe, listen: Listener | None = None) -> Recipe:
     Raises UserError.
     """
     check(recipe)
+    check_names(recipe)
     recipe = _with_task(recipe, listen)
-    check(recipe)
+    check_names(recipe)
     outer = outer_limit_bytes(recipe.device)
     if outer is not None and (recipe.budget.memory is None or recipe.budget.memory > outer):
         budget = recipe.budget.with_memory(outer)

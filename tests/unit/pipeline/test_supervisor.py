@@ -8,7 +8,7 @@ import pytest
 
 import proxtune.pipeline.supervisor
 from proxtune.config.budget import Budget
-from proxtune.config.recipe import Recipe
+from proxtune.config.recipe import Knobs, Recipe
 from proxtune.errors import DiskFailed, Interrupted, UserError
 from proxtune.pipeline.jobs import BaselinesJob, FitJob, HeadJob, ReportJob
 from proxtune.pipeline.process import StageFailed, StageHung, StageOutcome
@@ -319,3 +319,24 @@ def test_a_task_that_is_guessed_is_told(staged):
     found = resolve_recipe(replace(staged.recipe, data=str(data), task=None, model=""), heard.append)
     assert (found.task, found.model) == ("translate", "smollm2")
     assert "--task translate" in heard[0].words
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"method": "magic"}, "magic"),
+        ({"device": "abacus"}, "abacus"),
+        ({"task": "cook"}, "cook"),
+        ({"bad_rows": "eat"}, "eat"),
+    ],
+)
+def test_names_that_there_are_not_are_refused_before_the_data_is_read(staged, changes, words):
+    recipe = replace(staged.recipe, data="no such file", **changes)
+    with pytest.raises(UserError, match=words):
+        resolve_recipe(recipe)
+
+
+def test_what_a_task_that_is_guessed_cannot_do_is_refused(staged):
+    recipe = new_run(staged, task=None, model="", knobs=Knobs(base_dtype="int8"))
+    with pytest.raises(UserError, match="--base-dtype is for tasks that generate text"):
+        resolve_recipe(recipe)
