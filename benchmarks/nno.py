@@ -59,7 +59,7 @@ from proxtune.tasks.classification.objective import score
 from proxtune.tasks.classification.reader import read_examples
 from proxtune.tasks.classification.task import CLASSIFY, ClassificationData
 from proxtune.training.gradient_step import gradient_of
-from proxtune.training.neighbour_step import Batch, cross_entropy, nno_step
+from proxtune.training.neighbour_step import cross_entropy, nno_step
 from proxtune.training.optimizer import make_optimizer, update
 from proxtune.training.schedule import schedule
 
@@ -224,11 +224,11 @@ def _f1(data: ClassificationData, test: Encoded, seed: int, most: int) -> Iterat
     return _looked(data, test, seed, plan, _f1_missed, most, metric="macro_f1")
 
 
-def _wrong(logits: Tensor, batch: Batch) -> Tensor:
+def _wrong(logits: Tensor, batch: dict[str, Any]) -> Tensor:
     return ((logits.argmax(-1) != batch["labels"]) * batch["weights"]).sum()
 
 
-def _f1_missed(logits: Tensor, batch: Batch) -> Tensor:
+def _f1_missed(logits: Tensor, batch: dict[str, Any]) -> Tensor:
     said = (
         torch.nn.functional.one_hot(logits.argmax(-1), logits.shape[-1]) * batch["weights"][:, None]
     )  # (rows, classes)

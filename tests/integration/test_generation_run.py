@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from support.commands import assert_refused, proxtune_in_a_process, proxtune_under_way, said_by
+from support.run_folders import assert_same_training
 
 pytestmark = pytest.mark.slow
 
@@ -240,8 +241,7 @@ def test_a_run_that_is_stopped_answers_and_goes_on_to_the_same_weights(tmp_path,
     result = json.loads(done.stdout.splitlines()[-1])
     assert (result["status"], result["steps"]) == ("done", result["plan"]["steps"])
     assert "scoring the base model" not in done.stderr, "it was scored before"
-    weights = [(place / "model" / "model.safetensors").read_bytes() for place in (straight, folder)]
-    assert weights[0] == weights[1]
+    assert_same_training(straight, folder)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from support.commands import assert_refused, proxtune_in_a_process, proxtune_under_way, said_by
+from support.run_folders import assert_same_training
 
 FIXED = (
     "--method", "full", "--dtype", "fp32", "--micro-batch", "8", "--batch", "8", "--epochs", "12", "--seed", "3",
@@ -26,10 +27,6 @@ def wait_for(path, words, process):
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < until
         time.sleep(0.02)
-
-
-def weights(folder):
-    return (folder / "model" / "model.safetensors").read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +68,7 @@ def test_a_run_that_is_stopped_has_a_model_and_ends_the_same(
     (interruption,) = result["interruptions"]
     assert (interruption["after"], interruption["from_step"]) == (signal.Signals(number).name, stopped["steps"])
     assert result["measured"]["seconds"] > interruption["seconds"] >= stopped["measured"]["seconds"] - 1
-    assert weights(folder) == weights(straight)
+    assert_same_training(straight, folder)
     assert signal.Signals(number).name in (folder / "report.html").read_text()
 
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name != "lock"}
@@ -99,7 +96,7 @@ def test_a_run_that_is_killed_goes_on_from_its_snapshot(tmp_path, straight, wide
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
     assert [each["after"] for each in result["interruptions"]] == [None]
-    assert weights(folder) == weights(straight)
+    assert_same_training(straight, folder)
 
 
 @pytest.mark.slow
