@@ -18,8 +18,9 @@ install: $(VENV)/.installed
 demo: install
 	$(BIN)/proxtune demo $(ARGS)
 
+# A test file is run by one of two workers as a whole: its tests share models that are trained once.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
