@@ -70,7 +70,7 @@ def test_blocks_go_last_and_the_model_is_a_plain_one_still(tiny_folder, split, t
 
 
 def test_too_few_bytes_are_refused_with_the_least_that_would_do(tiny_folder, split, tmp_path):
-    with pytest.raises(UserError, match=r"the least that could work is --size \d+KB"):
+    with pytest.raises(UserError, match=r"the smallest that could work with this model is --size \d+KB"):
         begun(tiny_folder, split, 1_000, tmp_path)
 
 
