@@ -149,8 +149,8 @@ def _scores_text(metrics: Mapping[str, float]) -> str:
 def show_plan(found: Mapping[str, Any]) -> None:
     """The plan table: what was chosen, what fits, what was refused and why."""
     table = Table(title="plans", title_justify="left", box=None, pad_edge=False)
-    for name in ("plan", "memory", "time", "epochs", "expected", "fate"):
-        table.add_column(name, justify="left" if name in ("plan", "fate") else "right", no_wrap=name == "plan")
+    for name in ("plan", "memory", "time", "epochs", "quality", "status"):
+        table.add_column(name, justify="left" if name in ("plan", "status") else "right", no_wrap=name == "plan")
     for row in found["table"]:
         plan, cost = row["plan"], row["plan"]["cost"]
         style = {"chosen": "bold green", "refused": "dim"}.get(row["status"])
