@@ -32,7 +32,7 @@ class Run:
     >>> run.result["status"]
     'done'
     >>> run.labels
-    ['bad', 'good']
+    ['negative', 'positive']
     """
 
     folder: Path
@@ -63,7 +63,7 @@ class Run:
 
         Examples
         --------
-        >>> open_run("runs/reviews").predict(["a fine film"])[0] in ("bad", "good")
+        >>> open_run("runs/reviews").predict(["a fine film"])[0] in ("negative", "positive")
         True
         """
         return [str(row.answer if row.label is None else row.label) for row in predictions(self.folder, texts=texts)]

@@ -1,8 +1,19 @@
 """What run folders say of their trainings."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
+
+
+def finished_run(folder: Path, model: Path) -> Path:
+    """A run folder as far as an export looks at it: with a model and its card."""
+    folder.mkdir()
+    shutil.copytree(model, folder / "model")
+    (folder / "model" / "README.md").write_text("a card")
+    (folder / "result.json").write_text(json.dumps({"status": "done", "method": "lora"}))
+    (folder / "recipe.toml").write_text('data = "x"\nout = "y"\ntask = "translate"\n')
+    return folder
 
 
 def assert_same_training(one: Path, other: Path) -> None:

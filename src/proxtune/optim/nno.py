@@ -71,10 +71,10 @@ class NNO:
     >>> rows, labels = torch.eye(4), torch.tensor([0, 1, 0, 1])
     >>> loss = torch.nn.functional.cross_entropy
     >>> nno = NNO(model, seed=1)
-    >>> before = float(loss(model(rows), labels))
+    >>> before = loss(model(rows), labels).item()
     >>> for _ in range(50):
     ...     record = nno.step((rows, labels), lambda batch: model(batch[0]), lambda out, batch: loss(out, batch[1]))
-    >>> float(loss(model(rows), labels)) < before
+    >>> loss(model(rows), labels).item() < before
     True
     """
 

@@ -1,22 +1,16 @@
 """A finished run as far as an export looks at it, and a stand-in for llama.cpp's converter."""
 
-import json
-import shutil
 import sys
 
 import pytest
+
+from support.run_folders import finished_run
 
 
 @pytest.fixture
 def run_dir(tmp_path, tiny_chat):
     """A run folder with a model and its card."""
-    folder = tmp_path / "run"
-    folder.mkdir()
-    shutil.copytree(tiny_chat, folder / "model")
-    (folder / "model" / "README.md").write_text("a card")
-    (folder / "result.json").write_text(json.dumps({"status": "done", "method": "lora"}))
-    (folder / "recipe.toml").write_text('data = "x"\nout = "y"\ntask = "translate"\n')
-    return folder
+    return finished_run(tmp_path / "run", tiny_chat)
 
 
 @pytest.fixture

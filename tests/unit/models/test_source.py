@@ -42,7 +42,7 @@ def test_pickled_weights_are_never_loaded(tmp_path):
 
 @pytest.mark.parametrize(
     ("config", "words"),
-    [(b"{", "unreadable"), (b"\xff\xfe{}", "unreadable"), (b"[]", "no object"), (b"{}", "no model_type")],
+    [(b"{", "unreadable"), (b"\xff\xfe{}", "unreadable"), (b"[]", "not a JSON object"), (b"{}", "no model_type")],
 )
 def test_a_config_that_says_nothing_is_refused(tmp_path, config, words):
     (tmp_path / "config.json").write_bytes(config)

@@ -16,7 +16,7 @@ from proxtune.pipeline.process import StageHung, run_stage
 from proxtune.pipeline.watchdog import Activity, Patience, Watchdog, session_of
 from proxtune.runtime.clock import Clock
 from proxtune.storage.events import Continued, Phase, StepEvent
-from support.commands import proxtune_in_a_process
+from support.commands import ENVIRONMENT, proxtune_in_a_process
 from support.stages import scripts_as_stages
 
 FIT = FitJob(folder=Path("run"), started=0.0)
@@ -312,7 +312,7 @@ def test_a_training_that_stands_still_leaves_the_best_model_evaluated_and_is_res
     folder = tmp_path / "run"
     command = [sys.executable, "-c", DRIVER, "train", str(tiny_reviews), "--model", str(tiny_model), "--json"]
     command += ["--out", str(folder), "--dtype", "fp32", "--micro-batch", "8", "--batch", "8", *words]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment = os.environ | ENVIRONMENT
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     stage = stop_once_kept(folder, process, kept)
     out, said = process.communicate()

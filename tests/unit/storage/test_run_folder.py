@@ -127,7 +127,7 @@ def test_a_run_folder_is_made_with_its_parents_and_never_twice(tmp_path: Path) -
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
-    assert "cannot be made: Not a directory" in refusal(claim_folder, str(tmp_path / "file" / "run"))
+    assert "cannot be created: Not a directory" in refusal(claim_folder, str(tmp_path / "file" / "run"))
 
 
 def test_only_what_is_on_this_machine_becomes_an_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
