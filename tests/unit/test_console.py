@@ -156,11 +156,11 @@ def test_a_plan_table_says_what_was_chosen_and_why_the_rest_was_not(capsys):
     def row(status, reason):
         return {"plan": PLAN | {"expected": 0.95}, "status": status, "reason": reason}
 
-    show_plan({"table": [row("chosen", ""), row("fits", "a lower expected quality"), row("refused", "too large")]})
+    show_plan({"table": [row("chosen", ""), row("fits", "by an estimate"), row("refused", "too large")]})
     *_, chosen, fits, refused = capsys.readouterr().err.splitlines()
     assert chosen.split()[-1] == "chosen"
     assert "700 MB" in chosen
-    assert fits.rstrip().endswith("a lower expected quality")
+    assert fits.rstrip().endswith("by an estimate")
     assert refused.rstrip().endswith("too large")
 
 

@@ -62,7 +62,7 @@ def plan_table(choice: Selection) -> PlanTable:
     """The chosen plan and every candidate's fate, best first."""
     assert choice.plan is not None, "something fits"
     chosen = PlanRow(plan=choice.plan, status="chosen", reason="the best expected result that fits")
-    others = (PlanRow(plan=p, status="fits", reason="fits, with a lower expected quality") for p in choice.fitting[1:])
+    others = (PlanRow(plan=p, status="fits", reason="fits, by an estimate") for p in choice.fitting[1:])
     return PlanTable(chosen=choice.plan, rows=(chosen, *others, *_refused_rows(choice.refused)))
 
 
