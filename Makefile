@@ -35,7 +35,7 @@ docs:
 bench-%: $(VENV)/.installed
 	$(BIN)/python benchmarks/$(subst -,_,$*).py $(ARGS)
 
-# Runs and their models (runs/) are the person's own: they stay.
+# Runs and their models (runs/) are yours: they stay.
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

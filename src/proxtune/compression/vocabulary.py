@@ -100,7 +100,7 @@ def _most_used(pieces: Pieces, counts: np.ndarray) -> list[str]:
 
 
 def _rebuilt(tokenizer: Any, spec: dict[str, Any], order: list[str], old_ids: dict[str, int]) -> Trimmed:
-    """The tokenizer that `spec` describes, by way of its files: so it is what whoever loads them gets."""
+    """The tokenizer that `spec` describes, by way of its files, so that it is what loading them gives."""
     from transformers import AutoTokenizer
 
     with tempfile.TemporaryDirectory(prefix="proxtune-vocabulary-") as folder:

@@ -1,4 +1,4 @@
-"""Work in a forked child, so that what it imports and allocates goes with it."""
+"""Work in a forked child, which takes its imports and memory with it when it ends."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ChildKilled(RuntimeError):
 
 
 def in_forked_child(work: Callable[[], Any]) -> Any:
-    """The JSON-able result of `work()`, run in a forked child so that what it imports and allocates goes with it.
+    """The JSON-able result of `work()`, run in a forked child, which takes its imports and memory with it.
 
     Raises RuntimeError instead of forking where this thread has run a parallel kernel: OpenMP's threads do not survive a
     fork, and the child would wait for them for ever. Raises UserError as the child did, DiskFailed where its disk was full or

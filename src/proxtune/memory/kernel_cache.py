@@ -19,7 +19,7 @@ _KEPT_ABOVE = 1  # it does not take 0
 
 
 def limit_kernel_cache(count: int) -> None:
-    """Keep at most so many, said before the first is compiled in this process. What the person has set stays."""
+    """Keep at most so many, said before the first is compiled in this process. What the user has set stays."""
     for name, kept in ((_NAME, count), (_ABOVE, _KEPT_ABOVE)):
         if name not in _SET_BY_THE_USER:
             os.environ[name] = str(kept)

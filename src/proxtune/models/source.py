@@ -74,7 +74,7 @@ def _checked(source: ModelSource) -> ModelSource:
 
 
 def check_folder(folder: Path, name: str) -> None:
-    """Look at a model folder, the work of whoever made it, before a library opens it: nothing in it is run or believed.
+    """Check an untrusted model folder before a library opens it: nothing in it is run or taken on trust.
 
     Raises UserError for what is no model of safetensors, leads out of the folder, or asks for more than a model has.
     """

@@ -52,7 +52,7 @@ class Session:
         return self.phases.meter
 
     def emit_phase(self, phase: str) -> None:
-        """Tell whoever listens what begins now."""
+        """Tell the listener which phase begins."""
         self.emit(Phase(phase=phase, seconds=self.clock.elapsed))
 
 

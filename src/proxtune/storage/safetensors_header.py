@@ -1,6 +1,6 @@
 """The header of a safetensors file, checked before anything is believed of it: a length of 8 bytes, JSON, then the numbers.
 
-A header is the work of whoever made the file. It may name a petabyte, a million tensors, the same tensor twice, or bytes that
+A header is untrusted input. It may name a petabyte, a million tensors, the same tensor twice, or bytes that
 are not there; it is refused before memory is taken for any of it.
 """
 

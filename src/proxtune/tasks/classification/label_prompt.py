@@ -1,6 +1,6 @@
 """A prompt for decoders: after the text comes a question, and a label is what the model would say next.
 
-The tokenizer itself adds the question to every text, so that whoever loads the saved model need not know of it. The
+The tokenizer itself adds the question to every text, so that users of the saved model need not know of it. The
 classification layer begins as the language model's own rows for the labels' words: it knows something before it has learned.
 """
 

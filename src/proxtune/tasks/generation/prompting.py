@@ -40,7 +40,7 @@ class PromptFormat:
 
     @property
     def form(self) -> str:
-        """How whoever uses the model has to ask it: "source" (an encoder-decoder's), "messages" or "prompt"."""
+        """How users of the model must prompt it: "source" (an encoder-decoder's), "messages" or "prompt"."""
         return "source" if self.is_encoder_decoder else "messages" if self.uses_chat_template else "prompt"
 
 

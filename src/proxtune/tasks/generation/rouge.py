@@ -42,6 +42,6 @@ def _bare_nltk() -> Iterator[None]:
         sys.modules[name] = package
     try:
         yield
-    finally:  # whoever imports NLTK after us gets all of it
+    finally:  # code that imports NLTK later gets all of it
         for name in [name for name in sys.modules if name.split(".")[0] == "nltk"]:
             del sys.modules[name]
