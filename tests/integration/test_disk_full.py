@@ -9,7 +9,7 @@ from proxtune.checkpoint.snapshot import snapshots
 from proxtune.config.plan import Plan
 from proxtune.errors import DiskFailed
 from proxtune.storage.events import Notice
-from support.kept import digest, go, of
+from support.trainings import digest, events_of, run_training
 
 FULL = Plan("full", "fp32", 8, 8, 32, False, "adamw", 1e-3, 3.0, 12, 0)
 NNO = Plan("nno", "fp32", 8, 48, 32, False, "none", 0.0, 1.0, 12, 0, neighbours=4, last_layers=2)
@@ -47,13 +47,15 @@ def at_each_step(disk, full, seen):
 @pytest.mark.parametrize("plan", [FULL, NNO], ids=["full", "nno"])
 def test_training_goes_on_and_saves_again_when_there_is_room(tmp_path, tiny_model, rows, disk, plan):
     seen = []
-    events, model = go(tmp_path / "run", tiny_model, rows, plan, prepare=at_each_step(disk, range(3, 8), seen))
+    events, model = run_training(
+        tmp_path / "run", tiny_model, rows, plan, prepare=at_each_step(disk, range(3, 8), seen)
+    )
     disk[0] = False
-    _, straight = go(tmp_path / "straight", tiny_model, rows, plan)
+    _, straight = run_training(tmp_path / "straight", tiny_model, rows, plan)
     assert digest(model) == digest(straight)
     assert seen[2] == seen[3] == seen[7] == ["step-00000002.safetensors"]
     assert seen[8] == ["step-00000008.safetensors"]
-    told = [notice.words for notice in of(Notice, events)]
+    told = [notice.words for notice in events_of(Notice, events)]
     first, *_, last = told
     assert "free some disk space" in first
     assert "step 8" in last
@@ -74,10 +76,10 @@ def test_the_journal_catches_up_and_can_be_gone_on_with(tmp_path, tiny_model, ro
         checkpointer.save_if_due = save_if_due
 
     with pytest.raises(Killed):
-        go(tmp_path / "run", tiny_model, rows, NNO, prepare=prepare)
-    events, model = go(tmp_path / "run", tiny_model, rows, NNO)
+        run_training(tmp_path / "run", tiny_model, rows, NNO, prepare=prepare)
+    events, model = run_training(tmp_path / "run", tiny_model, rows, NNO)
     assert events[0].step == 7
-    _, straight = go(tmp_path / "straight", tiny_model, rows, NNO)
+    _, straight = run_training(tmp_path / "straight", tiny_model, rows, NNO)
     assert digest(model) == digest(straight)
 
 
@@ -91,7 +93,7 @@ def test_what_the_last_step_led_to_is_not_given_up_in_silence(tmp_path, tiny_mod
         checkpointer.save_if_due = lambda steps, at: disk.__setitem__(0, at.step == 11) or []
 
     with pytest.raises(DiskFailed, match="proxtune resume"):
-        go(tmp_path / "run", tiny_model, rows, FULL, prepare=fill, evaluations=1)
+        run_training(tmp_path / "run", tiny_model, rows, FULL, prepare=fill, evaluations=1)
     assert len(slept) == 2
 
 
@@ -107,4 +109,4 @@ def test_a_disk_that_gives_back_something_else_ends_the_run(tmp_path, tiny_model
         checkpointer.save_if_due = checkpointer.save
 
     with pytest.raises(DiskFailed, match="other data than was written"):
-        go(tmp_path / "run", tiny_model, rows, FULL, prepare=prepare)
+        run_training(tmp_path / "run", tiny_model, rows, FULL, prepare=prepare)

@@ -13,7 +13,7 @@ import pytest
 
 from proxtune.config.plan import Plan
 from proxtune.errors import DiskFailed
-from support.kept import digest, go
+from support.trainings import digest, run_training
 
 PLANS = {
     "full": Plan("full", "fp32", 8, 8, 32, False, "adamw", 1e-3, 3.0, 5, 0),
@@ -69,10 +69,10 @@ def test_a_call_that_fails_or_is_the_last_loses_nothing(tmp_path, tiny_model, ro
     # every commit flushes, however fast the disk is: so many calls in one run as in the next
     monkeypatch.setattr("proxtune.storage.journal._SHARE", math.inf)
     plan = PLANS[name]
-    _, straight = go(tmp_path / "straight", tiny_model, rows, plan)
+    _, straight = run_training(tmp_path / "straight", tiny_model, rows, plan)
     wanted = digest(straight)
     count = faulty(call, -1, None)
-    go(tmp_path / "counted", tiny_model, rows, plan, prepare=at_each_step)
+    run_training(tmp_path / "counted", tiny_model, rows, plan, prepare=at_each_step)
     number = count[0]
     assert number > 2
     # all of them would take minutes; these are spread over the whole, another set for each fault
@@ -82,11 +82,11 @@ def test_a_call_that_fails_or_is_the_last_loses_nothing(tmp_path, tiny_model, ro
             count = faulty(call, at, fault)
             model = None
             with contextlib.suppress(DiskFailed, Cut, OSError):
-                _, model = go(folder, tiny_model, rows, plan, prepare=at_each_step)
+                _, model = run_training(folder, tiny_model, rows, plan, prepare=at_each_step)
             assert count[0] > at
             faulty(call, -1, None)
             if model is None and not (folder / "journal.bin").exists():
                 continue  # it had not begun
             if model is None:
-                _, model = go(folder, tiny_model, rows, plan)
+                _, model = run_training(folder, tiny_model, rows, plan)
             assert digest(model) == wanted, (call, fault, at)

@@ -21,7 +21,7 @@ from proxtune.pipeline.supervisor import resumable_recipe, resume
 from proxtune.storage.run_folder import write_recipe
 from proxtune.storage.safetensors_header import BadTensors
 from support.commands import assert_refused, proxtune_in_a_process
-from support.kept import a_model, go, stopping_after
+from support.trainings import prepared_model, run_training, stopping_after
 
 FULL = Plan("full", "fp32", 8, 8, 32, False, "adamw", 1e-3, 3.0, 6, 0)
 
@@ -156,7 +156,7 @@ def begun(tmp_path, tiny_model, rows, tiny_reviews) -> Path:
     """A run folder with a journal and a snapshot, to be spoilt."""
     folder = tmp_path / "run"
     with pytest.raises(Interrupted):
-        go(folder, tiny_model, rows, FULL, interrupted=stopping_after(3))
+        run_training(folder, tiny_model, rows, FULL, interrupted=stopping_after(3))
     recipe = Recipe(data=str(tiny_reviews), out=str(folder), model=str(tiny_model), task="classify")
     write_recipe(recipe, folder / "recipe.toml")
     return folder
@@ -205,7 +205,7 @@ def test_a_snapshot_that_is_a_pickle_is_not_read(begun, tiny_model, tmp_path):
     (path,) = snapshots(begun)
     path.write_bytes(pickle.dumps(Trap(tmp_path / "trap")))
     with pytest.raises(BadTensors):
-        open_snapshot(path, a_model(tiny_model, FULL))
+        open_snapshot(path, prepared_model(tiny_model, FULL))
     assert not (tmp_path / "trap").exists()
 
 

@@ -17,7 +17,7 @@ from proxtune.checkpoint.snapshot import snapshots
 from proxtune.config.plan import Plan
 from proxtune.storage.events import Continued
 from proxtune.storage.journal import read_records
-from support.kept import digest, go
+from support.trainings import digest, run_training
 
 _SHUTDOWN, _NO_LOG_FLUSH = 0x8004587D, 2  # EXT4_IOC_SHUTDOWN: nothing that is not on disk gets there any more
 PLANS = {
@@ -31,7 +31,7 @@ from pathlib import Path
 sys.path[:0] = [sys.argv[4], str(Path(sys.argv[4]) / "integration")]
 import numpy as np
 import test_power_cut
-from support import kept
+from support import trainings
 from proxtune.checkpoint import checkpointer as keeping
 from proxtune.data.dataset import Encoded
 from proxtune.tasks.classification.objective import LABELS
@@ -41,9 +41,9 @@ folder, source, plan = Path(sys.argv[1]), Path(sys.argv[2]), test_power_cut.PLAN
 with np.load(sys.argv[5]) as own:
     rows = Encoded(ids=own["ids"], starts=own["starts"], labels=own["labels"], truncated=0, objective=LABELS)
 folder.mkdir(exist_ok=True)
-model = kept.a_model(source, plan)
-checkpointer, unseen = kept.a_keeper(folder, model, plan), []
-for event in train(plan, kept.training_of(model, rows, plan, checkpointer, folder)):
+model = trainings.prepared_model(source, plan)
+checkpointer, unseen = trainings.checkpointer_in(folder, model, plan), []
+for event in train(plan, trainings.training_of(model, rows, plan, checkpointer, folder)):
     unseen.append(event)
     if checkpointer.commit():
         for one in unseen:
@@ -137,8 +137,8 @@ def test_what_was_shown_is_there_after_a_power_cut(disk, one_thread, tmp_path, t
         if max(steps, default=0) >= plan.steps:
             break
     assert cuts > 1
-    told, model = go(disk / "run", tiny_model, rows, plan)
+    told, model = run_training(disk / "run", tiny_model, rows, plan)
     assert isinstance(told[0], Continued)
     assert plan.neighbours or not kept or told[0].step == max(kept)
-    _, straight = go(tmp_path / "straight", tiny_model, rows, plan)
+    _, straight = run_training(tmp_path / "straight", tiny_model, rows, plan)
     assert digest(model) == digest(straight)

@@ -13,12 +13,15 @@ from proxtune.memory.devices.registry import host_device
 from proxtune.memory.governor import Governor
 from proxtune.memory.phases import Phases
 from proxtune.models.source import find_model
+from proxtune.pipeline.process import StageHung
 from proxtune.pipeline.result import FitResult
 from proxtune.runtime.clock import Clock
 from proxtune.runtime.session import Session
 from proxtune.storage.events import Event
 from proxtune.storage.run_folder import write_recipe
 from proxtune.tasks.registry import find_task
+
+STUCK = StageHung("the stage 'fit' stood still", "stuck")
 
 _PRELUDE = f"""\
 #!{sys.executable}
@@ -69,3 +72,9 @@ def session_of(recipe: Recipe, emit: Callable[[Event], None] = lambda event: Non
         device=device, clock=Clock(time.monotonic(), recipe.budget.time),
         governor=Governor(memory_bytes=recipe.budget.memory, meter=meter), phases=Phases(meter, 0), emit=emit,
     )  # fmt: skip
+
+
+def save_something(folder: Path) -> None:
+    """Leave weights in a run folder, as a training that made a step does."""
+    (folder / "snapshots").mkdir()
+    (folder / "snapshots" / "best.safetensors").write_bytes(b"weights")

@@ -14,7 +14,7 @@ from proxtune.config.budget import Budget
 from proxtune.config.recipe import Knobs, Recipe
 from proxtune.errors import Interrupted, UserError
 from proxtune.pipeline.process import StageFailed
-from proxtune.pipeline.supervisor import Infeasible
+from proxtune.pipeline.sitting import Infeasible
 from proxtune.storage.events import AnswerPiece, Prediction
 
 OPTIONS = [

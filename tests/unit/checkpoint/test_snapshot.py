@@ -14,7 +14,7 @@ from proxtune.checkpoint.snapshot import (
 from proxtune.checkpoint.state import TrainingState
 from proxtune.config.plan import Plan
 from proxtune.storage.safetensors_header import BadTensors
-from support.kept import a_model, digest
+from support.trainings import digest, prepared_model
 
 PLAN = Plan("layers", "fp32", 8, 8, 32, False, "adamw", 1e-3, 1.0, 9, 0, last_layers=1)
 
@@ -22,7 +22,7 @@ PLAN = Plan("layers", "fp32", 8, 8, 32, False, "adamw", 1e-3, 1.0, 9, 0, last_la
 @pytest.fixture
 def small(tiny_model):
     """A model of which only the classifier's bias learns: a file of few bytes."""
-    model = a_model(tiny_model, PLAN).requires_grad_(False)
+    model = prepared_model(tiny_model, PLAN).requires_grad_(False)
     model.classifier.bias.requires_grad_(True)
     return model
 
@@ -37,7 +37,7 @@ def room(entries):
 
 def test_a_snapshot_brings_all_back(tiny_folder, tmp_path):
     model, state = (
-        a_model(tiny_folder, PLAN),
+        prepared_model(tiny_folder, PLAN),
         TrainingState(PLAN.with_micro_batch(4), 20, step=7, validated_step=5, rate_share=0.25),
     )
     torch.manual_seed(3)
@@ -97,7 +97,7 @@ def test_a_snapshot_of_another_model_is_not_read(tiny_model, small, tmp_path):
     save_snapshot(tmp_path, small, {}, TrainingState(PLAN, 9, step=3))
     (path,) = snapshots(tmp_path)
     with pytest.raises(BadTensors, match="other weights"):
-        open_snapshot(path, a_model(tiny_model, PLAN))
+        open_snapshot(path, prepared_model(tiny_model, PLAN))
 
 
 def test_what_belongs_to_no_weight_is_refused_before_memory_is_taken(small, tmp_path):

@@ -17,7 +17,7 @@ from proxtune.compression.size_constraint import SizeConstraint
 from proxtune.config.plan import Plan
 from proxtune.errors import UserError
 from proxtune.models.introspection import head_of
-from support.kept import a_model
+from support.trainings import prepared_model
 
 PLAN = Plan("full", "fp32", 8, 8, 32, False, "adamw", 1e-3, 2.0, 6, 0)
 IDS = torch.arange(10, 40).reshape(3, 10)
@@ -30,7 +30,7 @@ FOUR = (4, 32, 58_000)
 def packed(request, tiny_model, tmp_path):
     """A folder and the logits of the model that was written into it."""
     bits, group, size = request.param
-    model = a_model(tiny_model, PLAN).eval()
+    model = prepared_model(tiny_model, PLAN).eval()
     structure = Structure(size, bits, group, 1000, 3)
     constraint = SizeConstraint(model, head_of(model)[0], structure, tmp_path)
     constraint.project()
@@ -56,7 +56,7 @@ def test_what_is_loaded_here_says_the_same(packed):
 
 @pytest.mark.parametrize("source", ["tiny_model", "tiny_decoder"])
 def test_token_embeddings_stay_packed_and_give_the_same_rows(source, request, tmp_path):
-    model = a_model(request.getfixturevalue(source), PLAN).eval()
+    model = prepared_model(request.getfixturevalue(source), PLAN).eval()
     structure = Structure(0, 4, 32, model.config.vocab_size, model.config.num_hidden_layers)
     structure = replace(structure, size_bytes=file_bytes(shapes_of(model.config), structure))
     constraint = SizeConstraint(model, head_of(model)[0], structure, tmp_path)

@@ -12,7 +12,7 @@ from proxtune.config.plan import Plan
 from proxtune.models.introspection import head_of
 from proxtune.storage.safetensors_file import write_tensors
 from proxtune.storage.safetensors_header import BadTensors
-from support.kept import a_model
+from support.trainings import prepared_model
 
 PLAN = Plan("full", "fp32", 8, 8, 32, False, "adamw", 1e-3, 2.0, 6, 0)
 STRUCTURE = Structure(58_000, 4, 32, 1000, 3)
@@ -20,7 +20,7 @@ STRUCTURE = Structure(58_000, 4, 32, 1000, 3)
 
 @pytest.fixture
 def model(tiny_model):
-    return a_model(tiny_model, PLAN)
+    return prepared_model(tiny_model, PLAN)
 
 
 def constraint_of(model, folder) -> SizeConstraint:
@@ -93,7 +93,7 @@ def test_another_process_holds_weights_alike(model, tiny_model, tmp_path):
     constraint.teacher = np.arange(6, dtype=np.float32).reshape(3, 2)
     constraint.allocate()
     constraint.save()
-    other = a_model(tiny_model, PLAN)
+    other = prepared_model(tiny_model, PLAN)
     again = constraint_of(other, tmp_path)
     again.load()
     assert again.allocation == constraint.allocation

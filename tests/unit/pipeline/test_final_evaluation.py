@@ -8,8 +8,7 @@ import pytest
 from proxtune.compression.size_constraint import NoSizeConstraint
 from proxtune.pipeline import final_evaluation
 from proxtune.pipeline.final_evaluation import evaluate_and_save
-from support.kept import a_model
-from support.trainings import PLAN
+from support.trainings import PLAN, prepared_model
 
 
 @pytest.fixture
@@ -64,7 +63,7 @@ def test_a_real_model_is_scored_and_written(tmp_path, tiny_model, tiny_reviews):
     recipe = Recipe(data=str(tiny_reviews), out=str(tmp_path / "run"), model=str(tiny_model), task="classify")
     phases = []
     session = session_of(recipe, lambda event: phases.append(event.phase))
-    found = evaluate_and_save(session, PLAN, a_model(tiny_model, PLAN), NoSizeConstraint())
+    found = evaluate_and_save(session, PLAN, prepared_model(tiny_model, PLAN), NoSizeConstraint())
     assert found.metrics.keys() >= {"accuracy", "loss"}
     assert sum(map(sum, found.results["confusion"])) == len(session.data.validation)
     assert (session.folder / "model" / "model.safetensors").stat().st_size == found.artifact_bytes

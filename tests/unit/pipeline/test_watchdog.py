@@ -277,10 +277,11 @@ def test_where_the_system_does_not_count_cpu_time_everything_moves(monkeypatch):
 # A run as it is typed, but that a stage may stand still for eight seconds and not for a minute.
 DRIVER = """
 from functools import partial
-import proxtune.pipeline.supervisor
+import proxtune.pipeline.supervisor, proxtune.pipeline.sitting
 from proxtune.pipeline.watchdog import Patience
 patience = Patience(poll_seconds=0.1, stuck_polls=80, obey_polls=5)
-proxtune.pipeline.supervisor.run_stage = partial(proxtune.pipeline.process.run_stage, patience=patience)
+run_stage = partial(proxtune.pipeline.process.run_stage, patience=patience)
+proxtune.pipeline.supervisor.run_stage = proxtune.pipeline.sitting.run_stage = run_stage
 from proxtune.cli import main
 main()
 """

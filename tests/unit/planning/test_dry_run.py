@@ -33,8 +33,8 @@ from proxtune.training.context import Training
 from proxtune.training.gradient_step import gradient_of, gradient_within_limit
 from proxtune.training.trainer import train
 from support.generating import toy_data
-from support.kept import Unkept
 from support.profiles import PLAN
+from support.trainings import NoCheckpoints
 
 STRUCTURE = Structure(58_000, 4, 32, 1000, 3)
 
@@ -212,7 +212,7 @@ def test_the_schedule_grows_when_there_is_time_for_more(tiny_model, rows):
         model=model, train=rows, validation=rows, pad_id=config.pad_token_id, seed=0, clock=Clock(time.monotonic(), 3600.0),
         ending_seconds=0.0, evaluations=2, max_steps=60, governor=Governor(None, ProcessMeter()),
         phases=Phases(ProcessMeter(), 0), save_best=lambda: None, save_stopped=lambda: None, interrupted=lambda: False,
-        checkpointer=Unkept(),
+        checkpointer=NoCheckpoints(),
     )  # fmt: skip
     plan = replace(PLAN, micro_batch=8, steps=40)
     records = list(train(plan, training))

@@ -12,7 +12,7 @@ from proxtune.memory.governor import Governor
 from proxtune.models.introspection import head_of
 from proxtune.training.bit_allocation import allocate_bits, importance_of
 from proxtune.training.gradient_step import gradient_step_maker
-from support.kept import a_model, training_of
+from support.trainings import prepared_model, training_of
 
 PLAN = Plan("full", "fp32", 8, 8, 32, False, "adamw", 1e-3, 2.0, 10, 0)
 REFUSAL = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 46875264 bytes."
@@ -34,7 +34,7 @@ class Noting(Governor):
 
 @pytest.fixture
 def model(tiny_model):
-    return a_model(tiny_model, PLAN)
+    return prepared_model(tiny_model, PLAN)
 
 
 @pytest.fixture

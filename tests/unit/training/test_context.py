@@ -2,8 +2,7 @@
 
 from proxtune.compression.size_constraint import NoSizeConstraint
 from proxtune.training.context import StepMaker, StepResult
-from support.kept import Unkept, a_model, training_of
-from support.trainings import PLAN
+from support.trainings import PLAN, NoCheckpoints, prepared_model, training_of
 
 
 def test_steps_keep_nothing_beside_the_weights_where_they_do_not_say_so():
@@ -18,6 +17,6 @@ def test_a_step_is_good_and_did_not_step_down_where_it_does_not_say_so():
 
 
 def test_a_training_has_no_size_and_rows_are_named_by_their_number(tiny_model, rows):
-    training = training_of(a_model(tiny_model, PLAN), rows, PLAN, Unkept())
+    training = training_of(prepared_model(tiny_model, PLAN), rows, PLAN, NoCheckpoints())
     assert isinstance(training.constraint, NoSizeConstraint)
     assert training.where(7) == "row 7"

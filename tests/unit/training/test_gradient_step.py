@@ -9,13 +9,12 @@ import torch
 from proxtune.memory.allocator import c_library
 from proxtune.models.introspection import enable_checkpointing
 from proxtune.training.gradient_step import gradient_of, step_down
-from support.kept import a_model
-from support.trainings import PLAN, even_words, gradients, words_of
+from support.trainings import PLAN, even_words, gradients, prepared_model, words_of
 
 
 @pytest.mark.parametrize("micro_batch", [1, 3, 24])
 def test_the_gradient_is_the_plain_one_however_the_batch_is_cut(tiny_folder, tiny_texts, micro_batch):
-    data, model = words_of(tiny_texts, tiny_folder), a_model(tiny_folder, PLAN)
+    data, model = words_of(tiny_texts, tiny_folder), prepared_model(tiny_folder, PLAN)
     loss = gradient_of(model, data, np.arange(24), replace(PLAN, micro_batch=micro_batch), model.config.pad_token_id)
     found = gradients(model)
 
@@ -33,7 +32,7 @@ def test_the_gradient_is_the_plain_one_however_the_batch_is_cut(tiny_folder, tin
 
 
 def test_gradients_of_two_batches_add_up(tiny_model, tiny_texts):
-    data, model = words_of(tiny_texts, tiny_model), a_model(tiny_model, PLAN)
+    data, model = words_of(tiny_texts, tiny_model), prepared_model(tiny_model, PLAN)
     pad = model.config.pad_token_id
     gradient_of(model, data, np.arange(24), PLAN, pad)
     once = gradients(model)
@@ -44,7 +43,7 @@ def test_gradients_of_two_batches_add_up(tiny_model, tiny_texts):
 def test_checkpointing_changes_no_gradient(tiny_folder, tiny_texts):
     data, found = words_of(tiny_texts, tiny_folder), []
     for checkpointing in (False, True):
-        model = a_model(tiny_folder, PLAN).train()
+        model = prepared_model(tiny_folder, PLAN).train()
         assert not checkpointing or enable_checkpointing(model)
         gradient_of(model, data, np.arange(8), PLAN, model.config.pad_token_id)
         found.append(gradients(model))
@@ -52,7 +51,7 @@ def test_checkpointing_changes_no_gradient(tiny_folder, tiny_texts):
 
 
 def test_steps_go_down_by_halves_then_to_checkpointing_then_to_a_heap_without_holes_then_not_at_all(tiny_folder):
-    model, plan, seen = a_model(tiny_folder, PLAN), replace(PLAN, micro_batch=8), []
+    model, plan, seen = prepared_model(tiny_folder, PLAN), replace(PLAN, micro_batch=8), []
     while (smaller := step_down(plan, model)) is not None:
         plan = smaller
         seen.append((plan.micro_batch, plan.checkpointing, plan.allocator))
@@ -63,5 +62,7 @@ def test_steps_go_down_by_halves_then_to_checkpointing_then_to_a_heap_without_ho
 
 def test_something_may_be_done_before_each_micro_batch(tiny_model):
     plan, seen = replace(PLAN, micro_batch=2), []
-    gradient_of(a_model(tiny_model, PLAN), even_words(), np.arange(8), plan, 0, before_each=lambda: seen.append(1))
+    gradient_of(
+        prepared_model(tiny_model, PLAN), even_words(), np.arange(8), plan, 0, before_each=lambda: seen.append(1)
+    )
     assert len(seen) == 4

@@ -21,7 +21,7 @@ from proxtune.storage.events import StepDown, StepEvent, Validation
 from proxtune.training.context import Training
 from proxtune.training.neighbour_step import nno_step, stratified_weights
 from proxtune.training.trainer import train
-from support.kept import Unkept, of
+from support.trainings import NoCheckpoints, events_of
 
 PLAN = Plan("nno", "fp32", 8, 48, 32, False, "none", 0.0, 1.0, 4, 0, neighbours=4, last_layers=2)
 
@@ -32,7 +32,7 @@ def a_model(folder, plan=PLAN):
 
 
 def run(model, rows, plan=PLAN, governor=None):
-    checkpointer, kept = Unkept(), []
+    checkpointer, kept = NoCheckpoints(), []
     training = Training(
         model=model, train=rows, validation=rows, pad_id=model.config.pad_token_id, seed=0,
         clock=Clock(time.monotonic(), None), ending_seconds=0.0, evaluations=2, max_steps=plan.steps,
@@ -76,7 +76,7 @@ def test_the_journal_leads_from_the_first_weights_to_the_last(tiny_folder, rows,
     plan = replace(PLAN, dtype=dtype)
     model = a_model(tiny_folder, plan)
     events, journal, kept = run(model, rows, plan)
-    steps = of(StepEvent, events)
+    steps = events_of(StepEvent, events)
     assert len(steps) == 4
     assert len(journal) == 4 * (40 + 4 * 4)
     assert all(step.spread > 0 and step.rule in RULES for step in steps)
@@ -103,5 +103,5 @@ def test_a_refused_look_is_made_again_with_fewer_points_at_a_time(tiny_model, ro
     monkeypatch.setattr(module, "nno_step", refusing)
     events, journal, _ = run(a_model(tiny_model), rows, governor=Governor(10**11, ProcessMeter()))
     assert sizes == [48, 24, 12, 12, 12, 12]
-    assert [down.after for down in of(StepDown, events)] == ["micro-batch 24", "micro-batch 12"]
+    assert [down.after for down in events_of(StepDown, events)] == ["micro-batch 24", "micro-batch 12"]
     assert len(list(unpack(journal))) == 4

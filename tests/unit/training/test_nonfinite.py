@@ -10,7 +10,15 @@ from proxtune.config.plan import Plan
 from proxtune.errors import Interrupted, UserError
 from proxtune.storage.events import Notice, StepEvent, StepRejected
 from proxtune.training.trainer import train
-from support.kept import a_keeper, a_model, digest, go, of, stopping_after, training_of
+from support.trainings import (
+    checkpointer_in,
+    digest,
+    events_of,
+    prepared_model,
+    run_training,
+    stopping_after,
+    training_of,
+)
 
 FULL = Plan("full", "fp32", 8, 8, 32, False, "adamw", 1e-3, 3.0, 18, 0)
 NNO = replace(FULL, method="nno", neighbours=4, last_layers=2, micro_batch=48, optimizer="none")
@@ -35,10 +43,15 @@ def poison(model, data, rows, *, when=lambda: True):
 
 @pytest.mark.parametrize("plan", [FULL, NNO], ids=["full", "nno"])
 def test_a_row_that_is_poisoned_is_named_and_its_steps_move_nothing(tmp_path, tiny_model, rows, plan):
-    model = a_model(tiny_model, plan)
+    model = prepared_model(tiny_model, plan)
     poison(model, rows, [5])
     training = training_of(
-        model, rows, plan, a_keeper(tmp_path, model, plan), tmp_path, where=lambda row: f"reviews.csv line {row + 2}"
+        model,
+        rows,
+        plan,
+        checkpointer_in(tmp_path, model, plan),
+        tmp_path,
+        where=lambda row: f"reviews.csv line {row + 2}",
     )
     events, moved, before = [], [], digest(model)
     for event in train(plan, training):
@@ -46,7 +59,7 @@ def test_a_row_that_is_poisoned_is_named_and_its_steps_move_nothing(tmp_path, ti
         if isinstance(event, StepEvent):
             moved.append(digest(model) != before)
             before = digest(model)
-    rejected = of(StepRejected, events)
+    rejected = events_of(StepRejected, events)
     assert len(rejected) == 3  # once an epoch
     assert all(event.rows == ("reviews.csv line 7",) for event in rejected)
     still = [step for step, has in enumerate(moved, start=1) if not has]
@@ -60,17 +73,17 @@ def test_the_learning_rate_backs_off_and_comes_back(tmp_path, tiny_model, rows):
     plan = replace(FULL, steps=120, epochs=20.0)
 
     def rates(poisoned):
-        model = a_model(tiny_model, plan)
+        model = prepared_model(tiny_model, plan)
         steps = iter(range(10**6))
         poison(model, rows, poisoned, when=lambda: next(steps) < 60)
-        events, _ = go(
+        events, _ = run_training(
             tmp_path / str(len(poisoned)),
             tiny_model,
             rows,
             plan,
             prepare=lambda own, checkpointer: poison(own, rows, poisoned, when=lambda: next(steps) < 12),
         )
-        return [step.learning_rate for step in of(StepEvent, events)]
+        return [step.learning_rate for step in events_of(StepEvent, events)]
 
     plain, backed = rates([]), rates([5])
     shares = np.array(backed) / np.array(plain)
@@ -92,9 +105,9 @@ def test_after_three_bad_steps_in_a_row_the_last_snapshot_is_back(tmp_path, tiny
 
         checkpointer.save_if_due = save_if_due
 
-    events, model = go(tmp_path / "run", tiny_model, rows, FULL, prepare=prepare)
-    assert [event.step for event in of(StepRejected, events)] == [9, 10, 11]
-    told = [notice.words for notice in of(Notice, events)]
+    events, model = run_training(tmp_path / "run", tiny_model, rows, FULL, prepare=prepare)
+    assert [event.step for event in events_of(StepRejected, events)] == [9, 10, 11]
+    told = [notice.words for notice in events_of(Notice, events)]
     assert told == ["3 steps in a row were not finite: back from step 11 to 6, with 0.125 of the learning rate"]
     again = [each for each in seen if each[0] == 6]
     assert len(again) == 2
@@ -115,16 +128,18 @@ def test_the_smaller_share_outlives_the_process(tmp_path, tiny_model, rows):
         checkpointer.save_if_due = save_if_due
 
     with pytest.raises(Interrupted):
-        go(tmp_path / "run", tiny_model, rows, FULL, prepare=prepare, interrupted=stopping_after(12))
-    _, straight = go(tmp_path / "straight", tiny_model, rows, FULL, prepare=prepare)
-    events, model = go(tmp_path / "run", tiny_model, rows, FULL)
+        run_training(tmp_path / "run", tiny_model, rows, FULL, prepare=prepare, interrupted=stopping_after(12))
+    _, straight = run_training(tmp_path / "straight", tiny_model, rows, FULL, prepare=prepare)
+    events, model = run_training(tmp_path / "run", tiny_model, rows, FULL)
     assert events[0].step == 7
     assert digest(model) == digest(straight)
 
 
 def test_when_nothing_helps_the_user_is_told(tmp_path, tiny_model, rows):
     with pytest.raises(UserError, match="--learning-rate"):
-        go(tmp_path / "run", tiny_model, rows, FULL, prepare=lambda model, checkpointer: poison(model, rows, range(48)))
+        run_training(
+            tmp_path / "run", tiny_model, rows, FULL, prepare=lambda model, checkpointer: poison(model, rows, range(48))
+        )
 
 
 def test_what_was_learned_before_is_kept_when_nothing_helps(tmp_path, tiny_model, rows):
@@ -132,6 +147,6 @@ def test_what_was_learned_before_is_kept_when_nothing_helps(tmp_path, tiny_model
         steps = iter(range(10**6))
         poison(model, rows, range(48), when=lambda: next(steps) > 15)
 
-    events, _ = go(tmp_path / "run", tiny_model, rows, FULL, prepare=prepare, evaluations=18)
+    events, _ = run_training(tmp_path / "run", tiny_model, rows, FULL, prepare=prepare, evaluations=18)
     assert "ends with the best weights" in events[-1].words
     assert (tmp_path / "run" / "snapshots" / "best.safetensors").is_file()

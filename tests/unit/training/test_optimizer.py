@@ -8,8 +8,7 @@ import torch
 
 from proxtune.storage.safetensors_header import Entry
 from proxtune.training.optimizer import make_optimizer, room_for_state, state_of, update
-from support.kept import a_model
-from support.trainings import PLAN
+from support.trainings import PLAN, prepared_model
 
 
 @pytest.mark.parametrize("optimizer", ["adafactor", "adamw"])
@@ -19,7 +18,7 @@ def test_an_update_that_memory_was_refused_for_moves_the_rest_when_it_is_made_ag
 ):
     """The one parameter that was refused may miss the step; no other is moved twice, or not at all."""
     plan, rng = replace(PLAN, optimizer=optimizer), np.random.default_rng(at)
-    once, again = a_model(tiny_model, plan), a_model(tiny_model, plan)
+    once, again = prepared_model(tiny_model, plan), prepared_model(tiny_model, plan)
     slopes = [torch.from_numpy(rng.normal(size=p.shape).astype(np.float32)) for p in once.parameters()]
     moved = [p.detach().clone() for p in once.parameters()]
     for model in (once, again):
@@ -49,7 +48,7 @@ def test_an_update_that_memory_was_refused_for_moves_the_rest_when_it_is_made_ag
 @pytest.mark.parametrize("optimizer", ["adamw", "adafactor"])
 def test_the_state_has_room_in_another_process_under_the_same_names(tiny_model, optimizer):
     plan = replace(PLAN, optimizer=optimizer)
-    model = a_model(tiny_model, plan)
+    model = prepared_model(tiny_model, plan)
     made = make_optimizer(model, plan)
     assert state_of(model, made) == {}, "none before its first step"
     for parameter in model.parameters():
@@ -58,7 +57,7 @@ def test_the_state_has_room_in_another_process_under_the_same_names(tiny_model, 
     state = state_of(model, made)
     assert {name.rpartition("/")[0] for name in state} == {name for name, _ in model.named_parameters()}
     entries = {name: Entry(dtype="F32", shape=tuple(tensor.shape), begin=0, end=0) for name, tensor in state.items()}
-    other = a_model(tiny_model, plan)
+    other = prepared_model(tiny_model, plan)
     again = make_optimizer(other, plan)
     room = room_for_state(other, again, entries)
     assert {name: tensor.shape for name, tensor in room.items()} == {
@@ -68,7 +67,7 @@ def test_the_state_has_room_in_another_process_under_the_same_names(tiny_model, 
 
 
 def test_biases_and_norms_are_not_decayed(tiny_model):
-    model = a_model(tiny_model, PLAN)
+    model = prepared_model(tiny_model, PLAN)
     decayed, others = make_optimizer(model, PLAN).param_groups
     assert (decayed["weight_decay"], others["weight_decay"]) == (0.01, 0.0)
     assert {p.dim() for p in decayed["params"]} == {2}
@@ -76,7 +75,7 @@ def test_biases_and_norms_are_not_decayed(tiny_model):
 
 
 def test_a_gradient_that_is_not_finite_moves_nothing_and_stays(tiny_model):
-    model = a_model(tiny_model, PLAN)
+    model = prepared_model(tiny_model, PLAN)
     before = [p.detach().clone() for p in model.parameters()]
     for parameter in model.parameters():
         parameter.grad = torch.full_like(parameter, float("nan"))

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from proxtune.checkpoint.state import TrainingState
 from proxtune.storage.events import ScheduleChange
 from proxtune.training.schedule import reschedule, schedule
-from support.kept import Unkept
-from support.trainings import PLAN
+from support.trainings import PLAN, NoCheckpoints
 
 
 @given(st.integers(1, 2000), st.data())
@@ -32,7 +31,7 @@ def test_until_one_was_made_a_validation_is_taken_to_last_as_long_as_the_planner
     clock = SimpleNamespace(limit_seconds=100.0, left=50.0, elapsed=50.0)
     training = SimpleNamespace(
         clock=clock, ending_seconds=5.0, size_phase_seconds=0.0, evaluations=2, validation_steps=20.0, max_steps=1000,
-        checkpointer=Unkept(),
+        checkpointer=NoCheckpoints(),
     )  # fmt: skip
 
     def steps(validation_seconds: float) -> int:
@@ -45,7 +44,7 @@ def test_until_one_was_made_a_validation_is_taken_to_last_as_long_as_the_planner
 
 
 def test_what_the_clock_said_before_a_resume_is_not_decided_again():
-    class Known(Unkept):
+    class Known(NoCheckpoints):
         def past_schedule(self, state):
             return 80
 
@@ -62,4 +61,4 @@ def test_what_the_clock_said_before_a_resume_is_not_decided_again():
 def test_without_a_limit_there_are_as_many_steps_as_were_planned():
     clock = SimpleNamespace(limit_seconds=None, left=float("inf"), elapsed=50.0)
     state = TrainingState(PLAN, 100, step=40)
-    assert list(reschedule(state, [1.0] * 40, SimpleNamespace(clock=clock, checkpointer=Unkept()))) == []
+    assert list(reschedule(state, [1.0] * 40, SimpleNamespace(clock=clock, checkpointer=NoCheckpoints()))) == []

@@ -12,17 +12,25 @@ from proxtune.models.introspection import head_of
 from proxtune.storage.events import Continued, SizePhaseBegun, Validation
 from proxtune.training.size_phase import free_steps, rate_share
 from proxtune.training.trainer import train
-from support.kept import a_keeper, a_model, digest, go, of, stopping_after, training_of
+from support.trainings import (
+    checkpointer_in,
+    digest,
+    events_of,
+    prepared_model,
+    run_training,
+    stopping_after,
+    training_of,
+)
 
 PLAN = Plan("full", "fp32", 8, 8, 32, False, "adamw", 1e-3, 2.0, 10, 0)
 STRUCTURE = Structure(58_000, 4, 32, 1000, 3)
 
 
 def held_training(folder, source, rows, **changes):
-    """As `kept.go`, held to a size; the model that comes back is projected."""
+    """As `run_training`, held to a size; the model that comes back is projected."""
     folder.mkdir(exist_ok=True)
-    model = a_model(source, PLAN)
-    checkpointer = a_keeper(folder, model, PLAN)
+    model = prepared_model(source, PLAN)
+    checkpointer = checkpointer_in(folder, model, PLAN)
     constraint = SizeConstraint(model, head_of(model)[0], STRUCTURE, folder)
     events = []
     try:
@@ -41,10 +49,10 @@ def held_training(folder, source, rows, **changes):
 
 def test_it_is_free_until_half_of_the_steps_and_validated_in_its_size_from_then_on(tmp_path, tiny_model, rows):
     events, model, constraint = held_training(tmp_path / "run", tiny_model, rows)
-    (begun,) = of(SizePhaseBegun, events)
+    (begun,) = events_of(SizePhaseBegun, events)
     assert begun.step == 5
     assert begun.allocated_bytes <= STRUCTURE.size_bytes
-    after = [event for event in of(Validation, events) if event.step >= 5]
+    after = [event for event in events_of(Validation, events) if event.step >= 5]
     assert after[0].step == 5
     assert after[0].best  # whatever was reached without the constraint
     for name, weight in model.named_parameters():
@@ -62,12 +70,12 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, tiny_model, r
 
 
 def test_without_a_size_nothing_is_held(tmp_path, tiny_model, rows):
-    events, _ = go(tmp_path / "run", tiny_model, rows, PLAN)
-    assert not of(SizePhaseBegun, events)
+    events, _ = run_training(tmp_path / "run", tiny_model, rows, PLAN)
+    assert not events_of(SizePhaseBegun, events)
 
 
 def test_the_rate_falls_to_the_size_phase_and_begins_lower_in_it(tmp_path, tiny_model, rows):
-    model = a_model(tiny_model, PLAN)
+    model = prepared_model(tiny_model, PLAN)
     constraint = SizeConstraint(model, head_of(model)[0], STRUCTURE, tmp_path)
     training = training_of(model, rows, PLAN, None, constraint=constraint)
     state = TrainingState(PLAN, 100)

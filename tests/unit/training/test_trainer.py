@@ -20,8 +20,7 @@ from proxtune.runtime.clock import Clock
 from proxtune.storage.events import StepDown, StepEvent, Validation
 from proxtune.training.context import Training
 from proxtune.training.trainer import train
-from support.kept import Unkept, a_model, of
-from support.trainings import PLAN, even_words, weights, words_of
+from support.trainings import PLAN, NoCheckpoints, even_words, events_of, prepared_model, weights, words_of
 
 
 @dataclass
@@ -52,7 +51,7 @@ def go(
         clock=Clock(time.monotonic(), None), ending_seconds=0.0, evaluations=evaluations, max_steps=plan.steps,
         governor=governor,
         phases=Phases(ProcessMeter(), 0), save_best=save_best, save_stopped=save_best, interrupted=interrupted,
-        checkpointer=checkpointer or Unkept(),
+        checkpointer=checkpointer or NoCheckpoints(),
     )  # fmt: skip
     return list(train(plan, training)), governor
 
@@ -80,35 +79,35 @@ def refuse_more_than(model, tokens: int, error: Exception) -> None:
 )
 def test_a_refusal_ends_with_the_weights_of_a_run_begun_smaller(tiny_model, error):
     data = even_words()
-    refused, smaller = a_model(tiny_model, PLAN), a_model(tiny_model, PLAN)
+    refused, smaller = prepared_model(tiny_model, PLAN), prepared_model(tiny_model, PLAN)
     events, governor = go(refused, PLAN, data, on_hold=lambda: refuse_more_than(refused, 2 * 32, error))
     go(smaller, replace(PLAN, micro_batch=2), data)
-    downs = of(StepDown, events)
+    downs = events_of(StepDown, events)
     assert [(down.before, down.after) for down in downs] == [
         ("micro-batch 8", "micro-batch 4"),
         ("micro-batch 4", "micro-batch 2"),
     ]
     assert governor.step_downs == downs
-    assert len(of(StepEvent, events)) == PLAN.steps
+    assert len(events_of(StepEvent, events)) == PLAN.steps
     assert np.array_equal(weights(refused), weights(smaller))
 
 
 def test_an_error_that_is_no_refusal_is_not_swallowed(tiny_model):
-    model = a_model(tiny_model, PLAN)
+    model = prepared_model(tiny_model, PLAN)
     error = RuntimeError("shapes cannot be multiplied")
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         go(model, PLAN, even_words(), on_hold=lambda: refuse_more_than(model, 0, error))
 
 
 def test_when_not_even_one_row_fits_memory_is_the_error(tiny_model):
-    model, kept = a_model(tiny_model, PLAN), []
+    model, kept = prepared_model(tiny_model, PLAN), []
     with pytest.raises(MemoryError, match="one row does not fit"):
         go(model, PLAN, even_words(), lambda: kept.append(1), lambda: refuse_more_than(model, 0, MemoryError()))
     assert kept == []
 
 
 def test_when_memory_runs_out_later_the_best_so_far_stands(tiny_model):
-    model, kept = a_model(tiny_model, PLAN), []
+    model, kept = prepared_model(tiny_model, PLAN), []
 
     def keep():
         kept.append(weights(model))
@@ -122,7 +121,7 @@ def test_when_memory_runs_out_later_the_best_so_far_stands(tiny_model):
 
 
 def test_an_interrupt_validates_and_keeps_the_best_first(tiny_model):
-    model, events = a_model(tiny_model, PLAN), []
+    model, events = prepared_model(tiny_model, PLAN), []
     asked = iter([False, True])
     with pytest.raises(Interrupted, match=f"after 2 of {PLAN.steps} steps"):
         go(model, PLAN, even_words(), lambda: events.append("kept"), interrupted=lambda: next(asked))
@@ -130,9 +129,9 @@ def test_an_interrupt_validates_and_keeps_the_best_first(tiny_model):
 
 
 def test_the_best_is_kept_each_time_it_is_beaten(tiny_model):
-    model, kept = a_model(tiny_model, PLAN), []
+    model, kept = prepared_model(tiny_model, PLAN), []
     events, _ = go(model, PLAN, even_words(), lambda: kept.append(1))
-    validated = of(Validation, events)
+    validated = events_of(Validation, events)
     assert validated[-1].step == PLAN.steps
     assert sum(event.best for event in validated) == len(kept) >= 1
 
@@ -141,7 +140,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_gives_others(tiny_fold
     data = words_of(tiny_texts, tiny_folder)
     found = []
     for seed in (1, 1, 2):
-        model = a_model(tiny_folder, PLAN)
+        model = prepared_model(tiny_folder, PLAN)
         go(model, PLAN, data, seed=seed)
         found.append(weights(model))
     assert np.array_equal(found[0], found[1])
@@ -149,15 +148,15 @@ def test_the_same_seed_gives_the_same_weights_and_another_gives_others(tiny_fold
 
 
 def test_training_learns_what_can_be_learned(tiny_model):
-    model = a_model(tiny_model, PLAN)
+    model = prepared_model(tiny_model, PLAN)
     events, _ = go(model, replace(PLAN, steps=60, learning_rate=3e-3), even_words())
-    losses = [step.loss for step in of(StepEvent, events)]
+    losses = [step.loss for step in events_of(StepEvent, events)]
     assert np.mean(losses[-3:]) < 0.5 * np.mean(losses[:3])
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adafactor"])
 def test_each_optimizer_moves_the_weights(tiny_model, optimizer):
-    model = a_model(tiny_model, PLAN)
+    model = prepared_model(tiny_model, PLAN)
     before = weights(model)
     go(model, replace(PLAN, optimizer=optimizer, steps=2), even_words())
     assert not np.array_equal(weights(model), before)
@@ -166,8 +165,8 @@ def test_each_optimizer_moves_the_weights(tiny_model, optimizer):
 
 def test_when_an_update_is_refused_the_heap_has_no_holes_from_then_on(tiny_model, monkeypatch):
     model, plain, refused, plan = (
-        a_model(tiny_model, PLAN),
-        a_model(tiny_model, PLAN),
+        prepared_model(tiny_model, PLAN),
+        prepared_model(tiny_model, PLAN),
         [],
         replace(PLAN, micro_batch=1, batch=8),
     )
@@ -193,6 +192,8 @@ def test_the_last_point_is_validated_where_there_are_others_and_kept_in_any_case
 ):
     kept = []
     plan, data = replace(PLAN, steps=6), words_of(tiny_texts, tiny_model)
-    events, _ = go(a_model(tiny_model, PLAN), plan, data, save_best=lambda: kept.append(1), evaluations=evaluations)
-    assert [event.step for event in of(Validation, events)] == validated
+    events, _ = go(
+        prepared_model(tiny_model, PLAN), plan, data, save_best=lambda: kept.append(1), evaluations=evaluations
+    )
+    assert [event.step for event in events_of(Validation, events)] == validated
     assert kept

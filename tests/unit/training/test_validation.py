@@ -15,11 +15,10 @@ from proxtune.storage.events import Notice, Validation
 from proxtune.tasks.classification.objective import LABELS
 from proxtune.training import validation
 from proxtune.training.validation import is_validation_due, validate, validate_at_stop
-from support.kept import Unkept
-from support.trainings import PLAN
+from support.trainings import PLAN, NoCheckpoints
 
 
-class Remembering(Unkept):
+class Remembering(NoCheckpoints):
     """Keeps the validations that are told to it, and knows some from before."""
 
     def __init__(self, *known: Validated) -> None:
