@@ -10,9 +10,11 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # a thread that waits leaves its core to the tests beside it
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import settings
 
 from proxtune.data.dataset import Encoded
@@ -24,6 +26,9 @@ from support.files import Write
 settings.register_profile("here", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+# The tiny models are no faster with more, and tests run side by side. Runs in processes of their own have all threads.
+torch.set_num_threads(1)
 
 _ROWS = 200
 _WORDS = [
@@ -92,7 +97,6 @@ def wide_model(tmp_path_factory: pytest.TempPathFactory, tiny_texts: list[str]) 
 
 def _bert(folder: Path, texts: list[str], width: int) -> Path:
     tokenizer = _tokenizer(texts, encoder=True)
-    import torch
     from transformers import BertConfig, BertModel
 
     torch.manual_seed(0)
@@ -120,7 +124,6 @@ def wide_decoder(tmp_path_factory: pytest.TempPathFactory, tiny_texts: list[str]
 
 def _llama(folder: Path, texts: list[str], width: int) -> Path:
     tokenizer = _tokenizer(texts, encoder=False)
-    import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
@@ -166,7 +169,6 @@ def _chat(folder: Path, width: int) -> Path:
         "{% for turn in messages %}<s> {{ turn['role'] }} {{ turn['content'] }} </s> {% endfor %}"
         "{% if add_generation_prompt %}<s> assistant {% endif %}"
     )
-    import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
@@ -198,7 +200,6 @@ def _t5(folder: Path, width: int) -> Path:
 
     end = tokenizer.eos_token_id
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", end)])
-    import torch
     from transformers import T5Config, T5ForConditionalGeneration
 
     torch.manual_seed(0)

@@ -60,7 +60,7 @@ Time = Annotated[
     ),
 ]
 Compute = Annotated[str | None, _option("Floating-point operations, e.g. 2PFLOP", _BUDGET)]
-TaskName = Annotated[str | None, _option(f"{_one_of(TASKS.built_in)} (default: guessed from the columns)", _TASK)]
+TaskName = Annotated[str | None, _option(f"{_one_of(TASKS.names())} (default: guessed from the columns)", _TASK)]
 Model = Annotated[
     str, _option(f"Alias, folder or hub id (default {DEFAULT_MODEL}; to generate text {DEFAULT_GENERATOR})", _TASK)
 ]
@@ -69,9 +69,9 @@ TextColumn = Annotated[str | None, _option("Column with the texts or prompts (de
 LabelColumn = Annotated[str | None, _option("Column with the labels or answers (default: guessed)", _TASK)]
 BadRows = Annotated[str, _option("fail or skip: what to do with unusable rows (default fail)", _TASK)]
 Instruction = Annotated[str | None, _option('Instruction put before each text ("" for none)', _TASK)]
-MethodName = Annotated[str, _option(_one_of(("auto", *METHODS.built_in)), _TASK)]
+MethodName = Annotated[str, _option(_one_of(("auto", *METHODS.names())), _TASK)]
 Seed = Annotated[int, _option("Random seed (default 0)", _TASK)]
-DeviceName = Annotated[str, _option(_one_of(("auto", *DEVICES.built_in)), _TASK)]
+DeviceName = Annotated[str, _option(_one_of(("auto", *DEVICES.names())), _TASK)]
 MicroBatch = Annotated[int | None, _option("Rows computed at once", _KNOBS)]
 Batch = Annotated[int | None, _option("Rows of an update", _KNOBS)]
 MaxLength = Annotated[int | None, _option("Tokens of the longest text", _KNOBS)]
@@ -231,7 +231,7 @@ def report(folder: Folder) -> None:
 def export(
     folder: Folder,
     out: Annotated[str, typer.Option(help="Folder or file to make; never overwritten", show_default=False)],
-    kind: Annotated[str, typer.Option("--format", help=_one_of(EXPORTS.built_in))] = "safetensors",
+    kind: Annotated[str, typer.Option("--format", help=_one_of(EXPORTS.names()))] = "safetensors",
     as_json: Json = False,
 ) -> None:
     """Export a run's model: merged safetensors, the adapter alone, or GGUF by llama.cpp's converter."""

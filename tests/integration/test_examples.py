@@ -25,8 +25,11 @@ def run_example(name: str, change: str, *arguments: str) -> str:
     return done.stdout
 
 
-def test_a_run_is_tuned_and_used_with_transformers_alone(tiny_reviews, tmp_path):
-    change = f"example.movies_path = lambda part: pathlib.Path({str(tiny_reviews)!r})"
+def test_a_run_is_tuned_and_used_with_transformers_alone(tiny_model, tiny_reviews, tmp_path):
+    change = (
+        f"import functools\nexample.movies_path = lambda part: pathlib.Path({str(tiny_reviews)!r})\n"
+        f"example.tune = functools.partial(example.tune, model={str(tiny_model)!r}, method='full', epochs=1)"
+    )
     said = run_example("tune_reviews", change, str(tmp_path / "run"))
     for words in ("plan: ", "test accuracy: ", "TF-IDF and logistic regression: ", "label of a new text: "):
         assert words in said
@@ -45,8 +48,13 @@ def test_translations_are_learned_and_scored_beside_the_base_model(tiny_chat, tm
         assert words in said
 
 
-def test_the_classifier_stands_in_a_pipeline(tmp_path):
-    said = run_example("sklearn_pipeline", "example.ROWS = 90", str(tmp_path / "run"))
+def test_the_classifier_stands_in_a_pipeline(tiny_model, tmp_path):
+    change = (
+        "import functools\nexample.ROWS, folds = 60, example.cross_val_score\n"
+        "example.cross_val_score = lambda *given, cv: folds(*given, cv=2)\n"
+        f"example.TextClassifier = functools.partial(example.TextClassifier, model={str(tiny_model)!r}, method='full')"
+    )
+    said = run_example("sklearn_pipeline", change, str(tmp_path / "run"))
     assert "TextClassifier: accuracy " in said
     assert "TF-IDF: accuracy " in said
     assert (tmp_path / "run" / "report.html").is_file()

