@@ -9,6 +9,7 @@ import sys
 import pytest
 
 import proxtune.pipeline.queries
+import proxtune.pipeline.sitting
 import proxtune.pipeline.supervisor
 from proxtune import cli
 from proxtune.pipeline import stages
@@ -31,7 +32,7 @@ def proxtune_here(monkeypatch, capsys):
     for name in ("set_allocator", "unload_cold_code"):  # they change the whole process for good
         monkeypatch.setattr(session, name, lambda *args: None)
     monkeypatch.setattr(fit, "make_profile", lambda session: pytest.fail("not refused: the run continued to planning"))
-    for module in (proxtune.pipeline.supervisor, proxtune.pipeline.queries):
+    for module in (proxtune.pipeline.supervisor, proxtune.pipeline.sitting, proxtune.pipeline.queries):
         monkeypatch.setattr(module, "run_stage", run_stage)
 
     def run(*words: str) -> tuple[int, str, str]:
