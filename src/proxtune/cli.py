@@ -128,6 +128,27 @@ def plan(
 
 
 @app.command()
+def check(
+    model: Annotated[str, typer.Argument(help="Alias, folder or hub id", show_default=False)],
+    data: Annotated[str, typer.Argument(help="Data as for train (default: a bundled sample)", show_default=False)] = "",
+    task: TaskName = None, text_column: TextColumn = None, label_column: LabelColumn = None, bad_rows: BadRows = "fail",
+    instruction: Instruction = None, device: DeviceName = "auto", max_length: MaxLength = None, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Check in seconds whether a model can be trained on some data, and show a row as the model sees it."""
+    recipe = Recipe(
+        data=data, out="", task=task, model=model, text_column=text_column, label_column=label_column, device=device,
+        bad_rows=bad_rows, instruction=instruction, knobs=Knobs(max_length=max_length),
+    )  # fmt: skip
+    from proxtune.console import ProgressDisplay, show_check
+    from proxtune.pipeline.supervisor import check as check_run
+
+    with ProgressDisplay(recipe.budget) as display:
+        found = check_run(recipe, display.on_event)
+    show_check(found)
+    _print_json(as_json, found)
+
+
+@app.command()
 def train(
     data: Data, out: Annotated[str, typer.Option(help="Run folder to make; never overwritten", show_default=False)],
     memory: Memory = None, size: Size = None, trainable: Trainable = None, budget_time: Time = None,

@@ -162,6 +162,35 @@ def show_plan(found: Mapping[str, Any]) -> None:
     _console.print(table)
 
 
+def show_check(found: Mapping[str, Any]) -> None:
+    """What a check found: the model, its tokenizer, and a row with all its tokens, the part that is learned in ⟦ ⟧."""
+    model, tokenizer, row = found["model"], found["tokenizer"], found["row"]
+    special = ", ".join(
+        f"{name.removesuffix('_token')} {token!r}" for name, token in tokenizer["special_tokens"].items()
+    )
+    template = "with a chat template" if tokenizer["chat_template"] else "no chat template"
+    learned = row["learned"] if found["data"]["labels"] else f"⟦{row['learned']}⟧"
+    for name, words in (
+        (
+            "model",
+            f"{model['architecture']} ({model['model_type']}), {model['parameters']:,} parameters in {model['blocks']} blocks",
+        ),
+        (
+            "head",
+            f"{model['head']}; attention {model['attention']}; {found['data']['max_length']} tokens a row at most",
+        ),
+        (
+            "tokenizer",
+            f"{tokenizer['class']}, {tokenizer['vocabulary']:,} tokens, {template}; {special or 'no special tokens'}",
+        ),
+        ("read", f"{row['name']}, {row['tokens']} tokens: {row['input']}"),
+        ("learned", learned),
+        ("one row", f"forward and backward in {model['row_seconds']:.1f} s, loss {model['loss']:.3f}"),
+    ):
+        _console.print(f"{name:<10} {words}", markup=False, soft_wrap=True)
+    _console.print(f"ok: this model can be trained with --task {found['task']}", markup=False)
+
+
 def show_result(result: Mapping[str, Any], out: str) -> None:
     """The result in a few lines."""
     memory, limit = result["measured"]["memory_bytes"], result["budget"]["memory"]

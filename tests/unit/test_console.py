@@ -7,7 +7,7 @@ from rich.console import Console
 
 from proxtune import console
 from proxtune.config.budget import Budget
-from proxtune.console import ProgressDisplay, event_lines, show_evaluation, show_plan, show_result
+from proxtune.console import ProgressDisplay, event_lines, show_check, show_evaluation, show_plan, show_result
 from proxtune.storage.events import (
     AnswerPiece,
     Continued,
@@ -162,6 +162,25 @@ def test_a_plan_table_says_what_was_chosen_and_why_the_rest_was_not(capsys):
     assert "700 MB" in chosen
     assert fits.rstrip().endswith("by an estimate")
     assert refused.rstrip().endswith("too large")
+
+
+@pytest.mark.parametrize(("labels", "learned"), [([], "⟦une maison</s>⟧"), (["une maison</s>"], "une maison</s>")])
+def test_a_check_shows_a_row_with_all_its_tokens(capsys, labels, learned):
+    show_check({
+        "task": "translate",
+        "model": {
+            "architecture": "LlamaForCausalLM", "model_type": "llama", "parameters": 134_515_008, "blocks": 30,
+            "head": "the language model's own", "attention": "eager", "row_seconds": 0.52, "loss": 2.5,
+        },
+        "tokenizer": {"class": "Llama", "vocabulary": 49_152, "special_tokens": {"eos_token": "</s>"}, "chat_template": True},
+        "data": {"labels": labels, "max_length": 64},
+        "row": {"name": "a.csv line 2", "tokens": 9, "input": "<s>[user] a house", "learned": "une maison</s>"},
+    })  # fmt: skip
+    said = capsys.readouterr().err
+    assert "134,515,008 parameters in 30 blocks" in said
+    assert "a.csv line 2, 9 tokens: <s>[user] a house" in said
+    assert said.splitlines()[4].split(maxsplit=1) == ["learned", learned]
+    assert said.splitlines()[-1] == "ok: this model can be trained with --task translate"
 
 
 def test_a_result_is_its_verdict_what_it_took_and_where_it_is(capsys):

@@ -42,6 +42,7 @@ from proxtune.planning.plan_table import plan_table, promised, refusal
 from proxtune.planning.planner import choose, steps_of
 from proxtune.planning.profiler import make_profile
 from proxtune.planning.selection import ending_seconds, select_plan
+from proxtune.runtime.guard import explain_model_errors
 from proxtune.runtime.model_setup import constraint_of, prepared
 from proxtune.runtime.session import Session
 from proxtune.storage.atomic import as_system_errors, write_json
@@ -71,10 +72,11 @@ def fit(session: Session, plan_only: bool = False, exact: bool = False) -> dict[
 
     recipe = session.recipe
     session.emit_phase("plan")
-    profile = make_profile(session)
-    choice = choose(profile, recipe.budget, recipe.knobs, recipe.method)
-    if choice.plan is not None:
-        choice = select_plan(choice, profile, session)
+    with explain_model_errors(recipe.model):  # the profile and the dry run pass real rows forward and backward
+        profile = make_profile(session)
+        choice = choose(profile, recipe.budget, recipe.knobs, recipe.method)
+        if choice.plan is not None:
+            choice = select_plan(choice, profile, session)
     if choice.plan is None:
         return refusal(choice).as_dict()
     plan, table = choice.plan, plan_table(choice).as_dict()

@@ -73,4 +73,13 @@ class PredictJob(Job):
     base: bool = False
 
 
-JOBS: dict[str, type[Job]] = {job.stage: job for job in (FitJob, HeadJob, BaselinesJob, ReportJob, PredictJob)}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckJob(Job):
+    """Open the model and the data of a recipe, and pass one row forward and backward; nothing is trained."""
+
+    stage: ClassVar[str] = "check"
+
+
+JOBS: dict[str, type[Job]] = {
+    job.stage: job for job in (FitJob, HeadJob, BaselinesJob, ReportJob, PredictJob, CheckJob)
+}

@@ -20,7 +20,7 @@ from typing import Any
 from proxtune.errors import DiskFailed, Interrupted, UserError
 from proxtune.memory import process
 from proxtune.memory.kernel_cache import USUAL, limit_kernel_cache
-from proxtune.pipeline.jobs import JOBS, BaselinesJob, FitJob, HeadJob, Job, PredictJob, ReportJob
+from proxtune.pipeline.jobs import JOBS, BaselinesJob, CheckJob, FitJob, HeadJob, Job, PredictJob, ReportJob
 from proxtune.runtime.clock import Clock
 from proxtune.storage.atomic import disk_error_message
 from proxtune.storage.events import Event
@@ -79,6 +79,10 @@ def do(job: Job, emit: Emit, others_bytes: int) -> dict[str, Any]:
             from proxtune.pipeline.predict import predict
 
             return predict(job, emit, others_bytes)
+        case CheckJob():
+            from proxtune.pipeline.check import check
+
+            return check(job, emit, others_bytes)
         case _:
             raise AssertionError(f"no stage does {type(job).__name__}")
 

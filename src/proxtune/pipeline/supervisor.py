@@ -9,17 +9,20 @@ import contextlib
 import dataclasses
 import shutil
 import signal
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from proxtune.config.recipe import Recipe, check
+from proxtune.config.recipe import Recipe
+from proxtune.config.recipe import check as check_recipe
 from proxtune.errors import DiskFailed, Interrupted, UserError
 from proxtune.memory.devices.registry import outer_limit_bytes
 from proxtune.models.aliases import ALIASES
-from proxtune.pipeline.jobs import BaselinesJob, FitJob, ReportJob
+from proxtune.models.source import find_model
+from proxtune.pipeline.jobs import BaselinesJob, CheckJob, FitJob, ReportJob
 from proxtune.pipeline.names import check_names
 from proxtune.pipeline.process import StageHung, run_stage
 from proxtune.pipeline.result import result_of
@@ -170,8 +173,6 @@ def plan(recipe: Recipe, listen: Listener | None = None) -> Mapping[str, Any]:
 
     That planning takes longer than --time is no reason to end it: it says what would fit.
     """
-    import tempfile
-
     recipe = resolve_recipe(recipe, listen)
     with tempfile.TemporaryDirectory(prefix="proxtune-plan-") as name:
         folder = Path(name)
@@ -182,12 +183,29 @@ def plan(recipe: Recipe, listen: Listener | None = None) -> Mapping[str, Any]:
     return found
 
 
+def check(recipe: Recipe, listen: Listener | None = None) -> Mapping[str, Any]:
+    """Whether the recipe's model can be trained on its data, and what it would see of them. Leaves no files.
+
+    Without data the model is tried on a bundled sample. Raises UserError.
+    """
+    if not recipe.data:
+        from proxtune.tasks.detection import sample_for
+
+        task, sample = sample_for(find_model(recipe.model).folder)
+        recipe = dataclasses.replace(recipe, task=task, data=str(sample))
+    recipe = resolve_recipe(recipe, listen)
+    with tempfile.TemporaryDirectory(prefix="proxtune-check-") as name:
+        folder = Path(name)
+        write_recipe(recipe, folder / "recipe.toml")
+        return run_stage(CheckJob(folder=folder), listen).result
+
+
 def resolve_recipe(recipe: Recipe, listen: Listener | None = None) -> Recipe:
     """The recipe with task and model chosen, its names checked, and its memory no larger than the limit around this process.
 
     Raises UserError.
     """
-    check(recipe)
+    check_recipe(recipe)
     check_names(recipe)
     recipe = _with_task(recipe, listen)
     check_names(recipe)

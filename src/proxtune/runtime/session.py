@@ -19,6 +19,7 @@ from proxtune.memory.library_pages import unload_cold_code
 from proxtune.memory.phases import Phases
 from proxtune.models.source import ModelSource, find_model
 from proxtune.runtime.clock import Clock
+from proxtune.runtime.guard import explain_model_errors
 from proxtune.storage.events import DataRead, Event, Phase
 from proxtune.tasks.base import Task, TaskData
 from proxtune.tasks.registry import find_task
@@ -73,9 +74,10 @@ def open_session(recipe: Recipe, folder: Path, clock: Clock, others_bytes: int, 
         raise UserError(f"--size does not work with --task {task.name} yet; leave it out")
     if recipe.budget.size is not None:
         source, structure = _smaller_model(source, split, recipe.budget.size, folder, device, phases)
-    data = task.encode(recipe, split, source.folder)
-    data.config._attn_implementation = device.attention(data.config._attn_implementation)
-    task.import_architecture(data)  # here, once, and not in each forked child
+    with explain_model_errors(recipe.model):
+        data = task.encode(recipe, split, source.folder)
+        data.config._attn_implementation = device.attention(data.config._attn_implementation)
+        task.import_architecture(data)  # here, once, and not in each forked child
     emit(DataRead(facts=task.describe(data)))
     meter.trim()  # what tokenising left behind
     unload_cold_code()

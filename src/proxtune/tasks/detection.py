@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from proxtune.data.columns import LABEL_NAMES, find_column, named_column, normalized
 from proxtune.data.readers.source import read_source
 from proxtune.data.table import Table
+from proxtune.models.source import json_of
+from proxtune.samples import movies_path, translations_path
 from proxtune.tasks.generation.columns import (
     ANSWERS,
     INSTRUCTIONS,
@@ -38,6 +42,15 @@ def guess_task(source: str, *, text_column: str | None = None, label_column: str
     found = _conversations(table, text_column, label_column) or _prompts(prompt_table, answer_table)
     found = found or _summaries(table, prompt_table, answer_table) or _translations(table, prompt_table, answer_table)
     return found or (DEFAULT_TASK, "no column of summaries, translations or answers in free text")
+
+
+def sample_for(model_folder: Path) -> tuple[str, Path]:
+    """A task that the model in a folder is made for, by its config alone, and bundled data of it."""
+    config = json_of(model_folder / "config.json", f"the model in {model_folder}")
+    names = [str(name) for name in config.get("architectures") or []]
+    if config.get("is_encoder_decoder") or any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in names):
+        return "translate", translations_path("train")
+    return DEFAULT_TASK, movies_path("test")
 
 
 def _only(table: Table, name: str | None, besides: str | None) -> Table:

@@ -1,10 +1,15 @@
 """What a result says of its rows."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
+
+from proxtune.data.dataset import Encoded
 from proxtune.data.examples import Examples, Split
 from proxtune.tasks.base import TaskData
-from proxtune.tasks.describe import row_facts
+from proxtune.tasks.classification.objective import LABELS
+from proxtune.tasks.describe import render_row, row_facts
 
 
 class Rows(list[int]):
@@ -39,3 +44,28 @@ def test_rows_that_were_cut_are_counted_and_noted() -> None:
     facts = row_facts(data(truncated=3))
     assert facts["truncated_rows"] == 6
     assert facts["notes"][-1] == "6 rows were longer than 64 tokens and were cut there"
+
+
+class Letters:
+    """A tokenizer whose tokens are letters."""
+
+    def decode(self, ids: list[int], **options: bool) -> str:
+        assert not options["skip_special_tokens"]
+        return "".join(chr(97 + token) for token in ids)
+
+
+def encoded(ids: list[int], **more: object) -> Encoded:
+    return Encoded(
+        ids=np.asarray(ids), starts=np.asarray([0, len(ids)]), labels=np.asarray([1]), truncated=0, objective=LABELS, **more
+    )  # fmt: skip
+
+
+def test_a_row_is_shown_apart_from_what_it_learns() -> None:
+    own = replace(data(), tokenizer=Letters())
+    label = replace(own, train=encoded([0, 1, 2]))
+    decoder = replace(own, train=encoded([0, 1, 2], begins=np.asarray([2])))
+    apart = replace(own, train=encoded([0, 1], begins=np.asarray([0]), answers=encoded([3, 4])))
+    found = [render_row(each, 0) for each in (label, decoder, apart)]
+    assert [(row["input"], row["learned"]) for row in found] == [("abc", "b"), ("ab", "c"), ("ab", "de")]
+    assert [row["tokens"] for row in found] == [3, 3, 2]
+    assert found[0]["name"] == "a.csv line 2"

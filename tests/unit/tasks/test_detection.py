@@ -9,7 +9,7 @@ import pytest
 
 from proxtune.errors import UserError
 from proxtune.samples import movies_path, translations_path
-from proxtune.tasks.detection import guess_task
+from proxtune.tasks.detection import guess_task, sample_for
 from proxtune.tasks.generation.reader import read_pairs
 from support.files import Write
 
@@ -102,3 +102,20 @@ def test_tables(tmp_path: Path, kind: str) -> None:
         with pa.ipc.new_stream(str(path), table.schema) as writer:
             writer.write_table(table)
     assert guess_task(str(path)) == ("summarize", "columns 'article' and 'highlights'")
+
+
+@pytest.mark.parametrize(
+    ("config", "task"),
+    [
+        ({"architectures": ["LlamaForCausalLM"]}, "translate"),
+        ({"architectures": ["GPT2LMHeadModel"]}, "translate"),
+        ({"architectures": ["T5Model"], "is_encoder_decoder": True}, "translate"),
+        ({"architectures": ["BertModel"]}, "classify"),
+        ({"architectures": None}, "classify"),
+    ],
+)
+def test_a_model_is_tried_on_a_sample_that_it_is_made_for(write: Write, config: dict[str, object], task: str) -> None:
+    folder = write("model/config.json", json.dumps(config)).parent
+    found, sample = sample_for(folder)
+    assert found == task
+    assert sample.is_file()

@@ -1,0 +1,91 @@
+"""Whether a model can be trained on some data, and what it would see of them: opened, and one row passed, nothing trained."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from proxtune.data.examples import row_name
+from proxtune.errors import UserError
+from proxtune.models.source import weight_bytes
+from proxtune.pipeline.jobs import CheckJob
+from proxtune.runtime.clock import Clock
+from proxtune.runtime.guard import explain_model_errors
+from proxtune.runtime.session import Session, in_child_process, open_session
+from proxtune.storage.events import Event
+from proxtune.storage.run_folder import read_recipe
+from proxtune.tasks.describe import render_row
+
+
+def check(job: CheckJob, emit: Callable[[Event], None], others_bytes: int) -> dict[str, Any]:
+    """What `proxtune check` says. Raises UserError for a model or data that cannot be trained."""
+    recipe = read_recipe(job.folder / "recipe.toml")
+    session = open_session(recipe, job.folder, Clock(time.monotonic()), others_bytes, emit)
+    data, tokenizer, source = session.data, session.data.tokenizer, session.source
+    row = _median_row(session)
+    with explain_model_errors(recipe.model):
+        passed = in_child_process(session, partial(_pass_one_row, session, row))
+        rendered = render_row(data, row)
+    return {
+        "status": "ok",
+        "task": session.task.name,
+        "model": {
+            "name": source.name,
+            "origin": source.origin,
+            "model_type": data.config.model_type,
+            "file_bytes": weight_bytes(source.folder),
+            "attention": data.config._attn_implementation,
+            **passed,
+        },
+        "tokenizer": {
+            "class": type(tokenizer).__name__,
+            "vocabulary": len(tokenizer),
+            "special_tokens": {
+                name: str(token) for name, token in tokenizer.special_tokens_map.items() if not isinstance(token, list)
+            },
+            "chat_template": bool(getattr(tokenizer, "chat_template", None)),
+        },
+        "data": session.task.describe(data),
+        "row": rendered,
+    }
+
+
+def _median_row(session: Session) -> int:
+    """A row of usual length."""
+    lengths = session.data.train.lengths
+    return int(lengths.argsort(kind="stable")[len(lengths) // 2])
+
+
+def _pass_one_row(session: Session, row: int) -> dict[str, Any]:
+    """Load the model, and pass a row forward and backward; gradients reach the embeddings' output, so weights need none."""
+    import numpy as np
+
+    from proxtune.models.introspection import head_of, model_facts
+
+    data, began = session.data, time.perf_counter()
+    model = session.task.load_model(session.source.folder, data, session.recipe.seed)
+    model.requires_grad_(False).to(session.device.torch_device).train()
+    loaded = time.perf_counter()
+    model.get_input_embeddings().register_forward_hook(lambda module, given, out: out.requires_grad_())
+    rows = np.asarray([row])
+    loss = data.train.objective.loss(model, data.train, rows, data.pad_id, rows, None)
+    loss.backward()
+    if not math.isfinite(float(loss.detach())):
+        where = row_name(data.split.train, row)
+        raise UserError(
+            f"the loss of {where} is {float(loss.detach())}; the model's weights are damaged, choose another"
+        )
+    facts, lm_head = model_facts(model), model.get_output_embeddings()
+    return {
+        "architecture": type(model).__name__,
+        "parameters": facts.parameters,
+        "blocks": facts.blocks,
+        "width": facts.width,
+        "head": head_of(model)[0] if lm_head is None else "the language model's own",
+        "loss": float(loss.detach()),
+        "load_seconds": round(loaded - began, 2),
+        "row_seconds": round(time.perf_counter() - loaded, 2),
+    }
