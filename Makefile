@@ -18,9 +18,10 @@ install: $(VENV)/.installed
 demo: install
 	$(BIN)/proxtune demo $(ARGS)
 
-# A test file is run by one of two workers as a whole: its tests share models that are trained once.
+# A test file is run by one of two workers as a whole: its tests share models that are trained once. Whole runs come first, so
+# that neither worker waits for the other at the end.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -56,7 +56,7 @@ def test_nno_begins_with_what_is_known_and_never_ends_worse(tmp_path, wide_model
     folder, model = tmp_path / "run", wide_model if kind == "encoder" else wide_decoder
     done = proxtune_in_a_process(
         "train", str(tiny_reviews), "--out", str(folder), "--model", str(model), "--method", "nno", "--memory", "3GB",
-        "--epochs", "0.5", "--json",
+        "--batch", "32", "--epochs", "0.5", "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])

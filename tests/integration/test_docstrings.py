@@ -19,7 +19,7 @@ def place(tmp_path_factory, tiny_model, tiny_reviews):
     shutil.copytree(tiny_model, folder / "tiny-bert")
     shutil.copy(tiny_reviews, folder / "reviews.csv")
     proxtune.tune(
-        str(folder / "reviews.csv"), model=str(folder / "tiny-bert"), out=folder / "runs" / "reviews", method="probe"
+        str(folder / "reviews.csv"), model=str(folder / "tiny-bert"), out=folder / "runs" / "reviews", method="full"
     )
     return folder
 

@@ -51,7 +51,8 @@ def test_translations_are_learned_and_scored_beside_the_base_model(tiny_chat, tm
 def test_the_classifier_stands_in_a_pipeline(tiny_model, tmp_path):
     change = (
         "import functools\nexample.ROWS, folds = 60, example.cross_val_score\n"
-        "example.cross_val_score = lambda *given, cv: folds(*given, cv=2)\n"
+        "from sklearn.model_selection import ShuffleSplit\n"
+        "example.cross_val_score = lambda *given, cv: folds(*given, cv=ShuffleSplit(1, random_state=0))\n"
         f"example.TextClassifier = functools.partial(example.TextClassifier, model={str(tiny_model)!r}, method='full')"
     )
     said = run_example("sklearn_pipeline", change, str(tmp_path / "run"))

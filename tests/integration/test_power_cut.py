@@ -113,7 +113,7 @@ def test_what_was_shown_is_there_after_a_power_cut(disk, one_thread, tmp_path, t
         str(np_rows),
     ]
     cuts = 0
-    for _ in range(6):
+    for _ in range(4):
         child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
         # So many lines and not so many seconds: a quiet machine makes all 60 steps in one, a loaded one none.
         lines = [child.stdout.readline() for _ in range(draw.randint(1, 12))]

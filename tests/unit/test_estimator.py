@@ -340,6 +340,3 @@ def test_a_real_model_learns_from_600_reviews() -> None:
     # the probe: its head does not depend on how often a machine of this speed can evaluate
     model = TextClassifier(model="minilm", method="probe").fit(texts[:600], labels[:600])
     assert model.score(texts[600:], labels[600:]) > 0.55  # chance is 0.5, two deviations away
-    assert model.predict_proba(texts[:3]).sum(axis=1) == pytest.approx([1, 1, 1], abs=1e-3)
-    again = pickle.loads(pickle.dumps(model))
-    assert again.predict(texts[:5]).tolist() == model.predict(texts[:5]).tolist()
