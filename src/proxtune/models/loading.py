@@ -9,17 +9,6 @@ from proxtune.errors import UserError
 from proxtune.models.source import json_of
 
 
-def load_tokenizer(folder: Path) -> Any:
-    """The model's own tokenizer. Raises UserError for one that cannot be read, or that wants code of its own to be run."""
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
-    except Exception as error:
-        words = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise UserError(f"the tokenizer in {folder} cannot be read: {words}") from error
-
-
 def classifier_config(folder: Path, labels: list[str], tokenizer: Any, max_length: int) -> Any:
     """The model's config with our classes, and without dropout.
 

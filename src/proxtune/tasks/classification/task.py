@@ -85,7 +85,8 @@ class Classification:
         return found.without_labels()
 
     def encode(self, recipe: Recipe, split: Split[Examples], model_folder: Path) -> ClassificationData:
-        from proxtune.models.loading import classifier_config, load_tokenizer
+        from proxtune.models.loading import classifier_config
+        from proxtune.models.tokenizer import load_tokenizer
         from proxtune.tasks.classification.encoding import encode
         from proxtune.tasks.classification.label_prompt import append_question, has_language_head, prompt_for
         from proxtune.tasks.classification.reader import sorted_labels
@@ -182,7 +183,7 @@ class Classification:
     ) -> TrainedClassifier:
         from transformers import AutoConfig, AutoModelForSequenceClassification
 
-        from proxtune.models.loading import load_tokenizer
+        from proxtune.models.tokenizer import load_tokenizer
         from proxtune.tasks.classification.encoding import encode
         from proxtune.tasks.lengths import length_allowed
 

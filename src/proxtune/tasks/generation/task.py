@@ -106,7 +106,8 @@ class Generation:
         import numpy as np
 
         from proxtune.data.batching import padded
-        from proxtune.models.loading import eos_token_ids, generator_config, load_tokenizer
+        from proxtune.models.loading import eos_token_ids, generator_config
+        from proxtune.models.tokenizer import load_tokenizer
         from proxtune.tasks.generation.encoding import LONGEST, fit_to_length, tokens_of, useful_length
         from proxtune.tasks.generation.prompting import instruction_for, prompt_format_for
         from proxtune.tasks.lengths import length_allowed, longest_row
@@ -224,7 +225,8 @@ class Generation:
         base: bool = False,
     ) -> TrainedGenerator:
         from proxtune.config.plan import plan_from_dict
-        from proxtune.models.loading import eos_token_ids, generator_config, load_generator, load_tokenizer
+        from proxtune.models.loading import eos_token_ids, generator_config, load_generator
+        from proxtune.models.tokenizer import load_tokenizer
         from proxtune.tasks.generation.decoding import GenerationSettings
         from proxtune.tasks.generation.encoding import LONGEST, encode_pairs
         from proxtune.tasks.generation.prompting import prompt_format_for

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from proxtune.data.examples import Examples
-from proxtune.models.loading import load_tokenizer
+from proxtune.models.tokenizer import load_tokenizer
 from proxtune.tasks.classification.encoding import encode
 from proxtune.tasks.classification.objective import LABELS
 from support.files import refusal

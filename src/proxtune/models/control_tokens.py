@@ -1,0 +1,114 @@
+"""Control tokens ("</s>", "<|im_end|>") steer a model. Where a person wrote one into a text it stays text, letter by letter."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+_STAND_IN = re.compile("\ue000([0-9]+)\ue001")  # of the private use area
+_ROWS_AT_A_TIME = 1024
+_NAMED = 3  # in a note
+
+
+@dataclass(frozen=True)
+class ControlTokens:
+    """How the control tokens are spelled, with the id of each."""
+
+    ids: Mapping[str, int]
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The spellings."""
+        return tuple(self.ids)
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        return re.compile("|".join(map(re.escape, sorted(self.names, key=len, reverse=True))) or r"(?!)")
+
+    def found_in(self, text: str) -> list[str]:
+        """Those that are written in the text."""
+        return self._pattern.findall(text)
+
+    def hidden(self, text: str) -> str:
+        """The text with a stand-in for each, so that it can go through a template; `prompt_ids` puts back what was written."""
+        return self._pattern.sub(lambda found: f"\ue000{self.names.index(found[0])}\ue001", text)
+
+    def parted(self, text: str) -> list[str]:
+        """The text, cut within each so that no piece has one."""
+        return self._pattern.sub(lambda found: f"{found[0][:1]}\ue000{found[0][1:]}", text).split("\ue000")
+
+
+def control_tokens(tokenizer: Any, more: Iterable[int] = ()) -> ControlTokens:
+    """Those that the tokenizer calls special, and `more` that it only knows as added."""
+    added = tokenizer.added_tokens_decoder
+    ids = {token.content: number for number, token in added.items() if token.special}
+    return ControlTokens(ids | {added[number].content: number for number in more if number in added})
+
+
+def text_ids(
+    texts: Sequence[str], tokenizer: Any, control: ControlTokens, *, add_special_tokens: bool, as_target: bool = False
+) -> list[list[int]]:
+    """Ids of texts that people wrote: none of them a control token, but for those that the tokenizer puts around a text.
+
+    `as_target` reads them as what an encoder-decoder is to write.
+    """
+
+    def read(some: list[str], add_special_tokens: bool) -> list[list[int]]:
+        found: list[list[int]] = tokenizer(
+            **{"text_target" if as_target else "text": some}, add_special_tokens=add_special_tokens,
+            split_special_tokens=True, return_attention_mask=False,
+        )["input_ids"]  # fmt: skip
+        return found
+
+    found: list[list[int]] = []
+    for begin in range(0, len(texts), _ROWS_AT_A_TIME):
+        found += read(list(texts[begin : begin + _ROWS_AT_A_TIME]), add_special_tokens)
+    forbidden = set(control.ids.values())
+    for row, text in enumerate(texts):
+        if not control.found_in(text):
+            continue
+        plain = read([text], False)[0]
+        if forbidden.isdisjoint(plain):
+            continue
+        parts = [number for ids in read(control.parted(text), False) for number in ids]
+        begin = _place(plain, found[row])
+        found[row] = [*found[row][:begin], *parts, *found[row][begin + len(plain) :]]
+    return found
+
+
+def prompt_ids(prompts: Sequence[str], tokenizer: Any, control: ControlTokens) -> list[list[int]]:
+    """Ids of what a template made of texts that are `hidden`: its own control tokens are some, theirs are text."""
+    found: list[list[int]] = []
+    for begin in range(0, len(prompts), _ROWS_AT_A_TIME):
+        some = list(prompts[begin : begin + _ROWS_AT_A_TIME])
+        found += tokenizer(some, add_special_tokens=False, return_attention_mask=False)["input_ids"]
+    for row, prompt in enumerate(prompts):
+        parts = _STAND_IN.split(prompt)
+        if len(parts) == 1:
+            continue
+        found[row] = []
+        for place, part in enumerate(parts):
+            if place % 2:
+                found[row] += text_ids([control.names[int(part)]], tokenizer, control, add_special_tokens=False)[0]
+            elif part:
+                found[row] += tokenizer(part, add_special_tokens=False)["input_ids"]
+    return found
+
+
+def written_notes(texts: Iterable[Iterable[str]], control: ControlTokens) -> tuple[str, ...]:
+    """What to say of rows (each of some texts) in which control tokens are written."""
+    found = [names for row in texts if (names := [name for text in row for name in control.found_in(text)])]
+    if not found:
+        return ()
+    different = list(dict.fromkeys(name for names in found for name in names))
+    named = ", ".join(map(repr, different[:_NAMED])) + (", …" if len(different) > _NAMED else "")
+    rows = "1 row has" if len(found) == 1 else f"{len(found):,} rows have"
+    return (f"{rows} control tokens of the model in the text ({named}); they are read as plain text",)
+
+
+def _place(part: list[int], whole: list[int]) -> int:
+    """Where one list stands in another."""
+    return next((i for i in range(len(whole) - len(part) + 1) if whole[i : i + len(part)] == part), 0)
