@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from proxtune.errors import UserError
 
+QUESTION = "<|question|>"  # what a template calls a question that stands after every text
 _VOCABULARIES = (
     *("tokenizer.json", "vocab.json", "vocab.txt", "vocab-src.json", "dict.txt", "*.model", "*.spm", "*.tiktoken"),
     *("bpe.codes", "tekken.json", "*.tokenizer"),
@@ -160,3 +162,27 @@ def unknown_notes(tokenizer: Any, texts: Sequence[str]) -> tuple[str, ...]:
             "language, or copy the tokenizer that the model was trained with"
         )
     return (f"the tokenizer does not know {share:.0%} of the words in the first rows",) if share > _MANY_UNKNOWN else ()
+
+
+def save_tokenizer(tokenizer: Any, folder: Path) -> None:
+    """Write the tokenizer so that it comes back as it is, in transformers 4.57 too. Raises OSError.
+
+    Some classes build anew at each load what is put around a text (GPT-NeoX's, Llama's in transformers 4), and the flags that
+    tell them how are not saved. The class that reads tokenizer.json as it stands is named instead.
+    """
+    tokenizer.save_pretrained(str(folder))
+    path = folder / "tokenizer_config.json"
+    told = json.loads(path.read_text(encoding="utf-8"))
+    told["model_input_names"] = list(tokenizer.model_input_names)  # which other versions have other defaults for
+    extra = told.get("extra_special_tokens")
+    if isinstance(extra, list):  # transformers 4.57 takes a dict of that name
+        told["additional_special_tokens"] = told.pop("extra_special_tokens")
+    if getattr(tokenizer, "backend_tokenizer", None) is not None and _needs_plain_class(tokenizer, told):
+        told["tokenizer_class"] = "PreTrainedTokenizerFast"
+    path.write_text(json.dumps(told, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _needs_plain_class(tokenizer: Any, told: Mapping[str, Any]) -> bool:
+    asks = QUESTION in str(tokenizer.backend_tokenizer.post_processor)
+    flags = {"add_bos_token", "add_eos_token"} & tokenizer.init_kwargs.keys()
+    return asks or bool(flags) or told["tokenizer_class"] == "TokenizersBackend"
