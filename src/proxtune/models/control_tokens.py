@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+
+import numpy as np
 
 _STAND_IN = re.compile("\ue000([0-9]+)\ue001")  # of the private use area
 _ROWS_AT_A_TIME = 1024
@@ -32,13 +34,20 @@ class ControlTokens:
         """Those that are written in the text."""
         return self._pattern.findall(text)
 
-    def hidden(self, text: str) -> str:
-        """The text with a stand-in for each, so that it can go through a template; `prompt_ids` puts back what was written."""
-        return self._pattern.sub(lambda found: f"\ue000{self.names.index(found[0])}\ue001", text)
+    def hidden(self, text: str, some: ControlTokens | None = None) -> str:
+        """The text with a stand-in for each (or `some` of them), so that it can go through a template.
+
+        `prompt_ids` puts back what was written.
+        """
+        pattern = (some or self)._pattern
+        return pattern.sub(lambda found: f"\ue000{self.names.index(found[0])}\ue001", text)
 
     def parted(self, text: str) -> list[str]:
         """The text, cut within each so that no piece has one."""
         return self._pattern.sub(lambda found: f"{found[0][:1]}\ue000{found[0][1:]}", text).split("\ue000")
+
+
+NO_CONTROL = ControlTokens({})
 
 
 def control_tokens(tokenizer: Any, more: Iterable[int] = ()) -> ControlTokens:
@@ -50,60 +59,73 @@ def control_tokens(tokenizer: Any, more: Iterable[int] = ()) -> ControlTokens:
 
 def text_ids(
     texts: Sequence[str], tokenizer: Any, control: ControlTokens, *, add_special_tokens: bool, as_target: bool = False
-) -> list[list[int]]:
-    """Ids of texts that people wrote: none of them a control token, but for those that the tokenizer puts around a text.
+) -> list[np.ndarray]:
+    """Ids (tokens,) int32 of texts that people wrote: no control tokens but those that the tokenizer puts around a text.
 
     `as_target` reads them as what an encoder-decoder is to write.
     """
 
-    def read(some: list[str], add_special_tokens: bool) -> list[list[int]]:
+    def read(some: Sequence[str], add_special_tokens: bool) -> list[list[int]]:
         found: list[list[int]] = tokenizer(
-            **{"text_target" if as_target else "text": some}, add_special_tokens=add_special_tokens,
+            **{"text_target" if as_target else "text": list(some)}, add_special_tokens=add_special_tokens,
             split_special_tokens=True, return_attention_mask=False,
         )["input_ids"]  # fmt: skip
         return found
 
-    found: list[list[int]] = []
-    for begin in range(0, len(texts), _ROWS_AT_A_TIME):
-        found += read(list(texts[begin : begin + _ROWS_AT_A_TIME]), add_special_tokens)
+    found = [ids for some in _pieces(texts) for ids in map(_array, read(some, add_special_tokens))]
     forbidden = set(control.ids.values())
     for row, text in enumerate(texts):
         if not control.found_in(text):
             continue
         plain = read([text], False)[0]
-        if forbidden.isdisjoint(plain):
+        if forbidden.isdisjoint(plain):  # the tokenizer itself can read them as text
             continue
         parts = [number for ids in read(control.parted(text), False) for number in ids]
-        begin = _place(plain, found[row])
-        found[row] = [*found[row][:begin], *parts, *found[row][begin + len(plain) :]]
+        whole = found[row].tolist()
+        begin = _place(plain, whole)
+        found[row] = _array([*whole[:begin], *parts, *whole[begin + len(plain) :]])
     return found
 
 
-def prompt_ids(prompts: Sequence[str], tokenizer: Any, control: ControlTokens) -> list[list[int]]:
+def prompt_ids(prompts: Sequence[str], tokenizer: Any, control: ControlTokens) -> list[np.ndarray]:
     """Ids of what a template made of texts that are `hidden`: its own control tokens are some, theirs are text."""
-    found: list[list[int]] = []
-    for begin in range(0, len(prompts), _ROWS_AT_A_TIME):
-        some = list(prompts[begin : begin + _ROWS_AT_A_TIME])
-        found += tokenizer(some, add_special_tokens=False, return_attention_mask=False)["input_ids"]
+
+    def read(some: Sequence[str]) -> list[list[int]]:
+        found: list[list[int]] = tokenizer(list(some), add_special_tokens=False, return_attention_mask=False)[
+            "input_ids"
+        ]
+        return found
+
+    found = [ids for some in _pieces(prompts) for ids in map(_array, read(some))]
     for row, prompt in enumerate(prompts):
-        parts = _STAND_IN.split(prompt)
+        parts = _STAND_IN.split(prompt)  # by turns what the template made, and the number of a control token
         if len(parts) == 1:
             continue
-        found[row] = []
-        for place, part in enumerate(parts):
-            if place % 2:
-                found[row] += text_ids([control.names[int(part)]], tokenizer, control, add_special_tokens=False)[0]
-            elif part:
-                found[row] += tokenizer(part, add_special_tokens=False)["input_ids"]
+        made = [read([part])[0] if part else [] for part in parts[::2]]
+        names = [control.names[int(number)] for number in parts[1::2]]
+        written = text_ids(names, tokenizer, control, add_special_tokens=False)
+        found[row] = np.concatenate(
+            [_array(made[0]), *(_array([*w, *m]) for w, m in zip(written, made[1:], strict=True))]
+        )
     return found
 
 
-def written_notes(texts: Iterable[Iterable[str]], control: ControlTokens) -> tuple[str, ...]:
-    """What to say of rows (each of some texts) in which control tokens are written."""
-    found = [names for row in texts if (names := [name for text in row for name in control.found_in(text)])]
+def _pieces(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Some rows at a time: lists of ids take ten times the memory of arrays."""
+    for begin in range(0, len(texts), _ROWS_AT_A_TIME):
+        yield texts[begin : begin + _ROWS_AT_A_TIME]
+
+
+def _array(ids: Sequence[int]) -> np.ndarray:
+    return np.asarray(ids, dtype=np.int32)
+
+
+def written_notes(names: Iterable[Sequence[str]]) -> tuple[str, ...]:
+    """What to say of rows, each with the control tokens that are written in its texts."""
+    found = [own for own in names if own]
     if not found:
         return ()
-    different = list(dict.fromkeys(name for names in found for name in names))
+    different = list(dict.fromkeys(name for own in found for name in own))
     named = ", ".join(map(repr, different[:_NAMED])) + (", …" if len(different) > _NAMED else "")
     rows = "1 row has" if len(found) == 1 else f"{len(found):,} rows have"
     return (f"{rows} control tokens of the model in the text ({named}); they are read as plain text",)

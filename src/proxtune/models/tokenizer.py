@@ -18,7 +18,7 @@ _VOCABULARIES = (
 _SENTENCEPIECE = ("*.model", "*.spm")
 _ROLES = ("pad_token", "eos_token", "bos_token", "unk_token", "cls_token", "sep_token")  # that rows are given
 _FILLERS = ("eos_token", "bos_token", "unk_token", "sep_token", "cls_token")  # of a padding token, the best first
-_FIRST_ROWS = 100
+_FIRST_TEXTS = 200
 _MOST_UNKNOWN, _MANY_UNKNOWN = 0.5, 0.1  # of their tokens
 
 
@@ -148,9 +148,15 @@ def _is_decoder(config: Any) -> bool:
     return any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in getattr(config, "architectures", None) or [])
 
 
+def set_option(tokenizer: Any, name: str, value: Any) -> None:
+    """Set one of the tokenizer's options so that it is saved with it."""
+    setattr(tokenizer, name, value)
+    tokenizer.init_kwargs[name] = value
+
+
 def unknown_notes(tokenizer: Any, texts: Sequence[str]) -> tuple[str, ...]:
     """What to say where the tokenizer does not know many of the first texts' words. Raises UserError where it knows few."""
-    first = [text for text in texts[:_FIRST_ROWS] if text.strip()]
+    first = [text for text in texts[:_FIRST_TEXTS] if text.strip()]
     if not first:
         return ()
     found = tokenizer(first, add_special_tokens=False, return_attention_mask=False)["input_ids"]
@@ -158,7 +164,7 @@ def unknown_notes(tokenizer: Any, texts: Sequence[str]) -> tuple[str, ...]:
     share = lost / max(1, sum(max(1, len(row)) for row in found))
     if share > _MOST_UNKNOWN:
         raise UserError(
-            f"the tokenizer does not know {share:.0%} of the words in the first {len(first)} rows; choose a model for this "
+            f"the tokenizer does not know {share:.0%} of the words in the first rows; choose a model for this "
             "language, or copy the tokenizer that the model was trained with"
         )
     return (f"the tokenizer does not know {share:.0%} of the words in the first rows",) if share > _MANY_UNKNOWN else ()

@@ -11,7 +11,7 @@ from proxtune.data.dataset import Encoded, flat
 from proxtune.data.examples import Examples, Split
 from proxtune.errors import UserError
 from proxtune.models.control_tokens import control_tokens, text_ids, written_notes
-from proxtune.models.tokenizer import agree_on_padding, unknown_notes
+from proxtune.models.tokenizer import agree_on_padding, set_option, unknown_notes
 from proxtune.tasks.classification.objective import LABELS
 
 
@@ -20,12 +20,12 @@ def ready_for_texts(tokenizer: Any, config: Any, split: Split[Examples]) -> tupl
 
     Raises UserError where the tokenizer knows few of the words.
     """
-    tokenizer.split_special_tokens = tokenizer.init_kwargs["split_special_tokens"] = True
+    set_option(tokenizer, "split_special_tokens", True)
     texts = [*split.train.texts, *split.validation.texts]
     return (
         *agree_on_padding(tokenizer, config),
         *unknown_notes(tokenizer, split.train.texts),
-        *written_notes(([text] for text in texts), control_tokens(tokenizer)),
+        *written_notes(map(control_tokens(tokenizer).found_in, texts)),
     )
 
 
@@ -35,12 +35,8 @@ def encode(examples: Examples, labels: Sequence[str], tokenizer: Any, max_length
     Raises UserError for a label that `labels` does not hold, naming its line.
     """
     index = {label: i for i, label in enumerate(labels)}
-    control = control_tokens(tokenizer)
-    ids: list[np.ndarray] = []
-    for begin in range(0, len(examples), 1024):
-        texts = examples.texts[begin : begin + 1024]
-        for row in text_ids(texts, tokenizer, control, add_special_tokens=True):
-            ids.append(np.asarray(row if row else [tokenizer.pad_token_id or 0], dtype=np.int32))
+    found = text_ids(examples.texts, tokenizer, control_tokens(tokenizer), add_special_tokens=True)
+    ids = [row if len(row) else np.asarray([tokenizer.pad_token_id or 0], dtype=np.int32) for row in found]
     truncated = sum(len(row) > max_length for row in ids)
     if truncated:
         closing = _closing(tokenizer)
