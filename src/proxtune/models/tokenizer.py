@@ -36,6 +36,8 @@ def load_tokenizer(folder: Path) -> Any:
     except ImportError as error:
         raise UserError(f"the tokenizer in {folder} needs a package that is missing: {_words(error)}") from error
     except Exception as error:
+        if not _found(folder, _VOCABULARIES):
+            raise _none_in(folder) from error
         raise UserError(f"the tokenizer in {folder} cannot be read: {_words(error)}") from error
     _check_vocabulary(tokenizer, folder)
     _check_embedding(tokenizer, folder)
@@ -60,6 +62,9 @@ def _check_files(folder: Path) -> None:
     """Raises UserError for a folder without a tokenizer, or with one of SentencePiece that nothing here can read."""
     if not _found(folder, (*_VOCABULARIES, "tokenizer_config.json")):
         raise _none_in(folder)
+    vocabularies = {place.name for place in _found(folder, _VOCABULARIES)}
+    if vocabularies == {"vocab.json"} and not (folder / "merges.txt").is_file():
+        raise UserError(f"the tokenizer in {folder} lacks merges.txt; copy it from the base model")
     pieces = _found(folder, _SENTENCEPIECE)
     if pieces and not (folder / "tokenizer.json").is_file() and not _reads_sentencepiece():
         raise UserError(
@@ -81,9 +86,6 @@ def _check_vocabulary(tokenizer: Any, folder: Path) -> None:
         return
     if not _found(folder, own.values()) and not _found(folder, ("tekken.json", "*.tiktoken")):
         raise _none_in(folder)
-    merges = own.get("merges_file")
-    if merges is not None and not (folder / merges).is_file() and (folder / own["vocab_file"]).is_file():
-        raise UserError(f"the tokenizer in {folder} lacks {merges}; copy it from the base model")
 
 
 def _check_embedding(tokenizer: Any, folder: Path) -> None:
