@@ -13,6 +13,8 @@ _TWO_BASES = {
     "modernbert-decoder": ("global_rope_theta", "local_rope_theta"),
 }
 _USUAL = ("rope_theta", "rope_local_base_freq")
+_BY_OTHER_NAMES = {"gpt_neox": {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"}}
+_BY_OTHER_NAMES["gpt_neox_japanese"] = _BY_OTHER_NAMES["gpt_neox"]
 
 
 def write_for_older(folder: Path) -> None:
@@ -47,6 +49,7 @@ def _older_rope(rope: Mapping[str, Any], model_type: str) -> dict[str, Any]:
     first = parts[0]
     if "partial_rotary_factor" in first:
         older["partial_rotary_factor"] = first["partial_rotary_factor"]
-    if first.get("rope_type", "default") != "default":
+    if first.get("rope_type", "default") != "default" and (first is rope or model_type.startswith("gemma3")):
         older["rope_scaling"] = {name: value for name, value in first.items() if name != "rope_theta"}
-    return older
+    other = _BY_OTHER_NAMES.get(model_type, {})
+    return older | {other[name]: value for name, value in older.items() if name in other}

@@ -42,7 +42,7 @@ def left_over_settings(folder: Path) -> dict[str, Any]:
 
 
 def _shapes(key: str, value: Any) -> bool:
-    return value is not None and (key.endswith("_token_id") or value not in (False, 0, 1, [], {}))
+    return value is True or (value is not None and (key.endswith("_token_id") or value not in (False, 0, 1, [], {})))
 
 
 def left_over_notes(folder: Path) -> tuple[str, ...]:

@@ -8,6 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from proxtune.errors import UserError
 
 QUESTION = "<|question|>"  # what a template calls a question that stands after every text
@@ -16,7 +18,7 @@ _VOCABULARIES = (
     *("bpe.codes", "tekken.json", "*.tokenizer"),
 )
 _SENTENCEPIECE = ("*.model", "*.spm")
-_ROLES = ("pad_token", "eos_token", "bos_token", "unk_token", "cls_token", "sep_token")  # that rows are given
+_ROLES = ("eos_token", "bos_token", "unk_token", "cls_token", "sep_token")  # that rows are given
 _FILLERS = ("eos_token", "bos_token", "unk_token", "sep_token", "cls_token")  # of a padding token, the best first
 _FIRST_TEXTS = 200
 _MOST_UNKNOWN, _MANY_UNKNOWN = 0.5, 0.1  # of their tokens
@@ -40,7 +42,9 @@ def load_tokenizer(folder: Path) -> Any:
             raise _none_in(folder) from error
         raise UserError(f"the tokenizer in {folder} cannot be read: {_words(error)}") from error
     _check_vocabulary(tokenizer, folder)
-    _check_embedding(tokenizer, folder)
+    rows = embedding_rows(folder)
+    if rows is not None:
+        _check_embedding(tokenizer, folder, rows)
     return tokenizer
 
 
@@ -88,19 +92,32 @@ def _check_vocabulary(tokenizer: Any, folder: Path) -> None:
         raise _none_in(folder)
 
 
-def _check_embedding(tokenizer: Any, folder: Path) -> None:
-    """Raises UserError for tokens that a text can become, or that rows are given, beyond the rows of the embedding."""
-    rows = embedding_rows(folder)
-    if rows is None or not getattr(type(tokenizer), "vocab_files_names", None):
+def _check_embedding(tokenizer: Any, folder: Path, rows: int) -> None:
+    """Raises UserError for tokens without a row that a text can become or is given; another padding token can be chosen."""
+    if not getattr(type(tokenizer), "vocab_files_names", None):  # bytes
         return
-    added = getattr(tokenizer, "added_tokens_decoder", {})
+    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id >= rows:
+        tokenizer.pad_token = None
     given = {str(getattr(tokenizer, role)) for role in _ROLES if getattr(tokenizer, role, None) is not None}
-    used = [number for number, token in added.items() if not token.special or token.content in given]
+    added = tokenizer.added_tokens_decoder.items()
+    used = [number for number, token in added if not token.special or token.content in given]
     most = max([tokenizer.vocab_size, *(number + 1 for number in used)])
     if most > rows:
         raise UserError(
             f"the tokenizer in {folder} has {most:,} tokens and the model an embedding of {rows:,}: copy the tokenizer that the "
             "model was trained with, or call model.resize_token_embeddings(len(tokenizer)) and save it"
+        )
+
+
+def check_tokens(tokenizer: Any, config: Any, *rows: np.ndarray) -> None:
+    """Raises UserError for ids of rows, each (tokens,), that the model has no embedding for: what a template writes, for one."""
+    known = getattr(config.get_text_config(), "vocab_size", None)
+    most = max((int(ids.max()) for ids in rows if len(ids)), default=0)
+    if isinstance(known, int) and known > 0 and most >= known and getattr(type(tokenizer), "vocab_files_names", None):
+        name = tokenizer.convert_ids_to_tokens(most)
+        raise UserError(
+            f"the rows have the token {name!r} ({most:,}), for which the model has no embedding ({known:,} rows); copy the "
+            "tokenizer that the model was trained with"
         )
 
 
@@ -128,7 +145,7 @@ def agree_on_padding(tokenizer: Any, config: Any) -> tuple[str, ...]:
     if tokenizer.pad_token_id is None:
         filler = tokenizer.added_tokens_decoder[own].content if known else _filler(tokenizer)
         if not known:
-            notes = (f"the tokenizer has no padding token: {filler!r} fills rows up",)
+            notes = (f"the tokenizer has no padding token that the model knows: {filler!r} fills rows up",)
         tokenizer.pad_token = filler
     if not known or _is_decoder(config):
         config.pad_token_id = tokenizer.pad_token_id

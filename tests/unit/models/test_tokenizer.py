@@ -5,11 +5,19 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from proxtune.errors import UserError
 from proxtune.models import tokenizer as module
-from proxtune.models.tokenizer import agree_on_padding, load_tokenizer, save_tokenizer, set_option, unknown_notes
+from proxtune.models.tokenizer import (
+    agree_on_padding,
+    check_tokens,
+    load_tokenizer,
+    save_tokenizer,
+    set_option,
+    unknown_notes,
+)
 
 WORDS = ["red", "green", "blue", "house", "tree", "river", "a", "film", "good"]
 
@@ -114,12 +122,24 @@ def test_tokens_without_a_row_in_the_embedding_are_refused(tiny_model, tmp_path,
     assert "resize_token_embeddings" in words
 
 
-def test_a_padding_token_without_a_row_is_refused(tiny_decoder, tmp_path):
-    folder = shutil.copytree(tiny_decoder, tmp_path / "model")
+def test_an_end_of_text_without_a_row_is_refused(tiny_chat, tmp_path):
+    folder = shutil.copytree(tiny_chat, tmp_path / "model")
+    tokenizer = load_tokenizer(folder)
+    tokenizer.add_special_tokens({"eos_token": "<|end|>"})
+    tokenizer.save_pretrained(folder)
+    assert "an embedding of" in refusal(folder)
+
+
+def test_for_a_padding_token_without_a_row_another_is_chosen(tiny_chat, tmp_path):
+    folder = shutil.copytree(tiny_chat, tmp_path / "model")
     tokenizer = load_tokenizer(folder)
     tokenizer.add_special_tokens({"pad_token": "<|pad|>"})
     tokenizer.save_pretrained(folder)
-    assert "an embedding of" in refusal(folder)
+    tokenizer, config = load_tokenizer(folder), config_of()
+    (note,) = agree_on_padding(tokenizer, config)
+    assert "'</s>' fills rows up" in note
+    again, _ = saved(tokenizer, folder)
+    assert again.pad_token == "</s>"
 
 
 def test_a_special_token_of_another_use_may_lack_a_row(tiny_model, tmp_path):
@@ -129,6 +149,18 @@ def test_a_special_token_of_another_use_may_lack_a_row(tiny_model, tmp_path):
     tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
     tokenizer.save_pretrained(folder)
     assert load_tokenizer(folder)("a")["input_ids"]
+
+
+def test_rows_with_a_token_that_has_no_embedding_are_refused():
+    class Config:
+        vocab_size = 13
+
+        def get_text_config(self):
+            return self
+
+    check_tokens(made(), Config(), np.array([1, 12]), np.array([], dtype=int))
+    with pytest.raises(UserError, match=r"'good' \(13\), for which the model has no embedding \(13 rows\)"):
+        check_tokens(made(special=("<pad>", "<unk>", "<s>", "</s>", "<x>")), Config(), np.array([1, 13]))
 
 
 def test_padding_that_is_there_stays():
@@ -148,7 +180,7 @@ def test_padding_that_is_there_stays():
 def test_a_padding_token_is_chosen_among_those_there_are_and_said(named, filler):
     tokenizer, config = made(**named), config_of()
     (note,) = agree_on_padding(tokenizer, config)
-    assert note == f"the tokenizer has no padding token: {filler!r} fills rows up"
+    assert note == f"the tokenizer has no padding token that the model knows: {filler!r} fills rows up"
     assert tokenizer.pad_token == filler
     assert config.pad_token_id == tokenizer.pad_token_id == tokenizer.convert_tokens_to_ids(filler)
 

@@ -87,7 +87,7 @@ class Classification:
     def encode(self, recipe: Recipe, split: Split[Examples], model_folder: Path) -> ClassificationData:
         from proxtune.models.classifier_head import head_notes
         from proxtune.models.loading import classifier_config
-        from proxtune.models.tokenizer import agree_on_padding, load_tokenizer
+        from proxtune.models.tokenizer import agree_on_padding, check_tokens, load_tokenizer
         from proxtune.tasks.classification.encoding import encode, ready_for_texts
         from proxtune.tasks.classification.label_prompt import (
             append_question,
@@ -108,6 +108,7 @@ class Classification:
         allowed = length_allowed(recipe, tokenizer, config)
         train = encode(split.train, labels, tokenizer, allowed)
         validation = encode(split.validation, labels, tokenizer, allowed)
+        check_tokens(tokenizer, config, train.ids, validation.ids)
         longest = longest_row(train, validation)
         config = classifier_config(model_folder, labels, tokenizer, longest)
         agree_on_padding(tokenizer, config)
@@ -193,7 +194,7 @@ class Classification:
     ) -> TrainedClassifier:
         from transformers import AutoConfig, AutoModelForSequenceClassification
 
-        from proxtune.models.tokenizer import load_tokenizer
+        from proxtune.models.tokenizer import check_tokens, load_tokenizer
         from proxtune.tasks.classification.encoding import encode
         from proxtune.tasks.lengths import length_allowed
 
@@ -201,6 +202,7 @@ class Classification:
         tokenizer = load_tokenizer(model_folder)
         labels = tuple(config.id2label.get(i, str(i)) for i in range(config.num_labels))
         encoded = encode(rows, labels, tokenizer, length_allowed(recipe, tokenizer, config))
+        check_tokens(tokenizer, config, encoded.ids)
         if model is None:
             model = AutoModelForSequenceClassification.from_pretrained(
                 str(model_folder), use_safetensors=True, attn_implementation="eager"

@@ -119,6 +119,11 @@ def fit_to_length(
     return replace(_encoded(rows), truncated=truncated, begins=begins)
 
 
+def all_ids(rows: Encoded) -> tuple[np.ndarray, ...]:
+    """The ids of what is asked and of what is answered, each (tokens,)."""
+    return (rows.ids,) if rows.answers is None else (rows.ids, rows.answers.ids)
+
+
 def _encoded(rows: Sequence[np.ndarray]) -> Encoded:
     ids, starts = flat(rows)
     return Encoded(ids=ids, starts=starts, labels=np.zeros(0, dtype=np.int64), truncated=0, objective=ANSWERS)

@@ -108,9 +108,10 @@ class Generation:
         from proxtune.data.batching import padded
         from proxtune.models.generation_settings import left_over_notes
         from proxtune.models.loading import eos_token_ids, generator_config
-        from proxtune.models.tokenizer import agree_on_padding, load_tokenizer
+        from proxtune.models.tokenizer import agree_on_padding, check_tokens, load_tokenizer
         from proxtune.tasks.generation.encoding import (
             LONGEST,
+            all_ids,
             fit_to_length,
             tokens_of,
             useful_length,
@@ -140,6 +141,7 @@ class Generation:
         train, validation = (
             fit_to_length(own, part, prompt_format, tokenizer, allowed) for own, part in zip(tokens, parts, strict=True)
         )
+        check_tokens(tokenizer, config, *all_ids(train), *all_ids(validation))
         longest = longest_row(train, validation)
         longest_answer = padded(int(_LONGER * int(train.answer_lengths.max())))
         config = generator_config(model_folder, tokenizer, longest)
@@ -249,9 +251,9 @@ class Generation:
         from proxtune.config.plan import plan_from_dict
         from proxtune.models.generation_settings import generate_plainly
         from proxtune.models.loading import eos_token_ids, generator_config, load_generator
-        from proxtune.models.tokenizer import agree_on_padding, load_tokenizer
+        from proxtune.models.tokenizer import agree_on_padding, check_tokens, load_tokenizer
         from proxtune.tasks.generation.decoding import GenerationSettings
-        from proxtune.tasks.generation.encoding import LONGEST, encode_pairs
+        from proxtune.tasks.generation.encoding import LONGEST, all_ids, encode_pairs
         from proxtune.tasks.generation.prompting import (
             ask_as_before,
             begin_answers,
@@ -269,6 +271,7 @@ class Generation:
         begin_answers(tokenizer, config)
         prompt_format = prompt_format_for(self.name, told["instruction"], tokenizer, config, ends)
         encoded = encode_pairs(rows, prompt_format, tokenizer, length_allowed(recipe, tokenizer, config, LONGEST))
+        check_tokens(tokenizer, config, *all_ids(encoded))
         if model is None:
             model = load_generator(
                 model_folder, config, plan_from_dict(result["plan"]).loaded_dtype if base else "auto"
