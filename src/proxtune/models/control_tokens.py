@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 _STAND_IN = re.compile("\ue000([0-9]+)\ue001")  # of the private use area
+_STEERING = ("bos_token", "eos_token", "pad_token", "sep_token", "cls_token", "mask_token")
 _ROWS_AT_A_TIME = 1024
 _NAMED = 3  # in a note
 
@@ -51,9 +52,14 @@ NO_CONTROL = ControlTokens({})
 
 
 def control_tokens(tokenizer: Any, more: Iterable[int] = ()) -> ControlTokens:
-    """Those that the tokenizer calls special, and `more` that it only knows as added."""
+    """Those that the tokenizer calls special, and `more` that it only knows as added.
+
+    What stands for unknown words alone steers nothing: any text can come to it.
+    """
     added = tokenizer.added_tokens_decoder
-    ids = {token.content: number for number, token in added.items() if token.special}
+    steering = {getattr(tokenizer, role, None) for role in _STEERING}
+    unknown = None if tokenizer.unk_token in steering else tokenizer.unk_token
+    ids = {token.content: number for number, token in added.items() if token.special and token.content != unknown}
     return ControlTokens(ids | {added[number].content: number for number in more if number in added})
 
 

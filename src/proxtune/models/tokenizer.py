@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from proxtune.errors import UserError
+from proxtune.models.post_processor import has_own_ending, keeps_post_processor
 
-QUESTION = "<|question|>"  # what a template calls a question that stands after every text
 _VOCABULARIES = (
     *("tokenizer.json", "vocab.json", "vocab.txt", "vocab-src.json", "dict.txt", "*.model", "*.spm", "*.tiktoken"),
     *("bpe.codes", "tekken.json", "*.tokenizer"),
@@ -202,12 +202,11 @@ def save_tokenizer(tokenizer: Any, folder: Path) -> None:
     extra = told.get("extra_special_tokens")
     if isinstance(extra, list):  # transformers 4.57 takes a dict of that name
         told["additional_special_tokens"] = told.pop("extra_special_tokens")
-    if getattr(tokenizer, "backend_tokenizer", None) is not None and _needs_plain_class(tokenizer, told):
+    if keeps_post_processor(tokenizer) and _needs_plain_class(tokenizer, told):
         told["tokenizer_class"] = "PreTrainedTokenizerFast"
     path.write_text(json.dumps(told, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _needs_plain_class(tokenizer: Any, told: Mapping[str, Any]) -> bool:
-    asks = QUESTION in str(tokenizer.backend_tokenizer.post_processor)
     flags = {"add_bos_token", "add_eos_token"} & tokenizer.init_kwargs.keys()
-    return asks or bool(flags) or told["tokenizer_class"] == "TokenizersBackend"
+    return has_own_ending(tokenizer) or bool(flags) or told["tokenizer_class"] == "TokenizersBackend"

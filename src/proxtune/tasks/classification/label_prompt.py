@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from proxtune.models.tokenizer import QUESTION
+from proxtune.models.post_processor import end_texts_with
 
 _MOST_CHOICES = 12  # labels that the question lists
 
@@ -35,44 +35,9 @@ def has_language_head(config: Any) -> bool:
     return any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in getattr(config, "architectures", None) or [])
 
 
-def can_hold_question(tokenizer: Any) -> bool:
-    """Whether the tokenizer keeps what it puts around a text in its file: those written in Python have it in their code."""
-    return getattr(tokenizer, "backend_tokenizer", None) is not None
-
-
 def append_question(tokenizer: Any, prompt: LabelPrompt) -> None:
-    """Let the tokenizer put the question after every text, within what truncation leaves; it is saved with the tokenizer.
-
-    What it puts before and between texts stays, what would end them goes: a model reads on from text to question. All of it is
-    one template, since `tokenizers` fails at a chain of them where one has put something around a text.
-    """
-    from tokenizers.processors import TemplateProcessing
-
-    ids = tokenizer(prompt.question, add_special_tokens=False)["input_ids"]
-    put: dict[str, dict[str, Any]] = {
-        QUESTION: {"id": QUESTION, "ids": ids, "tokens": tokenizer.convert_ids_to_tokens(ids)}
-    }
-    backend = tokenizer.backend_tokenizer
-    single = _template(backend, backend.encode(prompt.question), put)
-    pair = _template(backend, backend.encode(prompt.question, prompt.question), put)
-    backend.post_processor = TemplateProcessing(single=single, pair=pair, special_tokens=list(put.values()))
-
-
-def _template(backend: Any, encoding: Any, put: dict[str, dict[str, Any]]) -> list[str]:
-    """The template that made an encoding, up to the end of its last text, and then the question; `put` gains its other tokens.
-
-    Whatever puts tokens around texts (a template, BERT's or RoBERTa's way, a chain of them), this is what comes out of it.
-    """
-    pieces: list[str] = []
-    for number, text, kind in zip(encoding.ids, encoding.sequence_ids, encoding.type_ids, strict=True):
-        piece = f"#{number}:{kind}" if text is None else f"${'AB'[text]}:{kind}"
-        if text is None:
-            put[f"#{number}"] = {"id": f"#{number}", "ids": [number], "tokens": [backend.id_to_token(number)]}
-        if text is None or piece not in pieces:
-            pieces.append(piece)
-    while pieces and not pieces[-1].startswith("$"):
-        pieces.pop()
-    return [*pieces, f"{QUESTION}:{pieces[-1].rpartition(':')[2]}"]
+    """Let the tokenizer put the question after every text, and nothing that ends it: a model reads on from text to question."""
+    end_texts_with(tokenizer, tokenizer(prompt.question, add_special_tokens=False)["input_ids"], prompt.question)
 
 
 def init_head_from_words(head: Any, rows: Any) -> None:

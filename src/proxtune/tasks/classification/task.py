@@ -87,11 +87,11 @@ class Classification:
     def encode(self, recipe: Recipe, split: Split[Examples], model_folder: Path) -> ClassificationData:
         from proxtune.models.classifier_head import head_notes
         from proxtune.models.loading import classifier_config
+        from proxtune.models.post_processor import keeps_post_processor
         from proxtune.models.tokenizer import agree_on_padding, check_tokens, load_tokenizer
         from proxtune.tasks.classification.encoding import encode, ready_for_texts
         from proxtune.tasks.classification.label_prompt import (
             append_question,
-            can_hold_question,
             has_language_head,
             prompt_for,
         )
@@ -102,7 +102,7 @@ class Classification:
         tokenizer = load_tokenizer(model_folder)
         config = classifier_config(model_folder, labels, tokenizer, 512)
         notes = (*head_notes(model_folder, labels), *ready_for_texts(tokenizer, config, split))
-        prompt = prompt_for(labels) if has_language_head(config) and can_hold_question(tokenizer) else None
+        prompt = prompt_for(labels) if has_language_head(config) and keeps_post_processor(tokenizer) else None
         if prompt is not None:
             append_question(tokenizer, prompt)
         allowed = length_allowed(recipe, tokenizer, config)

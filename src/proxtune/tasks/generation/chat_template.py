@@ -14,8 +14,6 @@ from typing import Any
 
 from proxtune.errors import UserError
 
-Turn = Mapping[str, Any]
-
 ANSWER = "bcd"  # tells an answer from what stands around it
 _USER, _ANSWER = {"role": "user", "content": "efg"}, {"role": "assistant", "content": ANSWER}
 _BEFORE = {"system": "hij", "assistant": "klm"}  # what may stand before the user's first turn
@@ -50,7 +48,9 @@ def has_chat_template(tokenizer: Any) -> bool:
     return bool(getattr(tokenizer, "chat_template", None))
 
 
-def fit_chat_template(tokenizer: Any, rows: Sequence[Sequence[Turn]] = (), thinks: bool = False) -> tuple[str, ...]:
+def fit_chat_template(
+    tokenizer: Any, rows: Sequence[Sequence[Mapping[str, str]]] = (), thinks: bool = False
+) -> tuple[str, ...]:
     """Change the tokenizer's chat template so far as the model needs; notes on the changes that `rows`, conversations, meet.
 
     With `thinks` the answers have thoughts of their own in them: then none is closed before they begin.
@@ -80,7 +80,7 @@ def fit_chat_template(tokenizer: Any, rows: Sequence[Sequence[Turn]] = (), think
     return tuple(notes)
 
 
-def fill(tokenizer: Any, turns: Sequence[Turn], for_answer: bool = False) -> str:
+def fill(tokenizer: Any, turns: Sequence[Mapping[str, str]], for_answer: bool = False) -> str:
     """The template filled in, `for_answer` up to where an answer begins. Raises UserError with what it says against the turns."""
     try:
         return _fill(tokenizer, turns, for_answer)
@@ -137,19 +137,19 @@ def _between(tokenizer: Any) -> str:
     )
 
 
-def _begins_with(row: Sequence[Turn], role: str) -> bool:
+def _begins_with(row: Sequence[Mapping[str, str]], role: str) -> bool:
     before = [turn["role"] for turn in row]
     return role in (before[: before.index("user")] if "user" in before else before)
 
 
-def _fill(tokenizer: Any, turns: Sequence[Turn], for_answer: bool) -> str:
+def _fill(tokenizer: Any, turns: Sequence[Mapping[str, str]], for_answer: bool) -> str:
     made = tokenizer.apply_chat_template(
         [dict(turn) for turn in turns], tokenize=False, add_generation_prompt=for_answer
     )
     return str(made)
 
 
-def _filled(tokenizer: Any, turns: Sequence[Turn]) -> str | None:
+def _filled(tokenizer: Any, turns: Sequence[Mapping[str, str]]) -> str | None:
     """The template filled in, None where it refuses the turns or leaves one out."""
     try:
         made = _fill(tokenizer, turns, False)
@@ -158,7 +158,7 @@ def _filled(tokenizer: Any, turns: Sequence[Turn]) -> str | None:
     return made if all(turn["content"] in made for turn in turns) else None
 
 
-def _filled_with(tokenizer: Any, before: str, turns: Sequence[Turn]) -> str | None:
+def _filled_with(tokenizer: Any, before: str, turns: Sequence[Mapping[str, str]]) -> str | None:
     own = tokenizer.chat_template
     _put_before(tokenizer, before)
     made = _filled(tokenizer, turns)

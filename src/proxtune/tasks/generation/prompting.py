@@ -10,6 +10,7 @@ import numpy as np
 
 from proxtune.data.examples import Message, Pairs, Split
 from proxtune.models.control_tokens import NO_CONTROL, ControlTokens, control_tokens
+from proxtune.models.post_processor import end_texts_with, keeps_post_processor
 from proxtune.models.tokenizer import set_option, unknown_notes
 from proxtune.tasks.generation.chat_template import (
     ANSWER,
@@ -90,6 +91,8 @@ def ready_to_ask(tokenizer: Any, split: Split[Pairs], is_encoder_decoder: bool) 
     if has_chat_template(tokenizer) and not is_encoder_decoder:
         rows = [[{"role": turn.role, "content": turn.content} for turn in messages] for messages in train.prompts]
         return notes + fit_chat_template(tokenizer, rows, has_thoughts(train.answers))
+    if not is_encoder_decoder and keeps_post_processor(tokenizer) and put_around(tokenizer)[1]:
+        end_texts_with(tokenizer, ())  # an answer follows
     set_option(tokenizer, "split_special_tokens", True)
     return notes
 

@@ -6,12 +6,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from proxtune.data.examples import Message, Pairs
+from proxtune.data.examples import Message, Pairs, Split
 from proxtune.errors import UserError
-from proxtune.models.tokenizer import load_tokenizer
+from proxtune.models.tokenizer import load_tokenizer, save_tokenizer
 from proxtune.tasks.generation.encoding import encode_pairs, useful_length, written_control_notes
 from proxtune.tasks.generation.objective import ANSWERS
-from proxtune.tasks.generation.prompting import prompt_format_for
+from proxtune.tasks.generation.prompting import prompt_format_for, prompt_of, ready_to_ask
 from proxtune.tasks.registry import find_task
 from support.generating import toy_data
 
@@ -245,3 +245,22 @@ def test_an_encoder_decoder_s_answers_begin_and_end_as_its_tokenizer_has_them(
     assert answer == [*([begin] if opening else []), *plain, end]
     asked = data.train.ids[: data.train.starts[1]].tolist()
     assert asked.count(end) == put_around.count("</s>")
+
+
+def test_whoever_loads_a_decoder_s_tokenizer_prompts_as_it_learned(tiny_chat, tmp_path):
+    """The tokenizer of BERT, say, ends every text; an answer is none that follows on an end."""
+    from tokenizers.processors import TemplateProcessing
+    from transformers import AutoTokenizer
+
+    tokenizer = load_tokenizer(tiny_chat)
+    tokenizer.chat_template = None
+    special = [(name, tokenizer.convert_tokens_to_ids(name)) for name in ("<s>", "</s>")]
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="<s> $A </s>", special_tokens=special)
+    rows = one_row("red </s>", "green")
+    ready_to_ask(tokenizer, Split(rows, rows, ""), is_encoder_decoder=False)
+    asked, prompt, _ = encoded(tokenizer, rows)
+    save_tokenizer(tokenizer, tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "gpt_neox"}')
+    plain = AutoTokenizer.from_pretrained(tmp_path)
+    assert plain(prompt_of(rows.prompts[0], asked, tokenizer))["input_ids"] == prompt
+    assert plain.padding_side == "left"
