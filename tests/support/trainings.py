@@ -17,7 +17,8 @@ from proxtune.memory.devices.cpu import ProcessMeter
 from proxtune.memory.governor import Governor
 from proxtune.memory.phases import Phases
 from proxtune.methods.registry import find_method
-from proxtune.models.loading import classifier_config, load_classifier, load_tokenizer
+from proxtune.models.loading import classifier_config, load_classifier
+from proxtune.models.tokenizer import load_tokenizer
 from proxtune.runtime.clock import Clock
 from proxtune.storage.events import Event
 from proxtune.storage.journal import Journal

@@ -21,8 +21,9 @@ from proxtune.compression.vocabulary import NotTrimmed, Trimmed, config_with, tr
 from proxtune.data.examples import Examples, Split
 from proxtune.errors import UserError
 from proxtune.models.introspection import blocks_of, head_of
-from proxtune.models.loading import classifier_config, load_tokenizer
+from proxtune.models.loading import classifier_config
 from proxtune.models.source import ModelSource
+from proxtune.models.tokenizer import load_tokenizer
 from proxtune.storage.atomic import as_system_errors, write_json
 from proxtune.storage.safetensors_header import check_files
 from proxtune.tasks.classification.label_prompt import LabelPrompt, has_language_head, prompt_for

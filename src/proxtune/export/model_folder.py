@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from proxtune.compression.size_constraint import NoSizeConstraint, SizeConstraint
+from proxtune.export.older_transformers import write_for_older
 from proxtune.models.source import weight_bytes
+from proxtune.models.tokenizer import save_tokenizer
 from proxtune.storage.atomic import as_system_errors, replace_folder
 
 
@@ -23,7 +25,8 @@ def save_model(
     try:
         (constraint or NoSizeConstraint()).write_model(model, temporary)
         with as_system_errors():
-            tokenizer.save_pretrained(str(temporary))
+            save_tokenizer(tokenizer, temporary)
+            write_for_older(temporary)
         replace_folder(temporary, target)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)

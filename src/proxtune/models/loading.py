@@ -6,18 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from proxtune.errors import UserError
+from proxtune.models.classifier_head import replaces_head, settle_head
 from proxtune.models.source import json_of
-
-
-def load_tokenizer(folder: Path) -> Any:
-    """The model's own tokenizer. Raises UserError for one that cannot be read, or that wants code of its own to be run."""
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
-    except Exception as error:
-        words = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise UserError(f"the tokenizer in {folder} cannot be read: {words}") from error
 
 
 def classifier_config(folder: Path, labels: list[str], tokenizer: Any, max_length: int) -> Any:
@@ -122,19 +112,26 @@ def eos_token_ids(folder: Path) -> list[int]:
 
 
 def load_classifier(folder: Path, config: Any, seed: int, dtype: str = "fp32") -> Any:
-    """The pretrained weights, held in `dtype` ("fp32" or "bf16"), under a new, seeded classification head."""
+    """The pretrained weights, held in `dtype` ("fp32" or "bf16"), under a new, seeded classification head.
+
+    A classification layer that tells the same labels apart is kept, its rows in their order (`models/classifier_head.py`).
+    """
     import torch
     from transformers import AutoModelForSequenceClassification
 
     torch.manual_seed(seed)
-    return AutoModelForSequenceClassification.from_pretrained(
+    labels = list(config.id2label.values())
+    model = AutoModelForSequenceClassification.from_pretrained(
         str(folder),
         config=config,
         dtype={"fp32": torch.float32, "bf16": torch.bfloat16}[dtype],
         use_safetensors=True,
         trust_remote_code=False,
         attn_implementation=config._attn_implementation,
+        ignore_mismatched_sizes=replaces_head(folder, labels),
     )
+    settle_head(model, folder, labels, seed)
+    return model
 
 
 def longest_allowed(tokenizer: Any, config: Any) -> int:

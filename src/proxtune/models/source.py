@@ -11,7 +11,20 @@ from proxtune.errors import UserError
 from proxtune.models.aliases import ALIASES, packaged_folder
 from proxtune.storage.safetensors_header import check_files, read_header
 
-_WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model"]
+# Files that say of the weights beside them that they are quantized: GPTQ's, AWQ's and NVIDIA's.
+_QUANTIZED_BESIDE = ("quantize_config.json", "quant_config.json", "hf_quant_config.json")
+_DEQUANTIZES = {"mxfp4": "Mxfp4Config", "fp8": "FineGrainedFP8Config", "compressed-tensors": "CompressedTensorsConfig"}
+# What is fetched: what transformers reads of a model and a tokenizer, by name, and the weights once. Copies of the weights
+# (consolidated.safetensors, model.fp16.safetensors, onnx/, original/) stay where they are.
+_WEIGHTS = ["model.safetensors", "model-*-of-*.safetensors", "model.safetensors-*-of-*.safetensors"]
+_WANTED = [
+    *("config.json", "generation_config.json", "model.safetensors.index.json", "adapter_config.json", *_WEIGHTS),
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tekken.json"),
+    *("vocab.json", "vocab.txt", "merges.txt", "bpe.codes", "dict.txt", "vocab-*.json", "*_vocab.json", "*.tokenizer"),
+    *("*.model", "*.spm", "*.tiktoken", "*.jinja", "chat_template.json", *_QUANTIZED_BESIDE),
+]
+_ELSEWHERE = ["*/*"]  # nothing of a folder within
+_READ = ["*.safetensors", "*.json", "*.txt", "*.model", "*.spm", "*.tiktoken", "*.jinja", "*.codes", "*.tokenizer"]
 _MOST_BYTES = {"config.json": 4_000_000, "tokenizer_config.json": 10_000_000}
 _MOST_WORDS_BYTES = 200_000_000  # of a vocabulary
 _MOST = {
@@ -58,8 +71,9 @@ def find_model(name: str) -> ModelSource:
 def _from_hub(name: str, hub_id: str) -> ModelSource:
     from huggingface_hub import snapshot_download
 
+    _check_config_on_hub(hub_id, f"model {name!r}")
     try:
-        folder = snapshot_download(hub_id, allow_patterns=_WANTED)
+        folder = snapshot_download(hub_id, allow_patterns=_patterns(hub_id), ignore_patterns=_ELSEWHERE)
     except Exception as error:
         reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
         raise UserError(
@@ -68,9 +82,69 @@ def _from_hub(name: str, hub_id: str) -> ModelSource:
     return _checked(ModelSource(name, Path(folder), hub_id))
 
 
+def _check_config_on_hub(hub_id: str, name: str) -> None:
+    """Raises UserError for a quantized model before its weights are fetched; whatever else is wrong shows when they are."""
+    from huggingface_hub import hf_hub_download
+
+    try:
+        config = Path(hf_hub_download(hub_id, "config.json"))
+    except Exception:
+        return
+    check_not_quantized(config.parent, name)
+
+
+def _patterns(hub_id: str) -> list[str]:
+    """What is fetched of a hub id: of the weights, the one file where there is one, as transformers does, and else the shards."""
+    from huggingface_hub import HfApi
+
+    try:
+        files = HfApi().list_repo_files(hub_id)
+    except Exception:  # out of reach: what was fetched before may do
+        return _WANTED
+    return [pattern for pattern in _WANTED if pattern not in _WEIGHTS[1:]] if _WEIGHTS[0] in files else _WANTED
+
+
 def _checked(source: ModelSource) -> ModelSource:
+    check_not_quantized(source.folder, f"model {source.name!r}")
     check_folder(source.folder, f"model {source.name!r}")
     return source
+
+
+def check_not_quantized(folder: Path, name: str) -> None:
+    """Raises UserError for quantized weights, which cannot be trained, with what helps; the config is enough to tell."""
+    config = folder / "config.json"
+    raw = json_of(config, name) if config.is_file() else {}
+    inner = raw.get("text_config")
+    told = [
+        part.get(key)
+        for part in (raw, inner if isinstance(inner, dict) else {})
+        for key in ("quantization_config", "compression_config", "quantization")
+    ]
+    found = next((part for part in told if isinstance(part, dict) and part), None)
+    beside = next((file for file in _QUANTIZED_BESIDE if (folder / file).is_file()), None)
+    if found is None and beside is None:
+        return
+    kind = _quantization_in(found) if found is not None else "quantized"
+    how = f"{name} is quantized ({kind if found is not None else beside}), and quantized weights cannot be trained"
+    if kind in _DEQUANTIZES:
+        config_class = _DEQUANTIZES[kind]
+        raise UserError(
+            f"{how}: give its bfloat16 version, or make one with AutoModelForCausalLM.from_pretrained({str(folder)!r}, "
+            f"quantization_config={config_class}(dequantize=True)).save_pretrained(FOLDER)"
+        )
+    raise UserError(
+        f"{how}: give the model that it was made from; --base-dtype int4 holds that in 4 bits while adapters are trained"
+    )
+
+
+def _quantization_in(found: dict[str, Any]) -> str:
+    """The name of a way to quantize, as its config has it."""
+    if found.get("quant_method"):
+        return str(found["quant_method"])[:40]
+    bits = next((f"{bits}-bit" for bits in (4, 8) if found.get(f"load_in_{bits}bit")), None)
+    return (
+        f"bitsandbytes, {bits}" if bits else f"{found['bits']}-bit" if isinstance(found.get("bits"), int) else "unnamed"
+    )
 
 
 def check_folder(folder: Path, name: str) -> None:
@@ -78,6 +152,8 @@ def check_folder(folder: Path, name: str) -> None:
 
     Raises UserError for what is no model of safetensors, leads out of the folder, or asks for more than a model has.
     """
+    if (folder / "adapter_config.json").exists():
+        raise UserError(f"{name} is an adapter, or has one; merge it into its model first")
     config = folder / "config.json"
     if not config.is_file():
         raise UserError(f"{name} has no config.json in {folder}; give a transformers model folder")
@@ -86,12 +162,15 @@ def check_folder(folder: Path, name: str) -> None:
         raise UserError(
             f"{name} has no .safetensors weights; pickled weights are never loaded, convert the model first"
         )
-    if (folder / "adapter_config.json").exists():
-        raise UserError(f"{name} is an adapter, or has one; merge it into its model first")
-    read = [place for pattern in _WANTED for place in folder.glob(pattern)]
-    check_files(
-        folder, [place.name for place in read], also=(folder.parent.parent / "blobs",)
-    )  # where the hub keeps files
+    if not weight_files(folder):
+        raise UserError(
+            f"{name} has weights that transformers does not look for ({weights[0].name}); it takes model.safetensors, or shards "
+            "with a model.safetensors.index.json"
+        )
+    read = [place for pattern in _READ for place in folder.glob(pattern)]
+    templates = [str(place.relative_to(folder)) for place in folder.glob("additional_chat_templates/*")]
+    kept = (folder.parent.parent / "blobs",)  # where the hub keeps files
+    check_files(folder, [*(place.name for place in read), *templates], also=kept)
     for place in read:
         if place.suffix != ".safetensors" and place.stat().st_size > _MOST_BYTES.get(place.name, _MOST_WORDS_BYTES):
             raise UserError(f"{name}: {place.name} has {place.stat().st_size} bytes, more than any such file needs")
@@ -133,12 +212,23 @@ def json_of(path: Path, name: str) -> dict[str, Any]:
     return raw
 
 
+def weight_files(model_folder: Path) -> list[Path]:
+    """The weight files that transformers loads: the one, or the index's shards; not the copies that may lie beside them."""
+    one, index = model_folder / "model.safetensors", model_folder / "model.safetensors.index.json"
+    if one.is_file():
+        return [one]
+    if not index.is_file():
+        return []
+    named = json_of(index, f"the model in {model_folder}").get("weight_map")
+    return sorted(model_folder / str(file) for file in set(named.values())) if isinstance(named, dict) else []
+
+
 def weight_bytes(model_folder: Path) -> int:
     """Bytes of the weight files in a model folder."""
-    return sum(file.stat().st_size for file in model_folder.glob("*.safetensors"))
+    return sum(file.stat().st_size for file in weight_files(model_folder))
 
 
 def count_parameters(model_folder: Path) -> int:
     """Numbers in the weight files, from their headers alone. Raises BadTensors."""
-    headers = (read_header(path) for path in model_folder.glob("*.safetensors"))
+    headers = (read_header(path) for path in weight_files(model_folder))
     return sum(entry.count for header in headers for entry in header.entries.values())

@@ -72,6 +72,7 @@ class TaskData:
     max_length: int  # tokens of the longest row
     labels: tuple[str, ...] = ()  # the classes, where there are any
     knows_labels: bool = False  # the head begins with what the model knows of them
+    notes: tuple[str, ...] = ()  # what was found out about the model
 
     @property
     def pad_id(self) -> int:

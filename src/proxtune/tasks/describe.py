@@ -13,7 +13,7 @@ from proxtune.tasks.base import TaskData
 
 def row_facts(data: TaskData, notes: tuple[str, ...] = ()) -> dict[str, Any]:
     """Where the rows come from, how many there are, and how they were read; `notes` are the task's own."""
-    told = [*data.split.train.notes, data.split.note, *notes]
+    told = [*data.split.train.notes, data.split.note, *data.notes, *notes]
     truncated = data.train.truncated + data.validation.truncated
     if truncated:
         told.append(f"{truncated} rows were longer than {data.max_length} tokens and were cut there")

@@ -9,8 +9,9 @@ from proxtune.compression.shrink import remove_smaller_model, shrink_model
 from proxtune.config.recipe import Recipe
 from proxtune.data.split import select_examples
 from proxtune.errors import UserError
-from proxtune.models.loading import classifier_config, load_classifier, load_tokenizer
+from proxtune.models.loading import classifier_config, load_classifier
 from proxtune.models.source import ModelSource
+from proxtune.models.tokenizer import load_tokenizer
 from proxtune.tasks.classification.task import CLASSIFY
 
 LABELS = ["negative", "positive"]

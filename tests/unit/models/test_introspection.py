@@ -3,7 +3,8 @@
 import pytest
 
 from proxtune.models.introspection import blocks_of, head_of
-from proxtune.models.loading import classifier_config, load_classifier, load_tokenizer
+from proxtune.models.loading import classifier_config, load_classifier
+from proxtune.models.tokenizer import load_tokenizer
 
 
 def test_head_and_blocks_are_found(tiny_model, tiny_decoder):

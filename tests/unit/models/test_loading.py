@@ -7,7 +7,8 @@ import pytest
 
 from proxtune.errors import UserError
 from proxtune.models.introspection import blocks_of, head_of
-from proxtune.models.loading import classifier_config, load_classifier, load_tokenizer
+from proxtune.models.loading import classifier_config, load_classifier
+from proxtune.models.tokenizer import load_tokenizer
 
 
 def test_an_architecture_that_is_no_classifier_is_refused(tmp_path, tiny_model):

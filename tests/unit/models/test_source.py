@@ -1,9 +1,13 @@
 """Where a model is: a word becomes a safe model folder, or a sentence that says why not."""
 
+import json
+import shutil
+from pathlib import Path
+
 import pytest
 
 from proxtune.errors import UserError
-from proxtune.models.source import count_parameters, find_model
+from proxtune.models.source import count_parameters, find_model, weight_bytes, weight_files
 
 
 def refusal(name) -> str:
@@ -65,3 +69,143 @@ def test_parameters_are_counted_from_the_files_headers(tiny_model):
 
     numbers = sum(tensor.size for tensor in load_file(str(tiny_model / "model.safetensors")).values())
     assert count_parameters(tiny_model) == numbers > 0
+
+
+QUANTIZED = {
+    "bnb": ({"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}, "bitsandbytes", "made from"),
+    "old-bnb": ({"quantization_config": {"load_in_8bit": True}}, "bitsandbytes, 8-bit", "made from"),
+    "gptq": ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "gptq", "made from"),
+    "awq": ({"quantization_config": {"quant_method": "awq", "bits": 4}}, "awq", "made from"),
+    "fp8": ({"quantization_config": {"quant_method": "fp8"}}, "fp8", "FineGrainedFP8Config(dequantize=True)"),
+    "mxfp4": ({"quantization_config": {"quant_method": "mxfp4"}}, "mxfp4", "Mxfp4Config(dequantize=True)"),
+    "ct": (
+        {"quantization_config": {"quant_method": "compressed-tensors"}}, "compressed-tensors",
+        "CompressedTensorsConfig(dequantize=True)",
+    ),
+    "mlx": ({"quantization": {"group_size": 64, "bits": 4}}, "4-bit", "made from"),
+    "inner": ({"text_config": {"quantization_config": {"quant_method": "fbgemm_fp8"}}}, "fbgemm_fp8", "made from"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("more", "how", "advice"), QUANTIZED.values(), ids=QUANTIZED)
+def test_quantized_weights_are_refused_from_the_config_alone(tmp_path, more, how, advice):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama", **more}))
+    words = refusal(tmp_path)
+    assert f"is quantized ({how})" in words
+    assert advice in words
+
+
+def test_the_advice_on_dequantizing_names_classes_that_transformers_has():
+    import inspect
+
+    import transformers
+
+    for name in ("Mxfp4Config", "FineGrainedFP8Config", "CompressedTensorsConfig"):
+        assert "dequantize" in inspect.signature(getattr(transformers, name)).parameters
+
+
+@pytest.mark.parametrize("file", ["quantize_config.json", "quant_config.json", "hf_quant_config.json"])
+def test_weights_that_a_file_beside_them_calls_quantized_are_refused(tiny_model, tmp_path, file):
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    (folder / file).write_text('{"bits": 4}')
+    assert f"is quantized ({file})" in refusal(folder)
+
+
+@pytest.mark.parametrize("nothing", [{}, None])
+def test_a_config_that_names_no_quantization_is_taken(tiny_model, tmp_path, nothing):
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text()) | {"quantization_config": nothing}
+    (folder / "config.json").write_text(json.dumps(config))
+    assert find_model(str(folder)).folder == folder
+
+
+def test_an_adapter_is_called_one(tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"")
+    assert "is an adapter" in refusal(tmp_path)
+
+
+def test_copies_of_the_weights_do_not_count(tiny_model, tmp_path):
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    for name in ("consolidated.safetensors", "model.fp16.safetensors", "model-00001-of-00001.safetensors"):
+        shutil.copy(folder / "model.safetensors", folder / name)
+    assert find_model(str(folder)).folder == folder
+    assert weight_files(folder) == [folder / "model.safetensors"]
+    assert (weight_bytes(folder), count_parameters(folder)) == (weight_bytes(tiny_model), count_parameters(tiny_model))
+
+
+def test_shards_count_each_once(tiny_model, tmp_path):
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")
+    shutil.copy(folder / "model-00001-of-00001.safetensors", folder / "consolidated.safetensors")
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": {"a": "model-00001-of-00001.safetensors", "b": "model-00001-of-00001.safetensors"}})
+    )
+    assert find_model(str(folder)).folder == folder
+    assert count_parameters(folder) == count_parameters(tiny_model)
+
+
+@pytest.mark.parametrize("name", ["consolidated.safetensors", "model.fp16.safetensors"])
+def test_weights_that_transformers_does_not_look_for_are_refused(tiny_model, tmp_path, name):
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    (folder / "model.safetensors").rename(folder / name)
+    assert f"does not look for ({name})" in refusal(folder)
+
+
+ON_THE_HUB = {
+    "as transformers 5 saves it": (
+        ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"], [],
+    ),
+    "Marian": (["config.json", "model.safetensors", "source.spm", "target.spm", "vocab.json"], ["pytorch_model.bin"]),
+    "PhoBERT": (["config.json", "model.safetensors", "vocab.txt", "bpe.codes"], ["README.md"]),
+    "tiktoken": (["config.json", "model.safetensors", "qwen.tiktoken"], ["tokenization_qwen.py"]),
+    "GPT-2": (["config.json", "model.safetensors", "vocab.json", "merges.txt"], ["tf_model.h5", "rust_model.ot"]),
+    "T5": (["config.json", "model.safetensors", "spiece.model"], ["flax_model.msgpack"]),
+    "Mistral": (
+        ["config.json", "model-00001-of-00001.safetensors", "model.safetensors.index.json", "tekken.json"],
+        ["consolidated.safetensors", "params.json"],
+    ),
+    "Llama": (["config.json", "model.safetensors"], ["original/consolidated.00.pth", "original/tokenizer.model"]),
+    "Qwen 3.5": (["model.safetensors-00001-of-00002.safetensors", "model.safetensors.index.json"], []),
+    "variants": (["config.json", "model.safetensors"], ["model.fp16.safetensors", "onnx/config.json", "unet/a.safetensors"]),
+    "both": (["model.safetensors"], ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("wanted", "left"), ON_THE_HUB.values(), ids=ON_THE_HUB)
+def test_of_a_hub_id_all_that_a_tokenizer_reads_is_fetched_and_no_weights_twice(
+    tiny_model, tmp_path, monkeypatch, wanted, left
+):
+    import huggingface_hub
+    from huggingface_hub.utils import filter_repo_objects
+
+    asked = {}
+
+    def snapshot(hub_id, **patterns):
+        asked.update(patterns)
+        return str(tiny_model)
+
+    def out_of_reach(*args, **more):
+        raise OSError("not here")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", out_of_reach)
+    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", lambda self, hub_id: [*wanted, *left])
+    find_model("me/tiny")
+    assert set(filter_repo_objects([*wanted, *left], **asked)) == set(wanted)
+
+
+def test_a_quantized_model_is_refused_before_its_weights_are_fetched(tmp_path, monkeypatch):
+    import huggingface_hub
+
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama", **QUANTIZED["gptq"][0]}))
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda hub_id, file: str(tmp_path / file))
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *args, **more: pytest.fail("weights were fetched"))
+    assert "is quantized (gptq)" in refusal("me/tiny")
+
+
+def test_a_chat_template_that_leads_out_of_the_folder_is_not_opened(tiny_model, tmp_path):
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    Path(tmp_path / "secret").write_text("secret")
+    (folder / "chat_template.jinja").symlink_to(tmp_path / "secret")
+    assert "leads out of its folder" in refusal(folder)

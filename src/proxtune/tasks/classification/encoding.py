@@ -8,9 +8,25 @@ from typing import Any
 import numpy as np
 
 from proxtune.data.dataset import Encoded, flat
-from proxtune.data.examples import Examples
+from proxtune.data.examples import Examples, Split
 from proxtune.errors import UserError
+from proxtune.models.control_tokens import control_tokens, text_ids, written_notes
+from proxtune.models.tokenizer import agree_on_padding, set_option, unknown_notes
 from proxtune.tasks.classification.objective import LABELS
+
+
+def ready_for_texts(tokenizer: Any, config: Any, split: Split[Examples]) -> tuple[str, ...]:
+    """Let tokenizer and config pad alike, and the tokenizer read control tokens in texts as text; what to say of it.
+
+    Raises UserError where the tokenizer knows few of the words.
+    """
+    set_option(tokenizer, "split_special_tokens", True)
+    texts = [*split.train.texts, *split.validation.texts]
+    return (
+        *agree_on_padding(tokenizer, config),
+        *unknown_notes(tokenizer, split.train.texts),
+        *written_notes(map(control_tokens(tokenizer).found_in, texts)),
+    )
 
 
 def encode(examples: Examples, labels: Sequence[str], tokenizer: Any, max_length: int) -> Encoded:
@@ -19,11 +35,8 @@ def encode(examples: Examples, labels: Sequence[str], tokenizer: Any, max_length
     Raises UserError for a label that `labels` does not hold, naming its line.
     """
     index = {label: i for i, label in enumerate(labels)}
-    ids: list[np.ndarray] = []
-    for begin in range(0, len(examples), 1024):
-        texts = examples.texts[begin : begin + 1024]
-        for row in tokenizer(texts, add_special_tokens=True, return_attention_mask=False)["input_ids"]:
-            ids.append(np.asarray(row if row else [tokenizer.pad_token_id or 0], dtype=np.int32))
+    found = text_ids(examples.texts, tokenizer, control_tokens(tokenizer), add_special_tokens=True)
+    ids = [row if len(row) else np.asarray([tokenizer.pad_token_id or 0], dtype=np.int32) for row in found]
     truncated = sum(len(row) > max_length for row in ids)
     if truncated:
         closing = _closing(tokenizer)

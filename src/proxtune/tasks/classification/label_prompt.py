@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from proxtune.models.post_processor import end_texts_with
+
 _MOST_CHOICES = 12  # labels that the question lists
-_NAME = "<|question|>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +36,8 @@ def has_language_head(config: Any) -> bool:
 
 
 def append_question(tokenizer: Any, prompt: LabelPrompt) -> None:
-    """Let the tokenizer put the question after every text, within what truncation leaves; it is saved with the tokenizer."""
-    from tokenizers.processors import Sequence, TemplateProcessing
-
-    ids = tokenizer(prompt.question, add_special_tokens=False)["input_ids"]
-    question = {"id": _NAME, "ids": ids, "tokens": tokenizer.convert_ids_to_tokens(ids)}
-    ask = TemplateProcessing(single=f"$A:0 {_NAME}:0", pair=f"$A:0 $B:0 {_NAME}:0", special_tokens=[question])
-    backend = tokenizer.backend_tokenizer
-    backend.post_processor = ask if backend.post_processor is None else Sequence([backend.post_processor, ask])
+    """Let the tokenizer put the question after every text, and nothing that ends it: a model reads on from text to question."""
+    end_texts_with(tokenizer, tokenizer(prompt.question, add_special_tokens=False)["input_ids"], prompt.question)
 
 
 def init_head_from_words(head: Any, rows: Any) -> None:

@@ -85,32 +85,44 @@ class Classification:
         return found.without_labels()
 
     def encode(self, recipe: Recipe, split: Split[Examples], model_folder: Path) -> ClassificationData:
-        from proxtune.models.loading import classifier_config, load_tokenizer
-        from proxtune.tasks.classification.encoding import encode
-        from proxtune.tasks.classification.label_prompt import append_question, has_language_head, prompt_for
+        from proxtune.models.classifier_head import head_notes
+        from proxtune.models.loading import classifier_config
+        from proxtune.models.post_processor import keeps_post_processor
+        from proxtune.models.tokenizer import agree_on_padding, check_tokens, load_tokenizer
+        from proxtune.tasks.classification.encoding import encode, ready_for_texts
+        from proxtune.tasks.classification.label_prompt import (
+            append_question,
+            has_language_head,
+            prompt_for,
+        )
         from proxtune.tasks.classification.reader import sorted_labels
         from proxtune.tasks.lengths import length_allowed, longest_row
 
         labels = sorted_labels(split.train)
         tokenizer = load_tokenizer(model_folder)
         config = classifier_config(model_folder, labels, tokenizer, 512)
-        prompt = prompt_for(labels) if has_language_head(config) else None
+        notes = (*head_notes(model_folder, labels), *ready_for_texts(tokenizer, config, split))
+        prompt = prompt_for(labels) if has_language_head(config) and keeps_post_processor(tokenizer) else None
         if prompt is not None:
             append_question(tokenizer, prompt)
         allowed = length_allowed(recipe, tokenizer, config)
         train = encode(split.train, labels, tokenizer, allowed)
         validation = encode(split.validation, labels, tokenizer, allowed)
+        check_tokens(tokenizer, config, train.ids, validation.ids)
         longest = longest_row(train, validation)
+        config = classifier_config(model_folder, labels, tokenizer, longest)
+        agree_on_padding(tokenizer, config)
         return ClassificationData(
             split=split,
             labels=tuple(labels),
             tokenizer=tokenizer,
-            config=classifier_config(model_folder, labels, tokenizer, longest),
+            config=config,
             train=train,
             validation=validation,
             max_length=min(longest, allowed),
             prompt=prompt,
             knows_labels=prompt is not None,
+            notes=notes,
         )
 
     def describe(self, data: TaskData) -> dict[str, Any]:
@@ -182,7 +194,7 @@ class Classification:
     ) -> TrainedClassifier:
         from transformers import AutoConfig, AutoModelForSequenceClassification
 
-        from proxtune.models.loading import load_tokenizer
+        from proxtune.models.tokenizer import check_tokens, load_tokenizer
         from proxtune.tasks.classification.encoding import encode
         from proxtune.tasks.lengths import length_allowed
 
@@ -190,6 +202,7 @@ class Classification:
         tokenizer = load_tokenizer(model_folder)
         labels = tuple(config.id2label.get(i, str(i)) for i in range(config.num_labels))
         encoded = encode(rows, labels, tokenizer, length_allowed(recipe, tokenizer, config))
+        check_tokens(tokenizer, config, encoded.ids)
         if model is None:
             model = AutoModelForSequenceClassification.from_pretrained(
                 str(model_folder), use_safetensors=True, attn_implementation="eager"

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from proxtune.data.dataset import Encoded, flat
-from proxtune.data.examples import Message, Pairs
+from proxtune.data.examples import Message, Pairs, row_name
+from proxtune.errors import UserError
+from proxtune.models.control_tokens import prompt_ids, text_ids, written_notes
 from proxtune.tasks.generation.objective import ANSWERS
 from proxtune.tasks.generation.prompting import PromptFormat, prompt_of
 
@@ -43,14 +45,47 @@ def encode_pairs(pairs: Pairs, prompt_format: PromptFormat, tokenizer: Any, max_
 
 def tokens_of(pairs: Pairs, prompt_format: PromptFormat, tokenizer: Any) -> Tokens:
     """Tokenise every row once; an answer with what ends it."""
-    prompts = _tokens(
-        [prompt_of(messages, prompt_format, tokenizer) for messages in pairs.prompts], prompt_format, tokenizer
-    )
+    prompts = _tokens(_prompts(pairs, prompt_format, tokenizer), prompt_format, tokenizer)
     if not pairs.answers:
         return Tokens(prompts, [np.zeros(0, dtype=np.int32)] * len(prompts))
-    space = "" if prompt_format.uses_chat_template or prompt_format.is_encoder_decoder else " "
-    answers = _ids([space + answer for answer in pairs.answers], tokenizer)
-    return Tokens(prompts, [np.append(ids, prompt_format.closing).astype(np.int32) for ids in answers])
+    answers = text_ids(
+        [prompt_format.space + _after_thought(answer, prompt_format) for answer in pairs.answers], tokenizer,
+        prompt_format.answer_control, add_special_tokens=False, as_target=prompt_format.is_encoder_decoder,
+    )  # fmt: skip
+    opening, closing = prompt_format.opening, prompt_format.closing
+    return Tokens(prompts, [np.concatenate([opening, ids, closing]).astype(np.int32) for ids in answers])
+
+
+def _prompts(pairs: Pairs, prompt_format: PromptFormat, tokenizer: Any) -> list[str]:
+    """What is asked in each row. Raises UserError that names the row whose turns the chat template refuses."""
+    found: list[str] = []
+    for row, messages in enumerate(pairs.prompts):
+        try:
+            found.append(prompt_of(messages, prompt_format, tokenizer))
+        except UserError as error:
+            raise UserError(f"{row_name(pairs, row)}: {error}") from error
+    return found
+
+
+def _after_thought(answer: str, prompt_format: PromptFormat) -> str:
+    """An answer without the mark that begins a thought where what is asked ends in it."""
+    thought = prompt_format.thought
+    return answer[len(thought) :].lstrip("\n") if thought and answer.startswith(thought) else answer
+
+
+def written_control_notes(parts: Sequence[Pairs], prompt_format: PromptFormat) -> tuple[str, ...]:
+    """What to say of rows in which people wrote control tokens."""
+    control, answer_control = prompt_format.control, prompt_format.answer_control
+    written: list[list[str]] = []
+    for pairs in parts:
+        for row, messages in enumerate(pairs.prompts):
+            asked = [
+                name
+                for turn in messages
+                for name in (answer_control if turn.role == "assistant" else control).found_in(turn.content)
+            ]
+            written.append(asked + (answer_control.found_in(pairs.answers[row]) if pairs.answers else []))
+    return written_notes(written)
 
 
 def useful_length(lengths: np.ndarray, most: int) -> int:
@@ -84,6 +119,11 @@ def fit_to_length(
     return replace(_encoded(rows), truncated=truncated, begins=begins)
 
 
+def all_ids(rows: Encoded) -> tuple[np.ndarray, ...]:
+    """The ids of what is asked and of what is answered, each (tokens,)."""
+    return (rows.ids,) if rows.answers is None else (rows.ids, rows.answers.ids)
+
+
 def _encoded(rows: Sequence[np.ndarray]) -> Encoded:
     ids, starts = flat(rows)
     return Encoded(ids=ids, starts=starts, labels=np.zeros(0, dtype=np.int64), truncated=0, objective=ANSWERS)
@@ -91,23 +131,13 @@ def _encoded(rows: Sequence[np.ndarray]) -> Encoded:
 
 def _tokens(prompts: list[str], prompt_format: PromptFormat, tokenizer: Any) -> list[np.ndarray]:
     """Ids of what is asked: a template writes its own special tokens, elsewhere the tokenizer adds those that begin a text."""
-    found = _ids(prompts, tokenizer, add_special_tokens=not prompt_format.uses_chat_template)
-    if prompt_format.is_encoder_decoder:
-        return found
-    return [
-        ids[:-1] if len(ids) > 1 and ids[-1] in prompt_format.stop_ids and not prompt_format.uses_chat_template else ids
-        for ids in found
-    ]
-
-
-def _ids(texts: list[str], tokenizer: Any, add_special_tokens: bool = False) -> list[np.ndarray]:
-    found: list[np.ndarray] = []
-    for begin in range(0, len(texts), 1024):
-        some = tokenizer(
-            texts[begin : begin + 1024], add_special_tokens=add_special_tokens, return_attention_mask=False
-        )
-        found += [np.asarray(ids, dtype=np.int32) for ids in some["input_ids"]]
-    return found
+    control = prompt_format.control
+    if prompt_format.uses_chat_template:
+        found = prompt_ids(prompts, tokenizer, control)
+    else:
+        found = text_ids(prompts, tokenizer, control, add_special_tokens=prompt_format.is_encoder_decoder)
+    beginning = prompt_format.beginning
+    return [np.concatenate([beginning, ids]).astype(np.int32) for ids in found] if beginning else found
 
 
 def _shortened(
@@ -120,7 +150,7 @@ def _shortened(
         if over <= 0:
             return prompt
         longest = max(range(len(turns)), key=lambda i: len(turns[i].content))
-        own = _ids([turns[longest].content], tokenizer)[0]
+        own = text_ids([turns[longest].content], tokenizer, prompt_format.control, add_special_tokens=False)[0]
         kept = tokenizer.decode(own[: max(0, len(own) - over)], skip_special_tokens=False)
         turns[longest] = Message(turns[longest].role, kept)
         prompt = _tokens([prompt_of(turns, prompt_format, tokenizer)], prompt_format, tokenizer)[0]

@@ -106,9 +106,18 @@ class Generation:
         import numpy as np
 
         from proxtune.data.batching import padded
-        from proxtune.models.loading import eos_token_ids, generator_config, load_tokenizer
-        from proxtune.tasks.generation.encoding import LONGEST, fit_to_length, tokens_of, useful_length
-        from proxtune.tasks.generation.prompting import instruction_for, prompt_format_for
+        from proxtune.models.generation_settings import left_over_notes
+        from proxtune.models.loading import eos_token_ids, generator_config
+        from proxtune.models.tokenizer import agree_on_padding, check_tokens, load_tokenizer
+        from proxtune.tasks.generation.encoding import (
+            LONGEST,
+            all_ids,
+            fit_to_length,
+            tokens_of,
+            useful_length,
+            written_control_notes,
+        )
+        from proxtune.tasks.generation.prompting import begin_answers, instruction_for, prompt_format_for, ready_to_ask
         from proxtune.tasks.lengths import length_allowed, longest_row
 
         tokenizer = load_tokenizer(model_folder)
@@ -116,6 +125,12 @@ class Generation:
         instruction = recipe.instruction
         if instruction is None:
             instruction = instruction_for(self.name, split.train, config.is_encoder_decoder)
+        notes = (
+            *left_over_notes(model_folder),
+            *agree_on_padding(tokenizer, config),
+            *ready_to_ask(tokenizer, split, config.is_encoder_decoder),
+        )
+        begin_answers(tokenizer, config)
         prompt_format = prompt_format_for(self.name, instruction, tokenizer, config, eos_token_ids(model_folder))
         allowed = length_allowed(recipe, tokenizer, config, LONGEST)
         parts = (split.train, split.validation)
@@ -126,21 +141,27 @@ class Generation:
         train, validation = (
             fit_to_length(own, part, prompt_format, tokenizer, allowed) for own, part in zip(tokens, parts, strict=True)
         )
+        check_tokens(tokenizer, config, *all_ids(train), *all_ids(validation))
         longest = longest_row(train, validation)
         longest_answer = padded(int(_LONGER * int(train.answer_lengths.max())))
+        config = generator_config(model_folder, tokenizer, longest)
+        agree_on_padding(tokenizer, config)
+        begin_answers(tokenizer, config)
         return GenerationData(
             split=split,
             tokenizer=tokenizer,
-            config=generator_config(model_folder, tokenizer, longest),
+            config=config,
             train=train,
             validation=validation,
             max_length=min(longest, allowed),
             prompt_format=prompt_format,
             new_tokens=max(16, min(_MOST_NEW_TOKENS, longest_answer)),
+            notes=(*notes, *prompt_format.notes(tokenizer), *written_control_notes(parts, prompt_format)),
         )
 
     def describe(self, data: TaskData) -> dict[str, Any]:
         from proxtune.tasks.describe import row_facts
+        from proxtune.tasks.generation.prompting import told_of_asking
 
         asked = _own(data).prompt_format
         told = (
@@ -148,7 +169,7 @@ class Generation:
         )
         return {
             **row_facts(data, told), "instruction": asked.instruction, "new_tokens": _own(data).new_tokens,
-            "asked_as": asked.form,
+            "asked_as": asked.form, **told_of_asking(data.tokenizer, asked, data.split.train.answers),
         }  # fmt: skip
 
     def import_architecture(self, data: TaskData) -> None:
@@ -159,10 +180,14 @@ class Generation:
     def load_model(self, model_folder: Path, data: TaskData, seed: int, dtype: str = "fp32") -> Any:
         import torch
 
+        from proxtune.models.generation_settings import generate_plainly
         from proxtune.models.loading import load_generator
+        from proxtune.tasks.generation.prompting import forced_language
 
         torch.manual_seed(seed)  # adapters are drawn next
-        return load_generator(model_folder, data.config, dtype)
+        model = load_generator(model_folder, data.config, dtype)
+        generate_plainly(model, data.config, forced_language(data.tokenizer, _own(data).prompt_format))
+        return model
 
     def results(
         self, final: ModelAtHand, outputs: np.ndarray, base_results: Mapping[str, Any] | None
@@ -224,21 +249,34 @@ class Generation:
         base: bool = False,
     ) -> TrainedGenerator:
         from proxtune.config.plan import plan_from_dict
-        from proxtune.models.loading import eos_token_ids, generator_config, load_generator, load_tokenizer
+        from proxtune.models.generation_settings import generate_plainly
+        from proxtune.models.loading import eos_token_ids, generator_config, load_generator
+        from proxtune.models.tokenizer import agree_on_padding, check_tokens, load_tokenizer
         from proxtune.tasks.generation.decoding import GenerationSettings
-        from proxtune.tasks.generation.encoding import LONGEST, encode_pairs
-        from proxtune.tasks.generation.prompting import prompt_format_for
+        from proxtune.tasks.generation.encoding import LONGEST, all_ids, encode_pairs
+        from proxtune.tasks.generation.prompting import (
+            ask_as_before,
+            begin_answers,
+            forced_language,
+            prompt_format_for,
+        )
         from proxtune.tasks.lengths import length_allowed
 
         tokenizer = load_tokenizer(model_folder)
         config = generator_config(model_folder, tokenizer, 512)
         told, ends = result["data"], eos_token_ids(model_folder)
+        if base:  # the trained model's tokenizer was saved as it asked
+            ask_as_before(tokenizer, told, config.is_encoder_decoder)
+        agree_on_padding(tokenizer, config)
+        begin_answers(tokenizer, config)
         prompt_format = prompt_format_for(self.name, told["instruction"], tokenizer, config, ends)
         encoded = encode_pairs(rows, prompt_format, tokenizer, length_allowed(recipe, tokenizer, config, LONGEST))
+        check_tokens(tokenizer, config, *all_ids(encoded))
         if model is None:
             model = load_generator(
                 model_folder, config, plan_from_dict(result["plan"]).loaded_dtype if base else "auto"
             )
+            generate_plainly(model, config, forced_language(tokenizer, prompt_format))
         settings = GenerationSettings(
             tokenizer=tokenizer,
             pad_id=int(config.pad_token_id),

@@ -1,11 +1,14 @@
 """Texts as token ids: as the tokenizer makes them, cut so that what closes a text stays, labels by their place."""
 
+import itertools
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from proxtune.data.examples import Examples
-from proxtune.models.loading import load_tokenizer
-from proxtune.tasks.classification.encoding import encode
+from proxtune.data.examples import Examples, Split
+from proxtune.models.tokenizer import load_tokenizer, save_tokenizer
+from proxtune.tasks.classification.encoding import encode, ready_for_texts
 from proxtune.tasks.classification.objective import LABELS
 from support.files import refusal
 
@@ -63,3 +66,25 @@ def test_a_label_that_was_never_seen_is_named_with_its_line(tiny_model, known, s
     message = refusal(encode, rows, known, load_tokenizer(tiny_model), 8)
     assert message.startswith("a.csv line 3: label 'new' was never seen in training")
     assert shown in message
+
+
+def test_control_tokens_in_texts_are_text_and_that_is_said(tiny_model, tiny_texts, tmp_path):
+    tokenizer = load_tokenizer(tiny_model)
+    config = SimpleNamespace(pad_token_id=0, architectures=["BertModel"])
+    marked = ["a film", "a [SEP] film [PAD]", "the [CLS]"]
+    rows = examples([*marked, *tiny_texts[:30]], ["good"] * 33)
+    notes = ready_for_texts(tokenizer, config, Split(rows, examples(["[SEP]"], ["good"]), ""))
+    assert (
+        notes[-1]
+        == "3 rows have control tokens of the model in the text ('[SEP]', '[PAD]', '[CLS]'); they are read as plain text"
+    )
+    encoded = encode(rows, ["bad", "good"], tokenizer, 500)
+    control = {tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id}
+    for begin, end in itertools.pairwise(encoded.starts):
+        row = encoded.ids[begin:end].tolist()
+        assert (row[0], row[-1]) == (tokenizer.cls_token_id, tokenizer.sep_token_id)
+        assert not control & set(row[1:-1])
+    save_tokenizer(tokenizer, tmp_path)
+    (tmp_path / "config.json").write_text((tiny_model / "config.json").read_text())
+    again = load_tokenizer(tmp_path)(rows.texts)["input_ids"]
+    assert [number for row in again for number in row] == encoded.ids.tolist(), "whoever loads it reads the same"

@@ -1,0 +1,212 @@
+"""The tokenizer of a model folder: there, the model's own, with a padding token."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from proxtune.errors import UserError
+from proxtune.models.post_processor import has_own_ending, keeps_post_processor
+
+_VOCABULARIES = (
+    *("tokenizer.json", "vocab.json", "vocab.txt", "vocab-src.json", "dict.txt", "*.model", "*.spm", "*.tiktoken"),
+    *("bpe.codes", "tekken.json", "*.tokenizer"),
+)
+_SENTENCEPIECE = ("*.model", "*.spm")
+_ROLES = ("eos_token", "bos_token", "unk_token", "cls_token", "sep_token")  # that rows are given
+_FILLERS = ("eos_token", "bos_token", "unk_token", "sep_token", "cls_token")  # of a padding token, the best first
+_FIRST_TEXTS = 200
+_MOST_UNKNOWN, _MANY_UNKNOWN = 0.5, 0.1  # of their tokens
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The model's own tokenizer.
+
+    Raises UserError for a folder without one, for one that cannot be read or wants code of its own to be run, and for one with
+    tokens that the model has no embedding for.
+    """
+    from transformers import AutoTokenizer
+
+    _check_files(folder)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+    except ImportError as error:
+        raise UserError(f"the tokenizer in {folder} needs a package that is missing: {_words(error)}") from error
+    except Exception as error:
+        if not _found(folder, _VOCABULARIES):
+            raise _none_in(folder) from error
+        raise UserError(f"the tokenizer in {folder} cannot be read: {_words(error)}") from error
+    _check_vocabulary(tokenizer, folder)
+    rows = embedding_rows(folder)
+    if rows is not None:
+        _check_embedding(tokenizer, folder, rows)
+    return tokenizer
+
+
+def _words(error: Exception) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__).strip()[:200]
+
+
+def _found(folder: Path, patterns: Iterable[str]) -> list[Path]:
+    return [place for pattern in patterns for place in folder.glob(pattern)]
+
+
+def _none_in(folder: Path) -> UserError:
+    return UserError(
+        f"no tokenizer in {folder}; copy that of the base model (tokenizer.json, tokenizer_config.json) there"
+    )
+
+
+def _check_files(folder: Path) -> None:
+    """Raises UserError for a folder without a tokenizer, or with one of SentencePiece that nothing here can read."""
+    if not _found(folder, (*_VOCABULARIES, "tokenizer_config.json")):
+        raise _none_in(folder)
+    vocabularies = {place.name for place in _found(folder, _VOCABULARIES)}
+    if vocabularies == {"vocab.json"} and not (folder / "merges.txt").is_file():
+        raise UserError(f"the tokenizer in {folder} lacks merges.txt; copy it from the base model")
+    pieces = _found(folder, _SENTENCEPIECE)
+    if pieces and not (folder / "tokenizer.json").is_file() and not _reads_sentencepiece():
+        raise UserError(
+            f"the tokenizer in {folder} is a SentencePiece model ({pieces[0].name}): pip install 'proxtune[sentencepiece]'"
+        )
+
+
+def _reads_sentencepiece() -> bool:
+    try:
+        return find_spec("sentencepiece") is not None and find_spec("google.protobuf") is not None
+    except ModuleNotFoundError:  # not even the package that protobuf is in
+        return False
+
+
+def _check_vocabulary(tokenizer: Any, folder: Path) -> None:
+    """Raises UserError where the tokenizer was made up for lack of its files: transformers gives one without words then."""
+    own = dict(getattr(type(tokenizer), "vocab_files_names", None) or {})
+    if not own or (folder / "tokenizer.json").is_file():  # bytes need no vocabulary
+        return
+    if not _found(folder, own.values()) and not _found(folder, ("tekken.json", "*.tiktoken")):
+        raise _none_in(folder)
+
+
+def _check_embedding(tokenizer: Any, folder: Path, rows: int) -> None:
+    """Raises UserError for tokens without a row that a text can become or is given; another padding token can be chosen."""
+    if not getattr(type(tokenizer), "vocab_files_names", None):  # bytes
+        return
+    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id >= rows:
+        tokenizer.pad_token = None
+    given = {str(getattr(tokenizer, role)) for role in _ROLES if getattr(tokenizer, role, None) is not None}
+    added = tokenizer.added_tokens_decoder.items()
+    used = [number for number, token in added if not token.special or token.content in given]
+    most = max([tokenizer.vocab_size, *(number + 1 for number in used)])
+    if most > rows:
+        raise UserError(
+            f"the tokenizer in {folder} has {most:,} tokens and the model an embedding of {rows:,}: copy the tokenizer that the "
+            "model was trained with, or call model.resize_token_embeddings(len(tokenizer)) and save it"
+        )
+
+
+def check_tokens(tokenizer: Any, config: Any, *rows: np.ndarray) -> None:
+    """Raises UserError for ids of rows, each (tokens,), that the model has no embedding for: what a template writes, for one."""
+    known = getattr(config.get_text_config(), "vocab_size", None)
+    most = max((int(ids.max()) for ids in rows if len(ids)), default=0)
+    if isinstance(known, int) and known > 0 and most >= known and getattr(type(tokenizer), "vocab_files_names", None):
+        name = tokenizer.convert_ids_to_tokens(most)
+        raise UserError(
+            f"the rows have the token {name!r} ({most:,}), for which the model has no embedding ({known:,} rows); copy the "
+            "tokenizer that the model was trained with"
+        )
+
+
+def embedding_rows(folder: Path) -> int | None:
+    """Rows of the input embedding, as config.json has them; None where it does not say."""
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+        found = getattr(config.get_text_config(), "vocab_size", None)
+    except Exception:  # told, in a sentence, by those who need the config
+        return None
+    return found if isinstance(found, int) and found > 0 else None
+
+
+def agree_on_padding(tokenizer: Any, config: Any) -> tuple[str, ...]:
+    """One padding token for tokenizer and config, chosen among the tokenizer's own where it names none; notes on the choice.
+
+    A decoder's classifier looks for the last token that is none, so config and tokenizer must mean the same.
+    Raises UserError where there is nothing to choose from.
+    """
+    notes: tuple[str, ...] = ()
+    own = config.pad_token_id
+    known = isinstance(own, int) and own in tokenizer.added_tokens_decoder
+    if tokenizer.pad_token_id is None:
+        filler = tokenizer.added_tokens_decoder[own].content if known else _filler(tokenizer)
+        if not known:
+            notes = (f"the tokenizer has no padding token that the model knows: {filler!r} fills rows up",)
+        tokenizer.pad_token = filler
+    if not known or _is_decoder(config):
+        config.pad_token_id = tokenizer.pad_token_id
+    return notes
+
+
+def _filler(tokenizer: Any) -> str:
+    """A token to pad with: one that ends, begins or marks, never one that stands for words."""
+    named = [str(getattr(tokenizer, role)) for role in _FILLERS if getattr(tokenizer, role, None) is not None]
+    special = [token.content for _, token in sorted(tokenizer.added_tokens_decoder.items()) if token.special]
+    if not named and not special:
+        raise UserError(
+            "the tokenizer has neither a padding token nor one that ends a text; name a pad_token in tokenizer_config.json"
+        )
+    return (named or special)[0]
+
+
+def _is_decoder(config: Any) -> bool:
+    return any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in getattr(config, "architectures", None) or [])
+
+
+def set_option(tokenizer: Any, name: str, value: Any) -> None:
+    """Set one of the tokenizer's options so that it is saved with it."""
+    setattr(tokenizer, name, value)
+    tokenizer.init_kwargs[name] = value
+
+
+def unknown_notes(tokenizer: Any, texts: Sequence[str]) -> tuple[str, ...]:
+    """What to say where the tokenizer does not know many of the first texts' words. Raises UserError where it knows few."""
+    first = [text for text in texts[:_FIRST_TEXTS] if text.strip()]
+    if not first:
+        return ()
+    found = tokenizer(first, add_special_tokens=False, return_attention_mask=False)["input_ids"]
+    lost = sum(token == tokenizer.unk_token_id for row in found for token in row) + sum(not row for row in found)
+    share = lost / max(1, sum(max(1, len(row)) for row in found))
+    if share > _MOST_UNKNOWN:
+        raise UserError(
+            f"the tokenizer does not know {share:.0%} of the words in the first rows; choose a model for this "
+            "language, or copy the tokenizer that the model was trained with"
+        )
+    return (f"the tokenizer does not know {share:.0%} of the words in the first rows",) if share > _MANY_UNKNOWN else ()
+
+
+def save_tokenizer(tokenizer: Any, folder: Path) -> None:
+    """Write the tokenizer so that it comes back as it is, in transformers 4.57 too. Raises OSError.
+
+    Some classes build anew at each load what is put around a text (GPT-NeoX's, Llama's in transformers 4), and the flags that
+    tell them how are not saved. The class that reads tokenizer.json as it stands is named instead.
+    """
+    tokenizer.save_pretrained(str(folder))
+    path = folder / "tokenizer_config.json"
+    told = json.loads(path.read_text(encoding="utf-8"))
+    told["model_input_names"] = list(tokenizer.model_input_names)  # which other versions have other defaults for
+    extra = told.get("extra_special_tokens")
+    if isinstance(extra, list):  # transformers 4.57 takes a dict of that name
+        told["additional_special_tokens"] = told.pop("extra_special_tokens")
+    if keeps_post_processor(tokenizer) and _needs_plain_class(tokenizer, told):
+        told["tokenizer_class"] = "PreTrainedTokenizerFast"
+    path.write_text(json.dumps(told, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _needs_plain_class(tokenizer: Any, told: Mapping[str, Any]) -> bool:
+    flags = {"add_bos_token", "add_eos_token"} & tokenizer.init_kwargs.keys()
+    return has_own_ending(tokenizer) or bool(flags) or told["tokenizer_class"] == "TokenizersBackend"

@@ -1,0 +1,183 @@
+"""A model's chat template, made to fit: what it writes before an answer is what an answer follows, in training as in use.
+
+Templates differ in what they take and in what they leave open. Some refuse a system's turn; some end in an open `<think>`, or
+leave it to the model to name the channel that it answers in. What has to change is changed in the template itself, which is saved
+with the tokenizer: whoever fills it in later asks as the model was taught.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from proxtune.errors import UserError
+
+ANSWER = "bcd"  # tells an answer from what stands around it
+_USER, _ANSWER = {"role": "user", "content": "efg"}, {"role": "assistant", "content": ANSWER}
+_BEFORE = {"system": "hij", "assistant": "klm"}  # what may stand before the user's first turn
+_OPEN_THOUGHT = re.compile(r"(<[^<>/\s]*think[^<>\s]*>|\[THINK\])\s*\Z", re.IGNORECASE)
+_CLOSED_THOUGHT = re.compile(r"<[^<>\s]*/[^<>\s]*think[^<>\s]*>|\[/THINK\]", re.IGNORECASE)
+_KNOWS_THINKING = re.compile(r"\benable_thinking\b")
+
+_AS_PARTS = (
+    "{%- set as_parts = namespace(turns=[]) %}{%- for turn in messages %}"
+    "{%- set content = [{'type': 'text', 'text': turn['content']}] if turn['content'] is string else turn['content'] %}"
+    "{%- set as_parts.turns = as_parts.turns + [dict(turn, content=content)] %}{%- endfor %}"
+    "{%- set messages = as_parts.turns %}"
+)
+_FOLDED = (
+    "{%- set folded = namespace(kept=[], texts=[], rest=[]) %}{%- for turn in messages %}"
+    "{%- if folded.rest or turn['role'] == 'user' %}{%- set folded.rest = folded.rest + [turn] %}"
+    "{%- elif turn['role'] in ROLES and turn['content'] is string %}{%- set folded.texts = folded.texts + [turn['content']] %}"
+    "{%- else %}{%- set folded.kept = folded.kept + [turn] %}{%- endif %}{%- endfor %}"
+    "{%- if folded.texts and folded.rest and folded.rest[0]['content'] is string %}"
+    "{%- set first = dict(folded.rest[0], content=(folded.texts + [folded.rest[0]['content']]) | join('\\n\\n')) %}"
+    "{%- set messages = folded.kept + [first] + folded.rest[1:] %}{%- endif %}"
+)
+_NO_THINKING = "{%- set enable_thinking = false %}"
+_REFUSED = {
+    "system": "the model's chat template takes no system turn: its text goes before the first user turn",
+    "assistant": "the model's chat template takes no greeting of the assistant's: its text goes before the first user turn",
+}
+
+
+def has_chat_template(tokenizer: Any) -> bool:
+    """Whether the tokenizer has one."""
+    return bool(getattr(tokenizer, "chat_template", None))
+
+
+def fit_chat_template(
+    tokenizer: Any, rows: Sequence[Sequence[Mapping[str, str]]] = (), thinks: bool = False
+) -> tuple[str, ...]:
+    """Change the tokenizer's chat template so far as the model needs; notes on the changes that `rows`, conversations, meet.
+
+    With `thinks` the answers have thoughts of their own in them: then none is closed before they begin.
+    Raises UserError for a template that cannot be filled in.
+    """
+    notes: list[str] = []
+    if isinstance(tokenizer.chat_template, Mapping):  # of several, by name
+        tokenizer.chat_template = _default_of(tokenizer.chat_template)
+    if (
+        _filled(tokenizer, [_USER, _ANSWER]) is None
+        and _filled_with(tokenizer, _AS_PARTS, [_USER, _ANSWER]) is not None
+    ):
+        _put_before(tokenizer, _AS_PARTS)
+    fill(tokenizer, [_USER, _ANSWER])  # whatever it says now is said to the user
+    for role, text in _BEFORE.items():
+        if text in (_filled(tokenizer, [{"role": role, "content": text}, _USER, _ANSWER]) or ""):
+            continue
+        _put_before(tokenizer, _FOLDED.replace("ROLES", f"['{role}']"))
+        if any(_begins_with(row, role) for row in rows):
+            notes.append(_REFUSED[role])
+    if not thinks:
+        notes += _without_thoughts(tokenizer)
+    opening = _between(tokenizer)
+    if opening.strip() and not (thinks and "think" in opening.lower()):
+        _put_behind(tokenizer, opening)
+        notes.append(f"answers follow {opening!r}, as in the model's chat template")
+    return tuple(notes)
+
+
+def fill(tokenizer: Any, turns: Sequence[Mapping[str, str]], for_answer: bool = False) -> str:
+    """The template filled in, `for_answer` up to where an answer begins. Raises UserError with what it says against the turns."""
+    try:
+        return _fill(tokenizer, turns, for_answer)
+    except Exception as error:  # it is a program that comes with the model
+        words = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]
+        raise UserError(
+            f"the model's chat template cannot be filled in: {words}; change the conversations, or the chat_template of the model"
+        ) from error
+
+
+def answer_space(tokenizer: Any) -> str:
+    """The space that the template puts between what it writes for an answer to follow and the answer; most put none."""
+    between = _between(tokenizer)
+    return between if between.isspace() else ""
+
+
+def open_thought(tokenizer: Any) -> str:
+    """The mark that begins a thought, where what the template writes for an answer ends in one; else ""."""
+    found = _OPEN_THOUGHT.search(fill(tokenizer, [_USER], for_answer=True))
+    return found[1] if found else ""
+
+
+def has_thoughts(answers: Sequence[str]) -> bool:
+    """Whether most answers come with thoughts of their own."""
+    return 2 * sum(bool(_CLOSED_THOUGHT.search(answer)) for answer in answers) > len(answers)
+
+
+def _without_thoughts(tokenizer: Any) -> list[str]:
+    """Let an answer begin without a thought: as the template does where it can be told so, else by closing what it opens."""
+    if _NO_THINKING in tokenizer.chat_template:
+        return []
+    if _KNOWS_THINKING.search(tokenizer.chat_template):
+        _put_before(tokenizer, _NO_THINKING)
+        if not open_thought(tokenizer):
+            return ["the model answers without thinking aloud (enable_thinking=False in its chat template)"]
+    opened = open_thought(tokenizer)
+    if not opened:
+        return []
+    closing = "[/THINK]" if opened.startswith("[") else _closed(opened)
+    line = "" if fill(tokenizer, [_USER], for_answer=True).endswith("\n") else "\n"
+    _put_behind(tokenizer, f"{line}\n{closing}\n\n")
+    return [f"the model answers without thinking aloud: {opened} is closed by {closing} before an answer"]
+
+
+def _closed(opened: str) -> str:
+    return opened.replace("<|", "<|/", 1) if opened.startswith("<|") else opened.replace("<", "</", 1)
+
+
+def _between(tokenizer: Any) -> str:
+    """What a filled-in template has between the end of what it writes for an answer and the answer."""
+    before, whole = fill(tokenizer, [_USER], for_answer=True), fill(tokenizer, [_USER, _ANSWER])
+    return (
+        whole[len(before) :].partition(ANSWER)[0] if whole.startswith(before) and ANSWER in whole[len(before) :] else ""
+    )
+
+
+def _begins_with(row: Sequence[Mapping[str, str]], role: str) -> bool:
+    before = [turn["role"] for turn in row]
+    return role in (before[: before.index("user")] if "user" in before else before)
+
+
+def _fill(tokenizer: Any, turns: Sequence[Mapping[str, str]], for_answer: bool) -> str:
+    made = tokenizer.apply_chat_template(
+        [dict(turn) for turn in turns], tokenize=False, add_generation_prompt=for_answer
+    )
+    return str(made)
+
+
+def _filled(tokenizer: Any, turns: Sequence[Mapping[str, str]]) -> str | None:
+    """The template filled in, None where it refuses the turns or leaves one out."""
+    try:
+        made = _fill(tokenizer, turns, False)
+    except Exception:
+        return None
+    return made if all(turn["content"] in made for turn in turns) else None
+
+
+def _filled_with(tokenizer: Any, before: str, turns: Sequence[Mapping[str, str]]) -> str | None:
+    own = tokenizer.chat_template
+    _put_before(tokenizer, before)
+    made = _filled(tokenizer, turns)
+    tokenizer.chat_template = own
+    return made
+
+
+def _default_of(templates: Mapping[str, str]) -> str:
+    if "default" not in templates:
+        raise UserError(f"the model has the chat templates {', '.join(templates)} and none called default; leave one")
+    return templates["default"]
+
+
+def _put_before(tokenizer: Any, words: str) -> None:
+    tokenizer.chat_template = words + tokenizer.chat_template
+
+
+def _put_behind(tokenizer: Any, text: str) -> None:
+    own = tokenizer.chat_template.removesuffix("\n")  # which the template's own end would have taken
+    tokenizer.chat_template = (
+        f"{own}{{% if add_generation_prompt %}}{{{{ {json.dumps(text, ensure_ascii=False)} }}}}{{% endif %}}"
+    )

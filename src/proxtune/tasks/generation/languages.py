@@ -1,0 +1,76 @@
+"""The languages of two columns: from what columns, file or folder are called, and how a multilingual tokenizer calls them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from proxtune.data.examples import Pairs
+
+NAMES = {
+    "ar": "Arabic", "cs": "Czech", "da": "Danish", "de": "German", "el": "Greek", "en": "English", "es": "Spanish",
+    "fi": "Finnish", "fr": "French", "he": "Hebrew", "hi": "Hindi", "hu": "Hungarian", "id": "Indonesian", "it": "Italian",
+    "ja": "Japanese", "ko": "Korean", "nl": "Dutch", "no": "Norwegian", "pl": "Polish", "pt": "Portuguese",
+    "ro": "Romanian", "ru": "Russian", "sv": "Swedish", "tr": "Turkish", "uk": "Ukrainian", "vi": "Vietnamese",
+    "zh": "Chinese",
+}  # fmt: skip
+# What FLORES, and NLLB with it, calls them.
+_FLORES = {
+    "ar": "arb_Arab", "cs": "ces_Latn", "da": "dan_Latn", "de": "deu_Latn", "el": "ell_Grek", "en": "eng_Latn", "es": "spa_Latn",
+    "fi": "fin_Latn", "fr": "fra_Latn", "he": "heb_Hebr", "hi": "hin_Deva", "hu": "hun_Latn", "id": "ind_Latn", "it": "ita_Latn",
+    "ja": "jpn_Jpan", "ko": "kor_Hang", "nl": "nld_Latn", "no": "nob_Latn", "pl": "pol_Latn", "pt": "por_Latn",
+    "ro": "ron_Latn", "ru": "rus_Cyrl", "sv": "swe_Latn", "tr": "tur_Latn", "uk": "ukr_Cyrl", "vi": "vie_Latn",
+    "zh": "zho_Hans",
+}  # fmt: skip
+_PAIR = re.compile(r"(?<![a-z])([a-z]{2})[-_]([a-z]{2})(?![a-z])")
+_CODE = re.compile(r"[a-z]{2,3}_[A-Z][A-Za-z]{1,3}\Z")
+
+
+def language_pair(pairs: Pairs) -> tuple[str, str] | None:
+    """The languages that two columns, or a folder or file, are named after, by their codes of two letters."""
+    for one, other in (tuple(pairs.columns[:2]), *_PAIR.findall(pairs.source.lower())):
+        if one != other and one in NAMES and other in NAMES:
+            return one, other
+    return None
+
+
+def set_languages(tokenizer: Any, pairs: Pairs) -> tuple[str, ...]:
+    """Tell a tokenizer of many languages which ones texts and answers are in; notes on what was guessed.
+
+    They stay with the tokenizer when it is saved. Other tokenizers are left alone.
+    """
+    codes = _codes(tokenizer)
+    if not codes:
+        return ()
+    columns = [*pairs.columns[:2], "", ""]
+    pair = language_pair(pairs) or ("", "")
+    given = [_code_of(column, language, codes) for column, language in zip(columns, pair, strict=False)]
+    usual = str(tokenizer.src_lang)
+    source, target = given[0] or usual, given[1] or (usual if given[0] else tokenizer.tgt_lang or usual)
+    tokenizer.src_lang, tokenizer.tgt_lang = source, target
+    source, target = str(tokenizer.src_lang), str(tokenizer.tgt_lang)
+    advice = "name the columns after their languages, like en and fr, to change"
+    if all(given):
+        return (f"texts are in {source} and answers in {target} for the model (by the data's names; {advice})",)
+    return (
+        f"texts are taken for {source} and answers for {target}: the data do not name languages that the model has ({advice})",
+    )
+
+
+def _codes(tokenizer: Any) -> tuple[str, ...]:
+    """How the tokenizer calls the languages it has; none for one that knows nothing of languages."""
+    if not hasattr(tokenizer, "src_lang") or not hasattr(tokenizer, "tgt_lang"):
+        return ()
+    known = getattr(tokenizer, "lang_code_to_id", None)
+    added = (token.content for token in tokenizer.added_tokens_decoder.values())
+    return tuple(known) if known else tuple(filter(_CODE.match, added))
+
+
+def _code_of(column: str, language: str, codes: Iterable[str]) -> str | None:
+    """The model's code for a column that is called so, or for a language of two letters."""
+    for code in codes:
+        if column and code.strip("_").lower() in (column.lower(), f"{column.lower()}_xx"):
+            return code
+    wanted = (language, f"{language}_", f"__{language}_", _FLORES.get(language, ""))
+    return next((code for code in codes if language and (code in wanted[::3] or code.startswith(wanted[1:3]))), None)

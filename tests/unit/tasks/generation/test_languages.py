@@ -1,0 +1,165 @@
+"""The languages of a translation: from the names of columns and files, told to multilingual tokenizers in their own codes."""
+
+import json
+
+import pytest
+
+from proxtune.config.recipe import Recipe
+from proxtune.data.examples import Message, Pairs
+from proxtune.tasks.generation.languages import language_pair, set_languages
+from proxtune.tasks.registry import find_task
+
+SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
+WORDS = ["a", "good", "film", "red", "house", "un", "bon", "rouge", "maison"]
+
+
+def pairs(columns=("en", "fr"), source="rows.csv") -> Pairs:
+    return Pairs([(Message("user", "a good film"),)], ["un bon film"], source, [1], columns)
+
+
+@pytest.mark.parametrize(
+    ("columns", "source", "found"),
+    [
+        (("en", "fr"), "x.csv", ("en", "fr")),
+        (("source", "target"), "data/de-en/train.jsonl", ("de", "en")),
+        (("source", "target"), "rows.csv", None),
+        (("en", "en"), "x.csv", None),
+    ],
+)
+def test_columns_or_a_path_name_the_languages(columns, source, found):
+    assert language_pair(pairs(columns, source)) == found
+
+
+def pieces():
+    return [
+        ("<s>", 0.0),
+        ("<pad>", 0.0),
+        ("</s>", 0.0),
+        ("<unk>", 0.0),
+        ("▁", -2.0),
+        *((f"▁{word}", -1.0) for word in WORDS),
+    ]
+
+
+def tokenizer_of(kind: str):
+    import transformers
+
+    if kind == "M2M100":
+        return _m2m100()
+    if kind == "Nllb":
+        letters = sorted(set("".join(WORDS)))
+        return transformers.NllbTokenizer(
+            vocab={piece: i for i, piece in enumerate([*SPECIAL, "▁", *letters])}, merges=[]
+        )
+    return getattr(transformers, f"{kind}Tokenizer")(vocab=pieces())
+
+
+def _m2m100():
+    pytest.importorskip("sentencepiece")
+    import tempfile
+    from pathlib import Path
+
+    import sentencepiece
+    import transformers
+
+    folder = Path(tempfile.mkdtemp())
+    (folder / "texts").write_text("\n".join([" ".join(WORDS), "un bon film rouge", "a good red house"] * 10))
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(folder / "texts"),
+        model_prefix=str(folder / "spm"),
+        vocab_size=40,
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
+    model = sentencepiece.SentencePieceProcessor(str(folder / "spm.model"))
+    own = [model.id_to_piece(i) for i in range(3, model.get_piece_size())]
+    (folder / "vocab.json").write_text(
+        json.dumps({piece: i for i, piece in enumerate(["<s>", "<pad>", "</s>", "<unk>", *own])})
+    )
+    return transformers.M2M100Tokenizer(str(folder / "vocab.json"), str(folder / "spm.model"))
+
+
+CODES = {
+    "MBart": ("en_XX", "fr_XX"),
+    "MBart50": ("en_XX", "fr_XX"),
+    "Nllb": ("eng_Latn", "fra_Latn"),
+    "M2M100": ("en", "fr"),
+}
+
+
+@pytest.mark.parametrize("kind", CODES)
+def test_languages_are_told_in_the_tokenizer_s_own_codes_and_that_is_said(kind):
+    tokenizer = tokenizer_of(kind)
+    (note,) = set_languages(tokenizer, pairs())
+    assert (tokenizer.src_lang, tokenizer.tgt_lang) == CODES[kind]
+    assert "texts are in {} and answers in {}".format(*CODES[kind]) in note
+
+
+@pytest.mark.parametrize("kind", CODES)
+def test_other_way_round(kind):
+    tokenizer = tokenizer_of(kind)
+    set_languages(tokenizer, pairs(source="fr-en.jsonl", columns=("source", "target")))
+    assert (tokenizer.src_lang, tokenizer.tgt_lang) == CODES[kind][::-1]
+
+
+def test_columns_may_be_called_by_the_codes_themselves():
+    tokenizer = tokenizer_of("Nllb")
+    set_languages(tokenizer, pairs(columns=("lij_Latn", "zho_Hant")))
+    assert (tokenizer.src_lang, tokenizer.tgt_lang) == ("lij_Latn", "zho_Hant")
+
+
+def test_languages_that_nothing_names_are_the_tokenizer_s_and_that_is_said():
+    tokenizer = tokenizer_of("MBart50")
+    (note,) = set_languages(tokenizer, pairs(columns=("source", "target")))
+    assert "texts are taken for en_XX and answers for en_XX" in note
+    assert "name the columns after their languages" in note
+
+
+def test_a_tokenizer_of_one_language_is_left_alone(tiny_t5):
+    from proxtune.models.tokenizer import load_tokenizer
+
+    assert set_languages(load_tokenizer(tiny_t5), pairs()) == ()
+
+
+def model_of(kind: str, folder):
+    """A tiny model of that kind with its tokenizer."""
+    import torch
+    import transformers
+
+    tokenizer = tokenizer_of(kind)
+    config_class = {"MBart": "MBartConfig", "MBart50": "MBartConfig"}.get(kind, "M2M100Config")
+    config = getattr(transformers, config_class)(
+        vocab_size=max(len(tokenizer), 256), d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+        decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32, max_position_embeddings=64,
+        decoder_start_token_id=2, pad_token_id=1, bos_token_id=0, eos_token_id=2,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    kind_of_model = config_class.replace("Config", "ForConditionalGeneration")
+    getattr(transformers, kind_of_model)(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return tokenizer
+
+
+@pytest.mark.parametrize("kind", CODES)
+def test_answers_are_learned_and_begun_as_the_model_knows_them(kind, tmp_path):
+    tokenizer = model_of(kind, tmp_path / "model")
+    (tmp_path / "en-fr.jsonl").write_text('{"en": "a good film", "fr": "un bon film"}\n' * 40)
+    recipe = Recipe(
+        data=str(tmp_path / "en-fr.jsonl"), out="", task="translate", model=str(tmp_path / "model"), instruction=""
+    )
+    task = find_task("translate")
+    data = task.encode(recipe, task.read(recipe), tmp_path / "model")
+    tokenizer.src_lang, tokenizer.tgt_lang = CODES[kind]
+    text, answer = tokenizer("a good film")["input_ids"], tokenizer(text_target="un bon film")["input_ids"]
+    assert data.train.ids[: data.train.starts[1]].tolist() == text
+    own = data.train.answers.ids[: data.train.answers.starts[1]].tolist()
+    french = tokenizer.convert_tokens_to_ids("__fr__" if kind == "M2M100" else CODES[kind][1])
+    model = task.load_model(tmp_path / "model", data, 0)
+    if kind == "MBart":  # text, end, language: which is what answers begin after
+        assert [*own, french] == answer
+        assert data.config.decoder_start_token_id == model.generation_config.decoder_start_token_id == french
+    else:
+        assert own == answer
+        assert own[0] == french == model.generation_config.forced_bos_token_id
+        assert model.generation_config.decoder_start_token_id == 2
+    assert own[-1] == tokenizer.eos_token_id
