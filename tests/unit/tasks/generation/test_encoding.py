@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from proxtune.data.examples import Message, Pairs
-from proxtune.tasks.generation.encoding import encode_pairs, useful_length
+from proxtune.tasks.generation.encoding import encode_pairs
 from support.generating import toy_data
 
 
@@ -70,11 +70,3 @@ def test_what_is_longer_than_the_rows_takes_is_bounded(tiny_chat, tiny_pairs):
     assert task.max_length % 8 == 0
     assert 16 <= task.new_tokens <= 512
     assert np.all(task.train.begins > 0)
-
-
-def test_a_few_rows_that_are_far_longer_are_cut_and_others_not():
-    usual = np.full(1000, 100)
-    assert useful_length(np.append(usual, [140, 140]), 1024) == 140
-    assert useful_length(np.append(usual, [900]), 1024) == 100
-    assert useful_length(np.append(usual, np.full(100, 900)), 1024) == 900
-    assert useful_length(np.append(usual, np.full(100, 900)), 512) == 512
