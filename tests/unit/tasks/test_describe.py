@@ -2,9 +2,10 @@
 
 from types import SimpleNamespace
 
+from proxtune.config.recipe import Recipe
 from proxtune.data.examples import Examples, Split
 from proxtune.tasks.base import TaskData
-from proxtune.tasks.describe import row_facts
+from proxtune.tasks.describe import row_facts, with_learned_columns
 
 
 class Rows(list[int]):
@@ -26,6 +27,8 @@ def data(truncated: int = 0) -> TaskData:
 def test_facts_are_plain_and_notes_are_in_the_order_of_reading() -> None:
     assert row_facts(data(), ("a note of the task",)) == {
         "source": "a.csv",
+        "text_columns": ["text"],
+        "label_column": "label",
         "train_rows": 10,
         "validation_rows": 2,
         "labels": ["a", "b"],
@@ -39,3 +42,12 @@ def test_rows_that_were_cut_are_counted_and_noted() -> None:
     facts = row_facts(data(truncated=3))
     assert facts["truncated_rows"] == 6
     assert facts["notes"][-1] == "6 rows were longer than 64 tokens and were cut there"
+
+
+def test_new_rows_are_read_in_the_columns_that_were_learned() -> None:
+    recipe = Recipe(data="a.csv", out="", text_column="asked for")
+    assert with_learned_columns(recipe, {}) == recipe  # a run of an earlier version
+    learned = with_learned_columns(recipe, row_facts(data()))
+    assert (learned.text_column, learned.label_column) == ("text", "label")
+    pair = with_learned_columns(recipe, {"text_columns": ["premise", "hypothesis"], "label_column": None})
+    assert (pair.text_column, pair.label_column) == ("premise\thypothesis", None)
