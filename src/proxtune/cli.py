@@ -19,7 +19,7 @@ from proxtune.errors import Interrupted, UserError
 from proxtune.export.registry import EXPORTS
 from proxtune.memory.devices.registry import DEVICES
 from proxtune.methods.registry import METHODS
-from proxtune.storage.events import AnswerPiece, Event, Prediction
+from proxtune.storage.events import AnswerPiece, Event, Notice, Prediction
 from proxtune.tasks.registry import TASKS
 
 app = typer.Typer(
@@ -215,28 +215,34 @@ def predict(
 
     if not text and file is None:
         raise UserError("nothing to predict; give texts, or --file FILE")
-    rows = predictions(folder, texts=text or (), file=file, listen=None if as_json else _PredictionPrinter().on_event)
+    listen = _PredictionPrinter(only_notices=as_json).on_event
+    rows = predictions(folder, texts=text or (), file=file, listen=listen, keep=as_json)
     if as_json:
         told = [{key: value for key, value in row.as_dict().items() if key != "kind"} for row in rows]
         _print_json(True, {"predictions": told})
 
 
 class _PredictionPrinter:
-    """Prints predictions as they come. State: the pieces of a single answer that are printed already."""
+    """Prints predictions as they come, and notices to stderr. State: the pieces of a single answer that are printed already."""
 
-    def __init__(self) -> None:
+    def __init__(self, only_notices: bool) -> None:
+        self._only_notices = only_notices
         self._pieces = ""
 
     def on_event(self, event: Event) -> None:
         match event:
+            case Notice(words=words):
+                sys.stderr.write(f"{words}\n")
+            case _ if self._only_notices:
+                pass
             case AnswerPiece():
                 self._pieces += event.text
                 sys.stdout.write(event.text)
             case Prediction(answer=str() as answer):
                 sys.stdout.write(answer.removeprefix(self._pieces) + ("\n\n" if "\n" in answer else "\n"))
             case Prediction(probabilities=probabilities):
-                best = max(probabilities or (0.0,))
-                sys.stdout.write(f"{event.label}\t{best:.3f}\t{' '.join(event.text.split())}\n")
+                best = f"{max(probabilities):.3f}" if probabilities else ""  # none of a row without a text
+                sys.stdout.write(f"{event.label}\t{best}\t{' '.join(event.text.split())}\n")
         sys.stdout.flush()
 
 

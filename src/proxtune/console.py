@@ -220,8 +220,10 @@ def show_evaluation(found: Mapping[str, Any], name: str) -> None:
             _console.print(f"  {baseline}: accuracy {row['accuracy']:.4f}", markup=False)
     if found.get("note"):
         _console.print(f"  {found['note']}", markup=False)
+    for note in found.get("notes", ()):
+        _console.print(f"  {note}", markup=False)
     if found.get("truncated_rows"):
-        _console.print(f"  {found['truncated_rows']} texts were longer than the model takes and were cut", markup=False)
+        _console.print(f"  {found['truncated_rows']} texts were too long and were cut", markup=False)
 
 
 def _show_scores(found: Mapping[str, Any], name: str) -> None:

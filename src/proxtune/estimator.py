@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from proxtune.config.budget import Budget
 from proxtune.config.recipe import DEFAULT_MODEL
+from proxtune.data.labels import label_key
 from proxtune.errors import UserError
 
 if TYPE_CHECKING:
@@ -281,6 +282,8 @@ def _texts(X: Sequence[str]) -> list[str]:
 def _names(classes: np.ndarray[Any, Any]) -> list[str]:
     """What the run calls the classes: their own words, where a file can hold those without loss."""
     words = [str(label) for label in classes]
-    if len(set(words)) == len(words) and all(word and word == word.strip() and word.isprintable() for word in words):
+    if len(set(map(label_key, words))) == len(words) and all(
+        word and word == word.strip() and word.isprintable() for word in words
+    ):
         return words
     return [f"class {k}" for k in range(len(words))]

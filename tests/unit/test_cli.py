@@ -15,7 +15,7 @@ from proxtune.config.recipe import Knobs, Recipe
 from proxtune.errors import Interrupted, UserError
 from proxtune.pipeline.process import StageFailed
 from proxtune.pipeline.sitting import Infeasible
-from proxtune.storage.events import AnswerPiece, Prediction
+from proxtune.storage.events import AnswerPiece, Notice, Prediction
 
 OPTIONS = [
     "--memory", "700MB", "--size", "50MB", "--trainable", "1M", "--time", "10min", "--compute", "2PFLOP", "--task", "classify",
@@ -127,7 +127,7 @@ def predicted(monkeypatch):
     """The events of a prediction, as a test gives them."""
     events = []
 
-    def predictions(folder, *, texts, file, listen):
+    def predictions(folder, *, texts, file, listen, keep):
         for event in events:
             if listen is not None:
                 listen(event)
@@ -140,6 +140,21 @@ def predicted(monkeypatch):
 def test_a_label_is_printed_with_its_probability_and_its_text_in_a_line(typed, predicted):
     predicted[:] = [Prediction(text="a fine\n  film", label="good", probabilities=(0.25, 0.75))]
     assert typed("predict", "run", "a fine film") == (0, "good\t0.750\ta fine film\n", "")
+
+
+def test_a_row_without_a_text_keeps_its_line_and_notices_go_to_stderr(typed, predicted):
+    said = Prediction(text="b", label="good", probabilities=(0.25, 0.75))
+    predicted[:] = [Notice(words="text from column 'v2'"), Prediction(text="", label=""), said]
+    assert typed("predict", "run", "--file", "a.csv") == (
+        0,
+        "\t\t\ngood\t0.750\tb\n",
+        "text from column 'v2'\n",
+    )
+    code, out, told = typed("predict", "run", "--file", "a.csv", "--json")
+    assert (code, told) == (0, "text from column 'v2'\n")
+    assert json.loads(out)["predictions"][0] == {"text": "", "label": ""}
+    predicted[:] = [Prediction(text="", answer=""), Prediction(text="b", answer="one")]
+    assert typed("predict", "run", "--file", "a.csv")[1] == "\none\n"
 
 
 def test_an_answer_is_printed_once_whether_it_came_in_pieces_or_not(typed, predicted):

@@ -48,7 +48,7 @@ def test_an_evaluation_of_texts_is_a_table_in_points(capsys):
         "this model 30.1 37.0 14.0 2.502 12.2",
         "the base model 17.9 24.3 6.0 3.200 24.5",
         "the first sentence 18.8 22.0 7.0 – –",
-        "7 texts were longer than the model takes and were cut",
+        "7 texts were too long and were cut",
     ]
 
 

@@ -129,7 +129,7 @@ def _counts(tokenizer: Any, split: Split[Examples], prompt: LabelPrompt | None, 
     """How often each token stands in the texts of a run, (rows,)."""
     counts = np.zeros(rows, dtype=np.int64)
     prompt_texts = [] if prompt is None else [prompt.question, *prompt.words]
-    for texts in (split.train.texts, split.validation.texts, prompt_texts):
+    for texts in (split.train.whole_texts, split.validation.whole_texts, prompt_texts):
         for begin in range(0, len(texts), 1024):
             for ids in tokenizer(texts[begin : begin + 1024], return_attention_mask=False)["input_ids"]:
                 np.add.at(counts, ids, 1)

@@ -13,6 +13,10 @@ class BadRow(Exception):
     """A row that is no use; the message says why in a few words."""
 
 
+class Missing(BadRow):
+    """A row that says nothing where it should."""
+
+
 def check_bad_rows(bad_rows: str) -> None:
     """Raises UserError where `bad_rows` is no choice that there is."""
     if bad_rows not in BAD_ROWS:

@@ -95,11 +95,29 @@ def collate(data: Encoded, rows: np.ndarray, pad_id: int) -> tuple[Tensor, Tenso
     """Token ids and attention mask of `rows`, both (rows, padded length) int64, padded on the right."""
     import torch
 
-    length = padded(int((data.starts[rows + 1] - data.starts[rows]).max()))
-    ids = np.full((len(rows), length), pad_id, dtype=np.int64)
-    mask = np.zeros((len(rows), length), dtype=np.int64)
+    ids = _filled(data.ids, data.starts, rows, pad_id)
+    mask = np.zeros_like(ids)
     for i, row in enumerate(rows):
-        tokens = data.ids[data.starts[row] : data.starts[row + 1]]
-        ids[i, : len(tokens)] = tokens
-        mask[i, : len(tokens)] = 1
+        mask[i, : data.starts[row + 1] - data.starts[row]] = 1
     return torch.from_numpy(ids), torch.from_numpy(mask)
+
+
+def model_inputs(data: Encoded, rows: np.ndarray, pad_id: int) -> dict[str, Tensor]:
+    """What a model is given of `rows`, by the names of its arguments: `collate`, and the types of the tokens of pairs."""
+    import torch
+
+    ids, mask = collate(data, rows, pad_id)
+    inputs = {"input_ids": ids, "attention_mask": mask}
+    if data.types is not None:
+        inputs["token_type_ids"] = torch.from_numpy(_filled(data.types, data.starts, rows, 0))
+    return inputs
+
+
+def _filled(values: np.ndarray, starts: np.ndarray, rows: np.ndarray, filler: int) -> np.ndarray:
+    """The values of `rows`, (rows, padded length) int64, filled up on the right."""
+    length = padded(int((starts[rows + 1] - starts[rows]).max()))
+    found = np.full((len(rows), length), filler, dtype=np.int64)
+    for i, row in enumerate(rows):
+        own = values[starts[row] : starts[row + 1]]
+        found[i, : len(own)] = own
+    return found

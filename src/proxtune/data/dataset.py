@@ -34,7 +34,8 @@ class Encoded:
     """Token ids of all rows end to end, with each row's place: row i is ids[starts[i]:starts[i + 1]].
 
     One flat array: a list of lists takes ten times the memory. Rows of text generation say where in them the answer `begins`;
-    an encoder-decoder's have it apart, in `answers`.
+    an encoder-decoder's have it apart, in `answers`. Pairs of texts have `types`, 0 for tokens of the one and 1 for the other,
+    where the model tells them apart so.
     """
 
     ids: np.ndarray  # (tokens,) int32
@@ -44,6 +45,7 @@ class Encoded:
     objective: Objective
     begins: np.ndarray | None = None  # (rows,) int64, in tokens from the row's start
     answers: Encoded | None = None
+    types: np.ndarray | None = None  # (tokens,) int32
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -83,6 +85,7 @@ def rows_like(data: Encoded, rows: int, length: int) -> Encoded:
         labels=np.zeros(rows, dtype=np.int64),
         truncated=0,
         objective=data.objective,
+        types=None if data.types is None else np.zeros(rows * length, dtype=np.int32),
     )
     if data.begins is None:
         return found
@@ -106,4 +109,7 @@ def select_rows(data: Encoded, rows: np.ndarray) -> Encoded:
         truncated=0,
         begins=None if data.begins is None else data.begins[rows],
         answers=None if data.answers is None else select_rows(data.answers, rows),
+        types=None
+        if data.types is None
+        else flat([data.types[data.starts[row] : data.starts[row + 1]] for row in rows])[0],
     )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from heapq import heapify, heapreplace
 from random import Random
 
 from proxtune.data.examples import Examples, Pairs, Split
+from proxtune.data.labels import ClassNumbers
 from proxtune.errors import UserError
 
 VALIDATION_PARTS = 10  # one row in ten
@@ -20,6 +22,7 @@ def select_examples(examples: Examples, indices: Sequence[int]) -> Examples:
         texts=[examples.texts[i] for i in indices],
         labels=[examples.labels[i] for i in indices] if examples.labels else [],
         lines=[examples.lines[i] for i in indices],
+        second_texts=[examples.second_texts[i] for i in indices] if examples.second_texts else [],
     )
 
 
@@ -55,10 +58,12 @@ def _shares(rows: dict[str, list[int]]) -> dict[str, int]:
 
     shares = {label: share(len(places)) for label, places in rows.items()}
     excess = sum(shares.values()) - VALIDATION_ROWS  # the many small classes' one row each can exceed the cap
-    while excess > 0:
-        largest = max(shares, key=shares.__getitem__)
-        shares[largest] -= 1
-        excess -= 1
+    waiting = [(-count, place, label) for place, (label, count) in enumerate(shares.items())]
+    heapify(waiting)
+    for _ in range(excess):
+        less, place, label = waiting[0]
+        shares[label] -= 1
+        heapreplace(waiting, (less + 1, place, label))  # the first of equals, as in the order of the labels
     return shares
 
 
@@ -68,12 +73,20 @@ def _given(train: Examples, validation: Examples) -> Split[Examples]:
         raise UserError(f"{validation.source}: it has no rows; give a validation file with rows")
     if not validation.labels:
         raise UserError(f"{validation.source}: it has no labels; name the column with --label-column")
-    known = set(train.labels)
+    known = ClassNumbers(sorted(set(train.labels)))
     for label, line in zip(validation.labels, validation.lines, strict=True):
-        if label not in known:
+        if known.find(label) is None:
             why = f"label {label!r} (line {line}) is nowhere in {train.source}"
             raise UserError(f"{validation.source}: {why}; use the same labels in both")
-    return Split(train, validation, f"validation: all of {validation.source}, {len(validation):,} rows")
+    return Split(train, validation, _given_note(train, validation))
+
+
+def _given_note(train: Examples | Pairs, validation: Examples | Pairs) -> str:
+    """What is said of validation rows that were given, with how they were read where that is another way."""
+    told = [note for note in validation.notes if note not in train.notes]
+    return f"validation: all of {validation.source}, {len(validation):,} rows" + (
+        f" ({'; '.join(told)})" if told else ""
+    )
 
 
 def split_examples(examples: Examples, validation: Examples | None = None, seed: int = 0) -> Split[Examples]:
@@ -124,7 +137,7 @@ def split_pairs(pairs: Pairs, validation: Pairs | None = None, seed: int = 0) ->
         if part is not None and not part.answers:
             raise UserError(f"{part.source}: no answers; name their column with --label-column")
     if validation is not None:
-        return Split(pairs, validation, f"validation: all of {validation.source}, {len(validation):,} rows")
+        return Split(pairs, validation, _given_note(pairs, validation))
     counts: dict[int, int] = {}
     for line in pairs.lines:
         counts[line] = counts.get(line, 0) + 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,37 +25,6 @@ def unreadable(path: Path, error: OSError) -> UserError:
         return UserError(f"{path}: permission denied; allow reading with `chmod u+r`, or give a copy of your own")
     reason = error.strerror or type(error).__name__
     return UserError(f"{path}: cannot be read ({reason}); check the file or give a copy")
-
-
-def _not_utf8(path: Path) -> UserError:
-    # The decoder works in chunks, so its own offset is of no use: find the place again, line by line.
-    advice = "convert it, for example with `iconv -f latin1 -t utf-8`"
-    offset = 0
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if number == 1 and line[:2] in (b"\xff\xfe", b"\xfe\xff"):
-                return UserError(f"{path}: is UTF-16, not UTF-8; convert it with `iconv -f utf-16 -t utf-8`")
-            try:
-                line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                return UserError(f"{path}: not UTF-8 at byte {offset + error.start} (line {number}); {advice}")
-            offset += len(line)
-    return UserError(f"{path}: not UTF-8; {advice}")
-
-
-def text_lines(path: Path) -> Iterator[str]:
-    """Lines with their ends, a byte-order mark skipped. Raises UserError where the file is not UTF-8 text."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            for number, line in enumerate(file, start=1):
-                if "\0" in line:
-                    hint = "it is no text file, or is UTF-16 (then convert it with `iconv -f utf-16 -t utf-8`)"
-                    raise UserError(f"{path} line {number}: holds a NUL byte; {hint}")
-                yield line
-    except UnicodeDecodeError:
-        raise _not_utf8(path) from None
-    except OSError as error:
-        raise unreadable(path, error) from None
 
 
 def empty_file(path: Path) -> UserError:

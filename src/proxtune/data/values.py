@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+_SHORT, _KNOWN = 32, 1000  # characters of a cell that is held once, and how many such there are
+
 
 def cell_text(cell: object) -> str | None:
     """The cell as a word, None where it is missing; raises TypeError where it is no single value."""
@@ -41,3 +43,10 @@ def is_valid_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def held_once(cell: str, known: dict[str, str]) -> str:
+    """The same string for equal short cells, as labels recur in every row; `known` is kept by the caller."""
+    if len(cell) > _SHORT or (len(known) >= _KNOWN and cell not in known):
+        return cell
+    return known.setdefault(cell, cell)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from proxtune.data.examples import Pairs
 from proxtune.memory.allocator import set_allocator
 from proxtune.memory.devices.registry import find_device, host_device
 from proxtune.memory.governor import Governor
@@ -12,10 +13,11 @@ from proxtune.memory.lean_imports import import_lean
 from proxtune.memory.library_pages import unload_cold_code
 from proxtune.models.source import check_folder, find_model
 from proxtune.pipeline.jobs import PredictJob
-from proxtune.storage.events import Event
+from proxtune.storage.events import Event, Notice, Prediction
 from proxtune.storage.result import read_result
 from proxtune.storage.run_folder import read_recipe
 from proxtune.storage.safetensors_header import check_files
+from proxtune.tasks.describe import with_learned_columns
 from proxtune.tasks.registry import find_task
 
 if TYPE_CHECKING:
@@ -25,12 +27,16 @@ if TYPE_CHECKING:
 def predict(job: PredictJob, emit: Callable[[Event], None], others_bytes: int) -> dict[str, Any]:
     """Emit a `Prediction` for each text or row; with `job.evaluate` return the model's metrics on them instead."""
     folder = job.folder
-    recipe = read_recipe(folder / "recipe.toml")
     check_files(folder, ["model"])
     check_folder(folder / "model", f"the model of {folder}")
+    result = read_result(folder)
+    recipe = with_learned_columns(read_recipe(folder / "recipe.toml"), result.get("data") or {})
     task = find_task(str(recipe.task))
     file = job.file
     rows = task.read_evaluation(recipe, str(file)) if job.evaluate else task.read_inputs(recipe, job.texts, file)
+    notes = tuple(getattr(rows, "notes", ()))
+    for note in () if job.evaluate else notes:
+        emit(Notice(words=note))
     import_lean()
     unload_cold_code()
     set_allocator("fast")
@@ -41,7 +47,7 @@ def predict(job: PredictJob, emit: Callable[[Event], None], others_bytes: int) -
     packed = load_packed(place, "eager") if is_packed(place) else None
     device = find_device(recipe.device, or_another=True) if packed is None else host_device()
     meter, others = device.meter(), others_bytes if device.supervisor_counts else 0
-    trained = task.load_trained(place, recipe, rows, result=read_result(folder), model=packed, base=job.base)
+    trained = task.load_trained(place, recipe, rows, result=result, model=packed, base=job.base)
     trained.model.to(device.torch_device)
     governor = Governor(recipe.budget.memory, meter, others)
     traits, encoded = task.traits, trained.rows
@@ -52,11 +58,38 @@ def predict(job: PredictJob, emit: Callable[[Event], None], others_bytes: int) -
         governor.hold()
         return outputs_of(trained.model, encoded, trained.pad_id, "fp32", tokens, governor)
 
-    found: dict[str, Any] = {"rows": len(encoded), "truncated_rows": encoded.truncated}
+    found: dict[str, Any] = {"rows": len(encoded), "truncated_rows": encoded.truncated, "notes": notes}
+    if encoded.truncated and not job.evaluate:
+        longest = int(encoded.lengths.max())
+        emit(Notice(words=f"{encoded.truncated:,} texts were longer than {longest} tokens and were cut there"))
     if job.evaluate:
         made = outputs()
         found["metrics"] = encoded.objective.score(made, encoded)
         found |= task.evaluation(trained, made, governor, tokens)
     else:
-        task.predict(trained, rows, governor, tokens, outputs, emit)
+        places = _FilePlaces(emit, rows)
+        task.predict(trained, rows, governor, tokens, outputs, places.emit)
+        places.end()
     return found | {"memory_bytes": meter.peak() + others}
+
+
+class _FilePlaces:
+    """Keeps the places of rows without a text: between the predictions of the others stand empty ones. State: the next place."""
+
+    def __init__(self, emit: Callable[[Event], None], rows: Any) -> None:
+        self._emit, self._blank = emit, frozenset(getattr(rows, "blank", ()))
+        self._empty = Prediction(text="", answer="") if isinstance(rows, Pairs) else Prediction(text="", label="")
+        self._place = 0
+
+    def emit(self, event: Event) -> None:
+        """Pass on what the task says, the empty predictions that are due before it."""
+        if isinstance(event, Prediction):
+            self.end()
+            self._place += 1
+        self._emit(event)
+
+    def end(self) -> None:
+        """Emit the empty predictions that are due."""
+        while self._place in self._blank:
+            self._emit(self._empty)
+            self._place += 1

@@ -9,26 +9,32 @@ from typing import Any
 from proxtune.pipeline.jobs import BaselinesJob, PredictJob, ReportJob
 from proxtune.pipeline.process import run_stage
 from proxtune.storage.atomic import write_json
-from proxtune.storage.events import AnswerPiece, Event, Listener, Prediction
+from proxtune.storage.events import AnswerPiece, Event, Listener, Notice, Prediction
 from proxtune.storage.result import read_result, run_with_model
 from proxtune.storage.run_folder import absolute, read_recipe
 from proxtune.tasks.registry import find_task
 
 
 def predictions(
-    folder: str | Path, *, texts: Sequence[str] = (), file: str | None = None, listen: Listener | None = None
+    folder: str | Path,
+    *,
+    texts: Sequence[str] = (),
+    file: str | None = None,
+    listen: Listener | None = None,
+    keep: bool = True,
 ) -> list[Prediction]:
     """A prediction for each text, or row of `file`, in order; `listen` has each as it comes.
 
-    Of the answer to a single text it has the pieces first, as `AnswerPiece`.
+    Of the answer to a single text it has the pieces first, as `AnswerPiece`; and as `Notice` what is to be said of the rows.
+    Without `keep` none is returned: the probabilities of thousands of classes take a lot.
     """
     place = run_with_model(folder)
     found: list[Prediction] = []
 
     def on_event(event: Event) -> None:
-        if isinstance(event, Prediction):
+        if keep and isinstance(event, Prediction):
             found.append(event)
-        if listen is not None and isinstance(event, Prediction | AnswerPiece):
+        if listen is not None and isinstance(event, Prediction | AnswerPiece | Notice):
             listen(event)
 
     run_stage(PredictJob(folder=place, texts=tuple(texts), file=None if file is None else absolute(file)), on_event)

@@ -120,7 +120,7 @@ def result_of(recipe: Recipe, fit: FitResult, compared: Mapping[str, Any], secon
         "versions": versions(),
         "size": fit.size,
         "data": fit.data,
-        **{key: fit.results[key] for key in ("confusion", "mistakes") if key in fit.results},
+        **{key: fit.results[key] for key in ("confusion", "confused", "mistakes") if key in fit.results},
         **{key: compared[key] for key in ("judged_answers", "samples", "worst") if key in compared},
         "evaluations": {},
     }

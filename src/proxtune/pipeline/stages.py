@@ -115,9 +115,10 @@ def _fit_head(job: HeadJob) -> dict[str, Any]:
 
 def _baselines(job: BaselinesJob) -> dict[str, Any]:
     from proxtune.pipeline.base_model import read_base_results
-    from proxtune.storage.result import read_fit_result
+    from proxtune.storage.result import read_fit_result, read_result
     from proxtune.storage.run_folder import read_recipe
     from proxtune.tasks.base import BaselineRequest
+    from proxtune.tasks.describe import with_learned_columns
     from proxtune.tasks.registry import find_task
 
     recipe = read_recipe(job.folder / "recipe.toml")
@@ -125,6 +126,7 @@ def _baselines(job: BaselinesJob) -> dict[str, Any]:
         asked = BaselineRequest(results=read_fit_result(job.folder), base_results=read_base_results(job.folder))
     else:
         asked = BaselineRequest(file=job.file, results=job.results, base_results=job.base_results)
+        recipe = with_learned_columns(recipe, read_result(job.folder).get("data") or {})
     return find_task(str(recipe.task)).baselines(recipe, asked)
 
 

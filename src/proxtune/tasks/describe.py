@@ -1,11 +1,15 @@
-"""What every task says of its rows in a result."""
+"""What every task says of its rows in a result, and what a trained model takes from that to read others."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from proxtune.config.recipe import Recipe
+from proxtune.data.columns import PAIR_MARK
 from proxtune.data.dataset import Encoded
 from proxtune.data.examples import row_name
 from proxtune.tasks.base import TaskData
@@ -13,12 +17,15 @@ from proxtune.tasks.base import TaskData
 
 def row_facts(data: TaskData, notes: tuple[str, ...] = ()) -> dict[str, Any]:
     """Where the rows come from, how many there are, and how they were read; `notes` are the task's own."""
-    told = [*data.split.train.notes, data.split.note, *data.notes, *notes]
+    train = data.split.train
+    told = [*train.notes, data.split.note, *data.notes, *notes]
     truncated = data.train.truncated + data.validation.truncated
     if truncated:
         told.append(f"{truncated} rows were longer than {data.max_length} tokens and were cut there")
     return {
-        "source": data.split.train.source,
+        "source": train.source,
+        "text_columns": list(getattr(train, "text_columns", ())),  # of another package's rows nothing is known
+        "label_column": getattr(train, "label_column", None),
         "train_rows": len(data.train),
         "validation_rows": len(data.validation),
         "labels": list(data.labels),
@@ -50,3 +57,12 @@ def _ids(rows: Encoded, row: int) -> np.ndarray:
 
 def _text(data: TaskData, ids: np.ndarray) -> str:
     return str(data.tokenizer.decode(ids.tolist(), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+
+def with_learned_columns(recipe: Recipe, facts: Mapping[str, Any]) -> Recipe:
+    """The recipe with the columns that the run learned from, by what `row_facts` said of them."""
+    return replace(
+        recipe,
+        text_column=PAIR_MARK.join(facts.get("text_columns") or ()) or recipe.text_column,
+        label_column=facts.get("label_column") or recipe.label_column,
+    )

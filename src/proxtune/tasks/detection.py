@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from proxtune.data.columns import LABEL_NAMES, find_column, named_column, normalized
+from proxtune.data.columns import LABEL_NAMES, find_column, is_free_text, named_column, named_text_columns, normalized
 from proxtune.data.readers.source import read_source
 from proxtune.data.table import Table
 from proxtune.models.source import json_of
@@ -31,12 +31,15 @@ _Guess = tuple[str, str]
 def guess_task(source: str, *, text_column: str | None = None, label_column: str | None = None) -> _Guess:
     """The task, and why as text: classify unless the columns are those of another.
 
-    Only the first rows are read, but for .json, which has to be read whole. Raises UserError.
+    Only the first rows are looked at. Raises UserError.
     """
     table = spread_translations(read_source(source, objects=True, max_rows=_ROWS))
-    for name, option in ((text_column, "--text-column"), (label_column, "--label-column")):
-        if name is not None:
-            named_column(table, source, name, option)
+    if label_column is not None:
+        named_column(table, source, label_column, "--label-column")
+    if text_column is not None:
+        text_column, second = named_text_columns(table, source, text_column)
+        if second is not None:
+            return DEFAULT_TASK, f"pairs of texts in columns {text_column!r} and {second!r}"
     prompt_table = _only(table, text_column, besides=label_column)
     answer_table = _only(table, label_column, besides=text_column)
     found = _conversations(table, text_column, label_column) or _prompts(prompt_table, answer_table)
@@ -72,9 +75,17 @@ def _prompts(prompt_table: Table, answer_table: Table) -> _Guess | None:
     ):
         answer = find_column(answer_table, answers)
         prompt = find_column(prompt_table, prompts, answer)
-        if prompt is not None and answer is not None and (sure or is_free_text(answer_table.columns[answer])):
+        if prompt is None or answer is None or (not sure and _is_judged(answer_table)):
+            continue
+        if sure or is_free_text(answer_table.columns[answer]):
             return "instruct", f"columns {prompt!r} and {answer!r}"
     return None
+
+
+def _is_judged(table: Table) -> bool:
+    """Whether a label stands beside questions and answers: whether the one answers the other, say."""
+    label = find_column(table, ("label", "labels", "class", "target"))
+    return label is not None and is_few_values(table.columns[label])
 
 
 def _summaries(table: Table, prompt_table: Table, answer_table: Table) -> _Guess | None:
@@ -106,15 +117,6 @@ def _translations(table: Table, prompt_table: Table, answer_table: Table) -> _Gu
     if not is_free_text(table.columns[target]):
         return "classify", f"column {target!r} is no free text"
     return "translate", f"columns {source!r} and {target!r}"
-
-
-def is_free_text(cells: list[object]) -> bool:
-    """Whether most cells differ and are of several words, or of a script other than Latin, which may have no spaces."""
-    texts = [cell for cell in cells if isinstance(cell, str) and cell.strip()]
-    if not texts or len(texts) < sum(cell is not None for cell in cells) / 2:
-        return False
-    wordy = sum(" " in text.strip() or not text.isascii() for text in texts)
-    return 2 * len(set(texts)) > len(texts) and 2 * wordy > len(texts)
 
 
 def is_few_values(cells: list[object]) -> bool:

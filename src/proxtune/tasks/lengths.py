@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from proxtune.config.recipe import Recipe
 from proxtune.data.batching import padded
 from proxtune.data.dataset import Encoded
 from proxtune.models.loading import longest_allowed
+
+_WHOLE = 0.995  # share of the rows that stay whole, where the others are so much longer:
+_FAR_LONGER = 1.5
 
 
 def length_allowed(recipe: Recipe, tokenizer: Any, config: Any, most: int | None = None) -> int:
@@ -20,3 +25,12 @@ def length_allowed(recipe: Recipe, tokenizer: Any, config: Any, most: int | None
 def longest_row(*parts: Encoded) -> int:
     """Tokens of the longest row, padding included."""
     return padded(int(max(part.lengths.max() for part in parts)))
+
+
+def useful_length(lengths: np.ndarray, most: int) -> int:
+    """Tokens that a row may have: all rows stay whole, up to `most`, unless a few are far longer than the others.
+
+    Memory is planned for the longest row, so one in two hundred is rather cut than all be learned in smaller micro-batches.
+    """
+    longest, usual = int(lengths.max()), int(np.quantile(lengths, _WHOLE, method="lower"))
+    return min(most, longest if longest <= _FAR_LONGER * usual else usual)

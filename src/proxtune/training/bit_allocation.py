@@ -17,7 +17,7 @@ from proxtune.compression.fisher import diagonal_fisher
 from proxtune.compression.size_constraint import NoSizeConstraint, SizeConstraint
 from proxtune.compression.weight_format import FITTED_AT_ONCE
 from proxtune.config.plan import Plan
-from proxtune.data.batching import collate
+from proxtune.data.batching import model_inputs
 from proxtune.data.dataset import Encoded
 from proxtune.feasible.allocation import Allocation
 from proxtune.memory.governor import is_refusal
@@ -108,9 +108,9 @@ def _mean_squares(plan: Plan, model: Any, data: Encoded, pad_id: int, row_batche
     model.train()  # dropout is off; activations are recomputed where the plan says so
 
     def loss_of(rows: np.ndarray) -> Tensor:
-        ids, mask = collate(data, rows, pad_id)
+        inputs = {name: part.to(device) for name, part in model_inputs(data, rows, pad_id).items()}
         with torch.autocast(device.type, torch.bfloat16, enabled=plan.dtype == "bf16"):
-            logits = model(input_ids=ids.to(device), attention_mask=mask.to(device)).logits
+            logits = model(**inputs).logits
         return torch.nn.functional.cross_entropy(logits.float(), torch.from_numpy(data.labels[rows]).to(device))
 
     found = diagonal_fisher(dict(model.named_parameters()), loss_of, row_batches, by_row=True)

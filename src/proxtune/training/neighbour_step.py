@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from proxtune.config.plan import Plan
-from proxtune.data.batching import collate, cut
+from proxtune.data.batching import cut, model_inputs
 from proxtune.data.dataset import Encoded
 from proxtune.models.introspection import blocks_of
 from proxtune.models.prefix_cache import hidden_at_block, starting_from_hidden
@@ -75,8 +75,9 @@ def _is_finite(model: Any, data: Encoded, rows: np.ndarray, plan: Plan, pad_id: 
     pieces = cut(rows, data.lengths, plan.micro_batch * plan.max_length)
     device = next(model.parameters()).device
     with torch.inference_mode():
-        for ids, mask in (collate(data, piece, pad_id) for piece in pieces):
-            if not bool(model(input_ids=ids.to(device), attention_mask=mask.to(device)).logits.isfinite().all()):
+        for piece in pieces:
+            inputs = {name: part.to(device) for name, part in model_inputs(data, piece, pad_id).items()}
+            if not bool(model(**inputs).logits.isfinite().all()):
                 return False
     return True
 
@@ -98,14 +99,14 @@ def nno_step(
     model, blocks = search.model, blocks_of(search.model)[1]
     first, tokens = len(blocks) - plan.last_layers, plan.micro_batch * plan.max_length
     device = next(model.parameters()).device
-    ids, mask = collate(data, rows, pad_id)
+    inputs = {name: part.to(device) for name, part in model_inputs(data, rows, pad_id).items()}
     labels = torch.from_numpy(data.labels[rows])
     weights = torch.from_numpy(stratified_weights(data.labels, rows))
-    batch = {"ids": ids.to(device), "mask": mask.to(device), "labels": labels.to(device), "weights": weights.to(device)}
+    batch = {**inputs, "labels": labels.to(device), "weights": weights.to(device)}
 
     def logits(batch: dict[str, Any]) -> Any:
         with starting_from_hidden(batch.get("hidden"), blocks, first):
-            return model(input_ids=batch["ids"], attention_mask=batch["mask"]).logits
+            return model(**{name: batch[name] for name in inputs}).logits
 
     with torch.inference_mode():
         shared = _in_pieces(lambda batch: hidden_at_block(blocks, first, lambda: logits(batch)), batch, tokens)
@@ -117,7 +118,7 @@ def nno_step(
 
 def _in_pieces(compute: Callable[[dict[str, Any]], Any], batch: dict[str, Any], tokens: int) -> Any:
     """What `compute` makes of the batch's rows, at most so many tokens and at least one row at a time; None if it gives None."""
-    pieces = -(-batch["ids"].numel() // tokens)
+    pieces = -(-batch["input_ids"].numel() // tokens)
     each = zip(*(tensor.chunk(pieces) for tensor in batch.values()), strict=True)
     made = [compute(dict(zip(batch, few, strict=True))) for few in each]
     return None if made[0] is None else torch.cat(made)

@@ -1,10 +1,21 @@
 """Batches: a partition of the rows that the micro-batch does not touch, and micro-batches that fit."""
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxtune.data.batching import collate, cut, epoch_batches, one_of_each_shape, padded, shape_of, sorted_batches
+from proxtune.data.batching import (
+    collate,
+    cut,
+    epoch_batches,
+    model_inputs,
+    one_of_each_shape,
+    padded,
+    shape_of,
+    sorted_batches,
+)
 from proxtune.data.dataset import Encoded
 from proxtune.tasks.classification.objective import LABELS
 
@@ -114,3 +125,12 @@ def test_collate_is_padding_on_the_right(rows, data):
     width = padded(max(len(rows[i]) for i in chosen))
     assert ids.tolist() == [rows[i] + [3] * (width - len(rows[i])) for i in chosen]
     assert mask.tolist() == [[1] * len(rows[i]) + [0] * (width - len(rows[i])) for i in chosen]
+
+
+def test_a_model_is_given_the_types_of_the_tokens_of_pairs():
+    data = rows_end_to_end([[5, 6, 7], [8]])
+    assert list(model_inputs(data, np.array([0, 1]), 3)) == ["input_ids", "attention_mask"]
+    inputs = model_inputs(replace(data, types=np.array([0, 1, 1, 1], dtype=np.int32)), np.array([0, 1]), pad_id=3)
+    assert inputs["token_type_ids"][:, :4].tolist() == [[0, 1, 1, 0], [1, 0, 0, 0]]
+    assert inputs["input_ids"][:, :3].tolist() == [[5, 6, 7], [8, 3, 3]]
+    assert len({tuple(part.shape) for part in inputs.values()}) == 1

@@ -93,3 +93,13 @@ def test_rows_in_the_form_of_others(data: Encoded) -> None:
         assert made.answer_lengths.tolist() == [3, 3, 3], "as long as the longest there is"
     elif data.begins is not None:
         assert made.answer_lengths.tolist() == [1, 1, 1]
+
+
+def test_types_of_tokens_go_with_their_rows():
+    data = replace(encoded([[1, 2], [3], [4, 5, 6]]), types=np.array([0, 1, 0, 0, 1, 1], dtype=np.int32))
+    some = select_rows(data, np.array([2, 0]))
+    assert some.types is not None
+    assert some.types.tolist() == [0, 1, 1, 0, 1]
+    made = rows_like(data, rows=2, length=4)
+    assert made.types is not None
+    assert len(made.types) == len(made.ids)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -143,3 +144,29 @@ def test_pairs_by_their_numbers() -> None:
     part = select_pairs(pairs_of([1, 2, 3]), [2, 0])
     assert (part.answers, part.lines, part.notes) == (["answer 2", "answer 0"], [3, 1], ["noted"])
     assert select_pairs(Pairs(part.prompts, [], "a", [3, 1], ("text",)), [1]).answers == []
+
+
+def test_pairs_of_texts_stay_together():
+    pairs = replace(
+        examples_of(["a", "b"] * 20), second_texts=[f"second {n}" for n in range(40)], second_column="other"
+    )
+    split = split_examples(pairs)
+    for part in (split.train, split.validation):
+        assert len(part.second_texts) == len(part)
+        assert all(
+            second.split()[-1] == text.split()[-1] for text, second in zip(part.texts, part.second_texts, strict=True)
+        )
+
+
+def test_labels_of_validation_rows_may_be_spelled_in_another_way():
+    train = examples_of(["a", "b"] * 4)
+    given = replace(train, labels=[label.upper() for label in train.labels], notes=["read as UTF-16"])
+    assert split_examples(train, given).note.endswith("8 rows (read as UTF-16)")
+
+
+def test_thousands_of_labels_take_no_time():
+    labels = [f"label {n // 3}" for n in range(15_000)]
+    rows = Examples(["x"] * len(labels), labels, "a.csv", list(range(len(labels))), "text", "label")
+    split = split_examples(rows)
+    assert len(split.validation) == 2000
+    assert len(set(split.train.labels)) == 5000

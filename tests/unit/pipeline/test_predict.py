@@ -70,7 +70,42 @@ def test_a_file_of_texts_needs_no_labels(run, tmp_path):
     (tmp_path / "new.csv").write_text("text\na fine film\na dull film\n")
     heard = []
     predict(PredictJob(folder=run, file=str(tmp_path / "new.csv")), heard.append, others_bytes=0)
-    assert [event.text for event in heard] == ["a fine film", "a dull film"]
+    assert [event.text for event in heard if isinstance(event, Prediction)] == ["a fine film", "a dull film"]
+
+
+def test_rows_without_a_text_keep_their_places(run, tmp_path):
+    (tmp_path / "new.csv").write_text("id,text\n1,\n2,a fine film\n3, \n4,a dull film\n5,\n")
+    heard = []
+    predict(PredictJob(folder=run, file=str(tmp_path / "new.csv")), heard.append, others_bytes=0)
+    said, predictions = heard[:2], heard[2:]
+    assert [note.words for note in said] == [
+        "text from column 'text' (guessed; --text-column to change)",
+        "3 of 5 rows have no text (lines 2, 4, 6): their answers are left empty",
+    ]
+    assert [event.text for event in predictions] == ["", "a fine film", "", "a dull film", ""]
+    assert [bool(event.label) for event in predictions] == [False, True, False, True, False]
+
+
+def test_new_rows_are_read_and_cut_as_those_were_that_it_learned_from(run, tmp_path):
+    facts = {"text_columns": ["v2"], "label_column": "v1", "max_length": 8}
+    write_json(run / "result.json", {"status": "done", "data": facts})
+    (tmp_path / "new.csv").write_text(
+        "v2,notes\na fine film,a long remark that is not the text\n" + "word " * 30 + ",x\n"
+    )
+    heard = []
+    found = predict(PredictJob(folder=run, file=str(tmp_path / "new.csv")), heard.append, others_bytes=0)
+    assert found["truncated_rows"] == 1
+    assert heard[0].words == "text from column 'v2', as the run learned it"
+    assert heard[1].words == "1 texts were longer than 8 tokens and were cut there"
+    assert heard[2].text == "a fine film"
+    (tmp_path / "other.csv").write_text("text,notes\na fine film,b\n")
+    with pytest.raises(UserError, match="no column 'v2', which the run learned from; there are 'text', 'notes'"):
+        predict(PredictJob(folder=run, file=str(tmp_path / "other.csv")), heard.append, others_bytes=0)
+    judged = tmp_path / "judged.csv"
+    judged.write_text("v1,v2,notes\npositive,a fine film,b\nnegative,a dull film,c\n")
+    evaluated = predict(PredictJob(folder=run, file=str(judged), evaluate=True), heard.append, others_bytes=0)
+    assert evaluated["rows"] == 2
+    assert evaluated["notes"] == ("text from column 'v2', as the run learned it",)
 
 
 def test_a_mistake_is_told_before_torch_is_imported(run, monkeypatch, tmp_path):

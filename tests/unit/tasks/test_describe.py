@@ -5,11 +5,12 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from proxtune.config.recipe import Recipe
 from proxtune.data.dataset import Encoded
 from proxtune.data.examples import Examples, Split
 from proxtune.tasks.base import TaskData
 from proxtune.tasks.classification.objective import LABELS
-from proxtune.tasks.describe import render_row, row_facts
+from proxtune.tasks.describe import render_row, row_facts, with_learned_columns
 
 
 class Rows(list[int]):
@@ -31,6 +32,8 @@ def data(truncated: int = 0) -> TaskData:
 def test_facts_are_plain_and_notes_are_in_the_order_of_reading() -> None:
     assert row_facts(data(), ("a note of the task",)) == {
         "source": "a.csv",
+        "text_columns": ["text"],
+        "label_column": "label",
         "train_rows": 10,
         "validation_rows": 2,
         "labels": ["a", "b"],
@@ -69,3 +72,12 @@ def test_a_row_is_shown_apart_from_what_it_learns() -> None:
     assert [(row["input"], row["learned"]) for row in found] == [("abc", "b"), ("ab", "c"), ("ab", "de")]
     assert [row["tokens"] for row in found] == [3, 3, 2]
     assert found[0]["name"] == "a.csv line 2"
+
+
+def test_new_rows_are_read_in_the_columns_that_were_learned() -> None:
+    recipe = Recipe(data="a.csv", out="", text_column="asked for")
+    assert with_learned_columns(recipe, {}) == recipe  # a run of an earlier version
+    learned = with_learned_columns(recipe, row_facts(data()))
+    assert (learned.text_column, learned.label_column) == ("text", "label")
+    pair = with_learned_columns(recipe, {"text_columns": ["premise", "hypothesis"], "label_column": None})
+    assert (pair.text_column, pair.label_column) == ("premise\thypothesis", None)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from proxtune.config.recipe import Knobs, Recipe
 from proxtune.data.dataset import Encoded
 from proxtune.tasks.classification.objective import LABELS
-from proxtune.tasks.lengths import length_allowed, longest_row
+from proxtune.tasks.lengths import length_allowed, longest_row, useful_length
 
 
 def recipe(max_length: int | None) -> Recipe:
@@ -56,3 +56,16 @@ def test_the_longest_row_of_all_parts_with_its_padding() -> None:
 
     assert longest_row(part(3, 9), part(5)) == 16
     assert longest_row(part(8)) == 8
+
+
+def test_a_few_rows_that_are_far_longer_are_cut_and_others_not() -> None:
+    usual = np.full(1000, 100)
+    assert useful_length(np.append(usual, [140, 140]), 1024) == 140
+    assert useful_length(np.append(usual, [900]), 1024) == 100
+    assert useful_length(np.append(usual, np.full(100, 900)), 1024) == 900
+    assert useful_length(np.append(usual, np.full(100, 900)), 512) == 512
+
+
+@pytest.mark.parametrize("rows", [3, 20, 99, 201])
+def test_one_of_few_rows_is_cut_as_well(rows: int) -> None:
+    assert useful_length(np.append(np.full(rows - 1, 10), 8000), 8192) == 10

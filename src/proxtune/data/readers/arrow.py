@@ -26,17 +26,18 @@ def named_classes(cells: list[object], names: list[str]) -> list[object]:
     return [names[cell] if isinstance(cell, int) and 0 <= cell < len(names) else None for cell in cells]
 
 
-def _holds_objects(kind: Any, types: Any) -> bool:
+def _holds_words(kind: Any, types: Any) -> bool:
+    """Whether lists hold objects or strings: turns, or several answers."""
     while types.is_list(kind) or types.is_large_list(kind):
         kind = kind.value_type
-    return bool(types.is_struct(kind))
+    return bool(types.is_struct(kind) or types.is_string(kind) or types.is_large_string(kind))
 
 
 def _table(arrow: Any, types: Any, objects: bool) -> Table:
     names = _class_names(arrow.schema.metadata)
     columns: dict[str, list[object]] = {}
     for name, column in zip(arrow.column_names, arrow.columns, strict=True):
-        if types.is_nested(column.type) and not (objects and _holds_objects(column.type, types)):
+        if types.is_nested(column.type) and not (objects and _holds_words(column.type, types)):
             columns[name] = [[]] * len(column)  # embeddings can be large, and only their being lists will be told
         elif types.is_binary(column.type) or types.is_large_binary(column.type):
             columns[name] = [b""] * len(column)  # so can images

@@ -1,74 +1,36 @@
-"""CSV and TSV files."""
+"""CSV and TSV files, in the dialects that spreadsheets and databases write them in."""
 
 from __future__ import annotations
 
 import csv
-from itertools import chain
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
-from proxtune.data.table import Table, empty_file, text_lines
+from proxtune.data.table import Table, empty_file
+from proxtune.data.text_file import TextFile, open_text
+from proxtune.data.values import held_once
 from proxtune.errors import UserError
 
 _FIELD_LIMIT = 2**31 - 1  # the most that the csv module takes on every system; its own default is 131,072 characters
+_DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+_SAMPLE = 100  # lines that a dialect is guessed from
+_DECLARED = re.compile(r'"?sep=(.)"?[\r\n]*\Z')  # what spreadsheets write into a first line of its own
+_ESCAPED_QUOTE = re.compile(r'(?<!\\)((?:\\\\)*)\\"')
 
 
-def _header(path: Path, fields: list[str]) -> list[str]:
-    names = [name.strip() or f"column {place}" for place, name in enumerate(fields, start=1)]
-    for name in names:
-        if names.count(name) > 1:
-            raise UserError(f"{path} line 1: two columns are called {name!r}; rename one in the header")
-    return names
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How a file parts its columns and quotes its texts."""
 
-
-def _delimited(path: Path, delimiter: str, max_rows: int | None, quoting: Literal[0, 3] = csv.QUOTE_MINIMAL) -> Table:
-    lines = text_lines(path)
-    opening: list[str] = []  # blank lines before the header, then the header's first line
-    for line in lines:
-        opening.append(line)
-        if line.strip():
-            break
-    else:
-        raise empty_file(path)
-    notes = []
-    if delimiter == "," and "," not in opening[-1]:  # spreadsheets of many countries write semicolons
-        other = next((mark for mark in ";\t" if mark in opening[-1]), None)
-        if other is not None:
-            delimiter = other
-            notes.append(f"columns are parted by {'semicolons' if other == ';' else 'tabs'}, not commas")
-    # Strict: a quote left open must not swallow the rest of the file in silence.
-    reader = csv.reader(chain(opening, lines), delimiter=delimiter, quoting=quoting, strict=True)
-    names: list[str] = []
-    cells: list[list[object]] = []
-    starts: list[int] = []
-    begins = 1
-    former_limit = csv.field_size_limit(_FIELD_LIMIT)
-    try:
-        for row in reader:
-            if not row or (len(row) == 1 and len(names) != 1 and not row[0].strip()):
-                pass  # a blank line
-            elif not names:
-                names = _header(path, row)
-                cells = [[] for _ in names]
-            elif len(row) != len(names):
-                hint = "quote a text that holds the delimiter, or fix the row"
-                fields = "1 field" if len(row) == 1 else f"{len(row)} fields"
-                raise UserError(f"{path} line {begins}: {fields} where the header has {len(names)}; {hint}")
-            else:
-                for column, cell in zip(cells, row, strict=True):
-                    column.append(cell)
-                starts.append(begins)
-                if len(starts) == max_rows:
-                    break
-            begins = reader.line_num + 1
-    except csv.Error as error:
-        hint = 'close the quote, and write a quote inside a quoted text twice ("")'
-        raise UserError(f"{path} line {begins}: broken quoting ({error}); {hint}") from None
-    finally:
-        csv.field_size_limit(former_limit)
-    if not starts:
-        raise UserError(f"{path}: has a header but no rows; add rows below it")
-    return Table(dict(zip(names, cells, strict=True)), starts, has_header=True, notes=notes)
+    delimiter: str
+    quotes: bool = True  # a quote at the beginning of a field encloses it
+    skips_spaces: bool = False  # between a delimiter and a quote
+    backslashes: bool = False  # a quote inside a quoted text is written \", not ""
 
 
 def read_csv(path: Path, max_rows: int | None = None) -> Table:
@@ -76,25 +38,163 @@ def read_csv(path: Path, max_rows: int | None = None) -> Table:
     return _delimited(path, ",", max_rows)
 
 
-def _unquoted(cell: object) -> object:
-    if isinstance(cell, str) and len(cell) >= 2 and cell[0] == cell[-1] == '"':
+def read_tsv(path: Path, max_rows: int | None = None) -> Table:
+    """A TSV file with a header line, or its first rows, whether or not its writer knew of quoting. Raises UserError."""
+    return _delimited(path, "\t", max_rows)
+
+
+def _delimited(path: Path, usual: str, max_rows: int | None) -> Table:
+    """The rows in the first dialect in which every line has as many fields as the header."""
+    file = open_text(path)
+    refused: UserError | None = None
+    former_limit = csv.field_size_limit(_FIELD_LIMIT)
+    try:
+        for dialect in _dialects(file, usual):
+            try:
+                table = _read(file, dialect, max_rows)
+            except UserError as error:
+                refused = refused or error
+            else:
+                return replace(table, notes=[*file.notes, *_told(dialect, usual), *table.notes])
+    finally:
+        csv.field_size_limit(former_limit)
+    assert refused is not None, "there is a usual dialect"
+    raise refused
+
+
+def _told(dialect: Dialect, usual: str) -> list[str]:
+    if dialect.delimiter == usual:
+        return []
+    name = _DELIMITERS.get(dialect.delimiter, repr(dialect.delimiter))
+    return [f"columns are parted by {name}, not {_DELIMITERS[usual]}"]
+
+
+def _dialects(file: TextFile, usual: str) -> Iterator[Dialect]:
+    """The dialects that the first lines allow, the likeliest first."""
+    sample = [line for line in islice(file.lines(), _SAMPLE) if line.strip()]
+    if not sample:
+        raise empty_file(file.path)
+    declared = _DECLARED.match(sample[0])
+    if declared is not None:
+        delimiters = [declared[1]]
+    else:
+        others = [mark for mark in _DELIMITERS if mark != usual]
+        delimiters = [mark for mark in (usual, *others) if _fields(sample[0], mark) > 1] or [usual]
+    made = [dialect for mark in delimiters for dialect in _quotings(mark, sample)]
+    yield from made
+    if any('\\"' in line for line in file.lines()):
+        yield from (replace(dialect, backslashes=True) for dialect in made if dialect.quotes)
+
+
+def _quotings(delimiter: str, sample: list[str]) -> list[Dialect]:
+    plain, bare = Dialect(delimiter), Dialect(delimiter, quotes=False)
+    if delimiter == "\t":
+        # Most TSV files quote nothing, and there a text that opens with a quote would swallow the rows after it.
+        # So lines are rows as long as every line has the header's number of fields, and only then quoted cells are undone.
+        return [bare, plain]
+    spaced = re.compile(re.escape(delimiter) + r' +"(?!")')
+    skipping = replace(plain, skips_spaces=True)
+    often = 2 * sum(spaced.search(line) is not None for line in sample) >= len(sample)
+    quoted = [skipping, plain] if often else [plain, skipping]
+    return [*quoted, bare] if delimiter == "|" else quoted
+
+
+def _fields(header: str, delimiter: str) -> int:
+    if delimiter not in header:
+        return 1
+    try:
+        return len(next(csv.reader([header], delimiter=delimiter), []))
+    except csv.Error:  # a return by itself inside the line
+        return header.count(delimiter) + 1
+
+
+def _read(file: TextFile, dialect: Dialect, max_rows: int | None) -> Table:
+    """The file in this dialect. Raises UserError where a line does not have as many fields as the header."""
+    path, names, lines = file.path, list[str](), list[int]()
+    columns: list[list[object]] = []
+    known: list[dict[str, str]] = []
+    reader, begins = _reader(file, dialect)
+    skipped = begins - 1
+    try:
+        for row in reader:
+            if not row or (len(row) == 1 and len(names) != 1 and not row[0].strip()):
+                pass  # a blank line
+            elif not names:
+                names = row
+            else:
+                if not columns:
+                    names = names[: max(len(row), _filled(names))]
+                    columns, known = [[] for _ in row], [{} for _ in row]
+                if len(row) != len(columns) or not 0 <= len(row) - len(names) <= 1:
+                    hint = "quote a text that holds the delimiter, or fix the row"
+                    fields = "1 field" if len(row) == 1 else f"{len(row)} fields"
+                    raise UserError(f"{path} line {begins}: {fields} where the header has {len(names)}; {hint}")
+                for column, cell, same in zip(columns, row, known, strict=True):
+                    column.append(held_once(cell if dialect.quotes else _unquoted(cell), same))
+                lines.append(begins)
+                if len(lines) == max_rows:
+                    break
+            begins = reader.line_num + 1 + skipped
+    except csv.Error as error:
+        hint = 'close the quote, and write a quote inside a quoted text twice ("")'
+        raise UserError(f"{path} line {begins}: broken quoting ({error}); {hint}") from None
+    if not lines:
+        raise UserError(f"{path}: has a header but no rows; add rows below it")
+    if not dialect.quotes:
+        names = [_unquoted(name) for name in names]
+    notes = _fit_names(path, names, columns, lines[0])
+    return Table(dict(zip(_header(path, names), columns, strict=True)), lines, has_header=True, notes=notes)
+
+
+def _reader(file: TextFile, dialect: Dialect) -> tuple[Any, int]:
+    """A reader of the rows, and the line that it begins in."""
+    lines = file.lines()
+    first = next(lines, "")
+    declared = _DECLARED.match(first) is not None
+    lines = lines if declared else chain([first], lines)
+    if dialect.backslashes:
+        lines = (_ESCAPED_QUOTE.sub(r'\1""', line) for line in lines)
+    # Strict: a quote left open must not swallow the rest of the file in silence.
+    reader = csv.reader(
+        lines,
+        delimiter=dialect.delimiter,
+        quoting=csv.QUOTE_MINIMAL if dialect.quotes else csv.QUOTE_NONE,
+        skipinitialspace=dialect.skips_spaces,
+        strict=True,
+    )
+    return reader, 2 if declared else 1
+
+
+def _filled(names: list[str]) -> int:
+    """How many names are left without the empty ones at the end."""
+    return max((place for place, name in enumerate(names, start=1) if name.strip()), default=0)
+
+
+def _unquoted(cell: str) -> str:
+    if len(cell) >= 2 and cell[0] == cell[-1] == '"':
         inner = cell[1:-1]
         if '"' not in inner.replace('""', ""):
             return inner.replace('""', '"')
     return cell
 
 
-def read_tsv(path: Path, max_rows: int | None = None) -> Table:
-    """A TSV file with a header line, or its first rows, whether or not its writer knew of quoting. Raises UserError."""
-    # Most TSV files quote nothing, and there a text that opens with a quote would swallow the rows after it.
-    # So lines are rows as long as every line has the header's number of fields, and only then quoted cells are undone.
-    try:
-        plain = _delimited(path, "\t", max_rows, csv.QUOTE_NONE)
-    except UserError as error:
-        try:
-            return _delimited(path, "\t", max_rows)
-        except UserError:
-            raise error from None
-    names = _header(path, [str(_unquoted(name)) for name in plain.columns])
-    cells = [[_unquoted(cell) for cell in column] for column in plain.columns.values()]
-    return Table(dict(zip(names, cells, strict=True)), plain.lines, has_header=True, notes=plain.notes)
+def _fit_names(path: Path, names: list[str], columns: list[list[object]], line: int) -> list[str]:
+    """Make `names` and `columns` fit where rows have a field more; the notes on it. Raises UserError otherwise."""
+    if len(columns) == len(names):
+        return []
+    if not any(columns[-1]):
+        columns.pop()
+        return ["every row ends in a delimiter that the header does not have; the empty column is left out"]
+    if len(set(map(str, columns[0]))) == len(columns[0]) and all(str(cell).strip().isdigit() for cell in columns[0]):
+        names.insert(0, "")
+        return ["every row begins with its number, for which the header has no name"]
+    hint = "quote a text that holds the delimiter, or fix the header"
+    raise UserError(f"{path} line {line}: {len(columns)} fields where the header has {len(names)}; {hint}")
+
+
+def _header(path: Path, fields: list[str]) -> list[str]:
+    names = [name.strip() or f"column {place}" for place, name in enumerate(fields, start=1)]
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise UserError(f"{path} line 1: two columns are called {name!r}; rename one in the header")
+    return names

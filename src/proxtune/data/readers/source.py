@@ -43,7 +43,8 @@ def _read_files(paths: list[Path], source: str, objects: bool, max_rows: int | N
         paths = paths[:1]
     tables = [_read_file(path, objects, max_rows) for path in paths]
     more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
-    notes = [f"read {paths[0]}{more}", *tables[0].notes]
+    told = dict.fromkeys(note for table in tables for note in table.notes)
+    notes = [f"read {paths[0]}{more}", *told]
     if len(tables) == 1:
         return Table(
             columns=tables[0].columns,
@@ -84,7 +85,7 @@ def read_source(source: str, *, objects: bool = False, max_rows: int | None = No
     """The rows of a file, of a folder's train split, or of a hub dataset's train split.
 
     `objects` keeps the objects in the columns of an Arrow or Parquet file, which are left out otherwise. With `max_rows`
-    reading ends there, but for .json, which has to be read whole. Raises UserError.
+    reading ends there. Raises UserError.
     """
     path = _local(source)
     if path is None:

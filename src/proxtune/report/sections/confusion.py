@@ -15,6 +15,8 @@ _MOST_PAIRS = 20
 
 def confusion(result: Mapping[str, Any]) -> dict[str, Any] | None:
     """The confusion matrix with a heat for each cell, or the worst pairs when there are many classes."""
+    if rows(result, "confused"):
+        return _of_many(result)
     counts = [[number(n) or 0 for n in row] for row in rows(result, "confusion") if isinstance(row, list)]
     if not counts or any(len(row) != len(counts) for row in counts):
         return None
@@ -27,6 +29,18 @@ def confusion(result: Mapping[str, Any]) -> dict[str, Any] | None:
         "pairs": [] if small else _pairs(counts, labels),
         "classes": amount(len(counts)),
     }
+
+
+def _of_many(result: Mapping[str, Any]) -> dict[str, Any]:
+    """The commonest mistakes among so many classes that the result has no matrix."""
+    labels = [shorten(name, 40) for name in rows(part(result, "data"), "labels")]
+    triples = [[number(n) for n in triple] for triple in rows(result, "confused") if isinstance(triple, list)]
+    pairs = [
+        {"label": labels[int(i)], "predicted": labels[int(j)], "count": amount(n), "share": DASH}
+        for i, j, n in (triple for triple in triples if len(triple) == 3)
+        if i is not None and j is not None and n is not None and max(i, j) < len(labels)
+    ][:_MOST_PAIRS]
+    return {"labels": [], "matrix": [], "pairs": pairs, "classes": amount(len(labels))}
 
 
 def _matrix(counts: list[list[float]], labels: list[str]) -> list[dict[str, Any]]:

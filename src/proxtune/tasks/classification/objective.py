@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from proxtune.data.batching import collate
+from proxtune.data.batching import model_inputs
 from proxtune.data.dataset import Encoded, Objective
 from proxtune.tasks.classification.metrics import score_classification
 
@@ -18,8 +18,7 @@ _TAUGHT = 0.5  # of the loss, once there is a teacher
 def outputs(model: Any, data: Encoded, rows: np.ndarray, pad_id: int) -> Any:
     """The logits of rows, (rows, classes)."""
     device = next(model.parameters()).device
-    ids, mask = (part.to(device) for part in collate(data, rows, pad_id))
-    return model(input_ids=ids, attention_mask=mask).logits
+    return model(**{name: part.to(device) for name, part in model_inputs(data, rows, pad_id).items()}).logits
 
 
 def loss(

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from proxtune.tasks.classification.label_prompt import LabelPrompt
 
 _MISTAKES_SHOWN = 25
-_TYPED = "the command line"  # the source of texts that came from no file
 
 TRAITS = TaskTraits()
 
@@ -53,43 +52,50 @@ class Classification:
             raise UserError("--base-dtype is for tasks that generate text; leave it out")
 
     def read(self, recipe: Recipe) -> Split[Examples]:
+        from proxtune.data.columns import PAIR_MARK
         from proxtune.data.split import split_examples
-        from proxtune.tasks.classification.reader import read_examples, read_split
+        from proxtune.tasks.classification.reader import read_examples, read_new_rows
 
         text, label = recipe.text_column, recipe.label_column
-        examples = read_examples(recipe.data, text_column=text, label_column=label)
-        if recipe.validation is not None:
-            validation: Examples | None = read_examples(recipe.validation, text_column=text, label_column=label)
-        else:
-            validation = read_split(recipe.data, "validation", text_column=text, label_column=label)
+        examples = read_examples(recipe.data, text_column=text, label_column=label, bad_rows=recipe.bad_rows)
+        apart, split = (recipe.data, "validation") if recipe.validation is None else (recipe.validation, None)
+        validation = read_new_rows(
+            apart, split=split, text_column=PAIR_MARK.join(examples.text_columns), label_column=examples.label_column,
+            bad_rows=recipe.bad_rows,
+        )  # fmt: skip
         return split_examples(examples, validation, recipe.seed)
 
     def read_evaluation(self, recipe: Recipe, file: str) -> Examples:
-        from proxtune.tasks.classification.reader import read_examples, read_split
+        from proxtune.tasks.classification.reader import read_examples, read_new_rows, read_split
 
-        text, label = recipe.text_column, recipe.label_column
-        own = read_split(file, "test", text_column=text, label_column=label)  # a folder's own test split
-        return read_examples(file, text_column=text, label_column=label) if own is None else own
+        text, label, bad_rows = recipe.text_column, recipe.label_column, recipe.bad_rows
+        if text is None or label is None:  # a run of an earlier version, which kept no names
+            own = read_split(file, "test", text_column=text, label_column=label, bad_rows=bad_rows)
+            if own is None:
+                return read_examples(file, text_column=text, label_column=label, bad_rows=bad_rows)
+            return own
+        own = read_new_rows(file, split="test", text_column=text, label_column=label, bad_rows=bad_rows)
+        rows = read_new_rows(file, text_column=text, label_column=label, bad_rows=bad_rows) if own is None else own
+        assert rows is not None, "without a split there are rows, or a refusal"
+        return rows
 
     def read_inputs(self, recipe: Recipe, texts: Sequence[str], file: str | None) -> Examples:
-        from proxtune.tasks.classification.reader import read_examples
+        from proxtune.tasks.classification.reader import read_new_rows, typed_rows
 
+        typed = typed_rows(texts, recipe.text_column)
         if file is None:
-            return Examples(
-                texts=list(texts), labels=[], source=_TYPED, lines=list(range(1, len(texts) + 1)), text_column="text",
-                label_column=None,
-            )  # fmt: skip
-        found = read_examples(file, text_column=recipe.text_column, label_column=None, need_labels=False)
-        if len(found) == 0:
+            return typed
+        found = read_new_rows(file, text_column=recipe.text_column, bad_rows=recipe.bad_rows)
+        if not found:
             raise UserError(f"{file} has no rows; give a file with texts")
-        return found.without_labels()
+        return found.without_labels().followed_by(typed)
 
     def encode(self, recipe: Recipe, split: Split[Examples], model_folder: Path) -> ClassificationData:
         from proxtune.models.classifier_head import head_notes
         from proxtune.models.loading import classifier_config
         from proxtune.models.post_processor import keeps_post_processor
         from proxtune.models.tokenizer import agree_on_padding, check_tokens, load_tokenizer
-        from proxtune.tasks.classification.encoding import encode, ready_for_texts
+        from proxtune.tasks.classification.encoding import encode_parts, ready_for_texts
         from proxtune.tasks.classification.label_prompt import (
             append_question,
             has_language_head,
@@ -106,8 +112,10 @@ class Classification:
         if prompt is not None:
             append_question(tokenizer, prompt)
         allowed = length_allowed(recipe, tokenizer, config)
-        train = encode(split.train, labels, tokenizer, allowed)
-        validation = encode(split.validation, labels, tokenizer, allowed)
+        train, validation = encode_parts(
+            (split.train, split.validation), labels, tokenizer, allowed, cuts_outliers=recipe.knobs.max_length is None,
+            has_types=_has_types(tokenizer, config),
+        )  # fmt: skip
         check_tokens(tokenizer, config, train.ids, validation.ids)
         longest = longest_row(train, validation)
         config = classifier_config(model_folder, labels, tokenizer, longest)
@@ -126,13 +134,18 @@ class Classification:
         )
 
     def describe(self, data: TaskData) -> dict[str, Any]:
+        from proxtune.tasks.classification.encoding import mark_between
         from proxtune.tasks.describe import row_facts
 
         assert isinstance(data, ClassificationData), "encoded by this task"
-        if data.prompt is None:
-            return row_facts(data)
-        words = list(data.prompt.words)
-        return row_facts(data, (f"each text is followed by {data.prompt.question!r}; the labels' words are {words}",))
+        told = []
+        mark = None if data.split.train.second_column is None else mark_between(data.tokenizer)
+        if mark is not None:
+            told.append(f"the texts of a pair are joined by {mark!r}: the tokenizer puts nothing between them")
+        if data.prompt is not None:
+            words = list(data.prompt.words)
+            told.append(f"each text is followed by {data.prompt.question!r}; the labels' words are {words}")
+        return row_facts(data, tuple(told))
 
     def import_architecture(self, data: TaskData) -> None:
         from proxtune.models.loading import import_classifier_code
@@ -153,12 +166,12 @@ class Classification:
     def results(
         self, final: ModelAtHand, outputs: np.ndarray, base_results: Mapping[str, Any] | None
     ) -> dict[str, Any]:
-        from proxtune.tasks.classification.metrics import confusion
+        from proxtune.tasks.classification.metrics import confusion_facts
 
         data = final.data
         chosen = outputs.argmax(axis=1).tolist()
         return {
-            "confusion": confusion(data.validation.labels.tolist(), chosen, len(data.labels)),
+            **confusion_facts(data.validation.labels.tolist(), chosen, len(data.labels)),
             "mistakes": _mistakes(data.split.validation, data.labels, outputs, data.validation.labels),
         }
 
@@ -201,7 +214,10 @@ class Classification:
         config = AutoConfig.from_pretrained(str(model_folder)) if model is None else model.config
         tokenizer = load_tokenizer(model_folder)
         labels = tuple(config.id2label.get(i, str(i)) for i in range(config.num_labels))
-        encoded = encode(rows, labels, tokenizer, length_allowed(recipe, tokenizer, config))
+        learned = (result.get("data") or {}).get("max_length")  # rows are cut where those were that it learned from
+        allowed = length_allowed(recipe, tokenizer, config)
+        most = allowed if learned is None else min(allowed, learned)
+        encoded = encode(rows, labels, tokenizer, most, has_types=_has_types(tokenizer, config))
         check_tokens(tokenizer, config, encoded.ids)
         if model is None:
             model = AutoModelForSequenceClassification.from_pretrained(
@@ -212,12 +228,12 @@ class Classification:
     def evaluation(
         self, trained: TrainedModel, outputs: np.ndarray, governor: Governor, micro_tokens: int
     ) -> dict[str, Any]:
-        from proxtune.tasks.classification.metrics import confusion
+        from proxtune.tasks.classification.metrics import confusion_facts
 
         assert isinstance(trained, TrainedClassifier), "loaded by this task"
         chosen = outputs.argmax(axis=1).tolist()
         labels = trained.labels
-        return {"confusion": confusion(trained.rows.labels.tolist(), chosen, len(labels)), "labels": list(labels)}
+        return {**confusion_facts(trained.rows.labels.tolist(), chosen, len(labels)), "labels": list(labels)}
 
     def predict(
         self,
@@ -233,9 +249,14 @@ class Classification:
         assert isinstance(trained, TrainedClassifier), "loaded by this task"
         if len(rows) == 0:
             return
-        for text, chances in zip(rows.texts, probabilities(outputs()), strict=True):
+        for text, chances in zip(rows.whole_texts, probabilities(outputs()), strict=True):
             label = trained.labels[int(chances.argmax())]
             emit(Prediction(text=text, label=label, probabilities=tuple(map(float, chances))))
+
+
+def _has_types(tokenizer: Any, config: Any) -> bool:
+    """Whether the model is told the texts of a pair apart by the types of their tokens, as its tokenizer gives them."""
+    return "token_type_ids" in tokenizer.model_input_names and int(getattr(config, "type_vocab_size", 0) or 0) > 1
 
 
 def _mistakes(
@@ -246,13 +267,13 @@ def _mistakes(
 
     from proxtune.tasks.classification.objective import probabilities
 
-    chances = probabilities(logits)
+    chances, texts = probabilities(logits), validation.whole_texts
     chosen = chances.argmax(axis=1)
     wrong = np.flatnonzero(chosen != truth)
     wrong = wrong[np.argsort(-chances[wrong, chosen[wrong]])][:_MISTAKES_SHOWN]
     return [
         {
-            "text": validation.texts[i][:500], "label": labels[truth[i]], "predicted": labels[chosen[i]],
+            "text": texts[i][:500], "label": labels[truth[i]], "predicted": labels[chosen[i]],
             "confidence": round(float(chances[i, chosen[i]]), 4), "line": validation.lines[i],
         }
         for i in wrong

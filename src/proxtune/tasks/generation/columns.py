@@ -5,7 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from proxtune.data.columns import column_list, find_column, looks_like_row, named_column, normalized
+from proxtune.data.columns import (
+    column_list,
+    find_column,
+    learned_columns,
+    looks_like_row,
+    named_column,
+    normalized,
+    unused_texts,
+)
 from proxtune.data.table import Table
 from proxtune.errors import UserError
 from proxtune.tasks.generation.conversations import is_conversation
@@ -39,7 +47,11 @@ SHORTER = (
 SOURCES = ("source", "src", "source_text", "input", "input_text", "text", "sentence")
 TARGETS = ("target", "tgt", "target_text", "translation", "translated")
 PROMPTS = ("prompt", "instruction", "question", "query", "problem", "user", "input", "inputs", "text")
-ANSWERS = ("completion", "response", "answer", "output", "outputs", "reply", "solution", "assistant")
+ANSWERS = (
+    *("completion", "response", "answer", "output", "outputs", "reply", "solution", "assistant"),
+    *("answers", "responses", "completions"),
+)
+HISTORY = ("history",)  # Alpaca's: questions and answers that came before
 INSTRUCTIONS, INPUTS, SYSTEMS = ("instruction",), ("input", "context"), ("system", "system_prompt")
 TURNS = ("messages", "conversations", "conversation", "turns", "chat")
 
@@ -49,6 +61,7 @@ _ANSWER_NAMES = {
     "translate": (*TARGETS, "output", "reference"),
     "instruct": (*ANSWERS, "target"),
 }
+_JUDGED = ("label", "labels", "score", "rating", "weight", "is_correct")
 _LANGUAGE = re.compile(r"[a-z]{2}(_[a-z]{2,4})?\Z")  # "en", "pt_br"
 
 
@@ -61,12 +74,13 @@ class PairColumns:
     answer: str | None = None  # None where the rows have no answers
     extra_input: str | None = None  # Alpaca's input, put after what is asked
     system: str | None = None
+    history: str | None = None
     note: str | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
         """The columns in use."""
-        every = (self.turns, self.prompt, self.extra_input, self.system, self.answer)
+        every = (self.turns, self.prompt, self.extra_input, self.system, self.history, self.answer)
         return tuple(name for name in every if name is not None)
 
 
@@ -103,18 +117,35 @@ def _holds_text(cells: list[object]) -> bool:
 
 
 def choose_pair_columns(
-    table: Table, source: str, task: str, text_column: str | None, label_column: str | None, need_answers: bool
+    table: Table,
+    source: str,
+    task: str,
+    text_column: str | None,
+    label_column: str | None,
+    need_answers: bool,
+    *,
+    learned: bool = False,
 ) -> PairColumns:
-    """The columns by the names given, else by usual names. Raises UserError, with the names there are, for lack of one."""
-    prompt = None if text_column is None else named_column(table, source, text_column, "--text-column")
-    answer = None if label_column is None else named_column(table, source, label_column, "--label-column")
+    """The columns by the names given, else by usual names. Raises UserError, with the names there are, for lack of one.
+
+    With `learned` the names are those that a run learned from, and a single column is taken whatever its name.
+    """
+    prompt: str | None
+    note: str | None = None
+    if learned and text_column is not None:
+        found = learned_columns(table, source, text_column, label_column)
+        prompt, answer, note = found.text, found.label, found.note
+    else:
+        prompt = None if text_column is None else named_column(table, source, text_column, "--text-column")
+        answer = None if label_column is None else named_column(table, source, label_column, "--label-column")
     kind, answer_kind = KINDS[task]
     if prompt is not None and prompt == answer:
         problem = f"the {kind} and the {answer_kind} cannot both be column {prompt!r}"
         raise UserError(f"{source}: {problem}; name two different ones")
     turns = find_turns(table, prompt) if task == "instruct" and answer is None else None
     if turns is not None:
-        note = f"conversations from column {turns!r} (guessed; --text-column to change)" if prompt is None else None
+        if prompt is None:
+            note = f"conversations from column {turns!r} (guessed; --text-column to change)"
         return PairColumns(turns=turns, system=find_column(table, SYSTEMS, turns), note=note)
 
     prompt_guessed, answer_guessed = prompt is None, answer is None
@@ -134,9 +165,12 @@ def choose_pair_columns(
     if answer is None and need_answers:
         advice = f"name it with --label-column, or add a column `{answer_kind}`"
         raise UserError(f"{source}: no {answer_kind} column among {column_list(table)}; {advice}")
-    note = _note(task, prompt if prompt_guessed else None, answer if answer_guessed else None)
-    columns = PairColumns(prompt=prompt, answer=answer, note=note)
-    return _with_additions(table, columns, prompt_guessed) if task == "instruct" else columns
+    columns = PairColumns(prompt=prompt, answer=answer)
+    columns = _with_additions(table, columns) if task == "instruct" else columns
+    if note is None:
+        unused = _unused(table, columns) if need_answers and task == "instruct" else []
+        note = _note(task, prompt if prompt_guessed else None, answer if answer_guessed else None, unused)
+    return replace(columns, note=note)
 
 
 def _find_answer_column(table: Table, task: str, prompt: str | None) -> str | None:
@@ -153,16 +187,31 @@ def _other(languages: tuple[str, str] | None, taken: str | None, last: bool) -> 
     return left[-1 if last else 0] if left else None
 
 
-def _with_additions(table: Table, columns: PairColumns, prompt_guessed: bool) -> PairColumns:
+def _with_additions(table: Table, columns: PairColumns) -> PairColumns:
     added = None
-    if prompt_guessed and columns.prompt is not None and normalized(columns.prompt) in INSTRUCTIONS:
+    if columns.prompt is not None and normalized(columns.prompt) in INSTRUCTIONS:
         added = find_column(table, INPUTS, columns.answer)
-    system = find_column(table, SYSTEMS, columns.answer)
-    return replace(columns, extra_input=added, system=None if system == columns.prompt else system)
+    system, history = (find_column(table, names, columns.answer) for names in (SYSTEMS, HISTORY))
+    return replace(
+        columns,
+        extra_input=added,
+        system=None if system == columns.prompt else system,
+        history=None if history == columns.prompt else history,
+    )
 
 
-def _note(task: str, prompt: str | None, answer: str | None) -> str | None:
+def _unused(table: Table, columns: PairColumns) -> list[str]:
+    """Columns that may matter and are not used: of sentences, or of what somebody thought of the answers."""
+    judged = find_column(table, _JUDGED)
+    found = unused_texts(table, columns.names)
+    return found if judged is None or judged in (*columns.names, *found) else [*found, judged]
+
+
+def _note(task: str, prompt: str | None, answer: str | None, unused: list[str]) -> str | None:
     kind, answer_kind = KINDS[task]
     parts = [f"{name} from column {column!r}" for name, column in ((kind, prompt), (answer_kind, answer)) if column]
     options = [option for option, column in (("--text-column", prompt), ("--label-column", answer)) if column]
-    return f"{', '.join(parts)} (guessed; {'/'.join(options)} to change)" if parts else None
+    told = [f"{', '.join(parts)} (guessed; {'/'.join(options)} to change)"] if parts else []
+    if unused:
+        told.append(f"not used: {', '.join(map(repr, unused[:3]))}{', ...' if len(unused) > 3 else ''}")
+    return "; ".join(told) or None

@@ -1,20 +1,47 @@
-"""A conversation in a cell → what is asked and what is answered, once for each turn of the assistant."""
+"""A conversation in a cell → what is asked and what is answered, once for each turn of the assistant that is to be learned."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from proxtune.data.bad_rows import BadRow
 from proxtune.data.examples import Message
 from proxtune.data.values import kind_of
 
-# OpenAI's and Hugging Face's words, then ShareGPT's.
+# OpenAI's and Hugging Face's words, then ShareGPT's and those of other collections.
 _ROLES = {
     **{"system": "system", "developer": "system"},
-    **{"user": "user", "human": "user"},
-    **{"assistant": "assistant", "gpt": "assistant", "model": "assistant", "bot": "assistant"},
+    **{"user": "user", "human": "user", "prompter": "user"},
+    **{"assistant": "assistant", "gpt": "assistant", "model": "assistant", "bot": "assistant", "chatgpt": "assistant"},
 }
+_TOOLS = ("tool", "function", "observation", "ipython")  # how the roles of tools' turns begin
 _MOST_TURNS = 1_000  # each answer is a row with all turns before it: their number grows with the square
+
+GREETED = "a conversation begins with the assistant: that turn is context, not an answer to learn"
+UNWEIGHTED = "an answer has the weight 0: it is context, and is not learned"
+DOUBLED = "turns of the user follow one another: they are joined"
+THOUGHT = "what the assistant thought (`reasoning_content`, `thinking`) is left out"
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """Turns: a system's or none, a greeting or none, then user and assistant by turns.
+
+    `context` are the places of the assistant's turns that are not learned, `told` what the user should know of how it was read.
+    """
+
+    turns: tuple[Message, ...]
+    context: frozenset[int] = frozenset()
+    told: tuple[str, ...] = ()
+
+    def __add__(self, later: Conversation) -> Conversation:
+        """This one, of which nothing is learned, and what follows it."""
+        own = {place for place, turn in enumerate(self.turns) if turn.role == "assistant"}
+        theirs = {place + len(self.turns) for place in later.context}
+        told = tuple(dict.fromkeys((*self.told, *later.told)))
+        return Conversation((*self.turns, *later.turns), frozenset(own | theirs), told)
 
 
 def is_conversation(cell: object) -> bool:
@@ -22,34 +49,78 @@ def is_conversation(cell: object) -> bool:
     return isinstance(cell, list) or (isinstance(cell, str) and cell.lstrip().startswith("["))
 
 
-def read_turns(cell: object, system: str | None = None) -> list[Message]:
-    """The turns of a conversation: a system's or none, then user and assistant by turns.
+def holds_turns(cell: object) -> bool:
+    """Whether a cell is a list of objects that have a role."""
+    return (
+        isinstance(cell, list)
+        and bool(cell)
+        and all(isinstance(t, dict) and ("role" in t or "from" in t) for t in cell)
+    )
 
-    `system` is put first where the conversation has no system's turn of its own. Raises BadRow.
-    """
-    turns = [_turn(place, value) for place, value in enumerate(_values(cell), start=1)]
-    begins = 1 if turns[0].role == "system" else 0
-    for place, turn in enumerate(turns[begins:], start=begins + 1):
-        due = "assistant" if (place - begins) % 2 == 0 else "user"
-        if turn.role != due:
-            after = f"after {turns[place - 2].role}" if place > 1 else "at the beginning"
-            raise BadRow(f"turn {place} is {turn.role} {after}, where {due} is due")
+
+def read_turns(cell: object, system: str | None = None) -> Conversation:
+    """The turns of a conversation; `system` is put first where it has no system's turn of its own. Raises BadRow."""
+    values = [(place, _object(place, value)) for place, value in enumerate(_values(cell), start=1)]
+    turns, context, told = list[Message](), set[int](), list[str]()
+    for place, value in values:
+        turn = _turn(place, value)
+        before = turns[-1].role if turns else None
+        if turn.role == "user" and before == "user":
+            turns[-1] = Message("user", f"{turns[-1].content}\n\n{turn.content}")
+            told.append(DOUBLED)
+            continue
+        if turn.role == "assistant" and before in (None, "system"):
+            context.add(len(turns))
+            told.append(GREETED)
+        elif turn.role == before or (turn.role == "system" and before is not None):
+            due = "assistant" if before == "user" else "user"
+            raise BadRow(f"turn {place} is {turn.role} after {before}, where {due} is due")
+        if turn.role == "assistant" and _is_left_out(value):
+            context.add(len(turns))
+            told.append(UNWEIGHTED)
+        told += [THOUGHT] if value.get("reasoning_content") or value.get("thinking") else []
+        turns.append(turn)
     if turns[-1].role == "system":
         raise BadRow("no turn but the system's")
-    return [Message("system", system), *turns] if system is not None and not begins else turns
+    if system is not None and turns[0].role != "system":
+        turns.insert(0, Message("system", system))
+        context = {place + 1 for place in context}
+    return Conversation(tuple(turns), frozenset(context), tuple(dict.fromkeys(told)))
 
 
-def split_turns(turns: list[Message], need_answers: bool = True) -> list[tuple[tuple[Message, ...], str | None]]:
-    """Each of the assistant's turns with the turns before it.
+def read_history(cell: object) -> Conversation:
+    """Earlier questions and answers, a list of pairs, as turns. Raises BadRow."""
+    if cell is None or cell == "" or cell == []:
+        return Conversation(())
+    if holds_turns(cell):
+        return read_turns(cell)
+    turns: list[Message] = []
+    for pair in _values(cell):
+        if not (
+            isinstance(pair, list) and len(pair) == 2 and all(isinstance(said, str) and said.strip() for said in pair)
+        ):
+            raise BadRow("the history is not a list of pairs, each a question and an answer")
+        turns += [Message("user", pair[0]), Message("assistant", pair[1])]
+    return Conversation(tuple(turns))
+
+
+def split_turns(conversation: Conversation, need_answers: bool = True) -> list[tuple[tuple[Message, ...], str | None]]:
+    """Each of the assistant's turns that is to be learned with the turns before it.
 
     A conversation that ends with the user waits for one answer: it raises BadRow, or unless `need_answers` is one row
     without an answer.
     """
+    turns = conversation.turns
     if turns[-1].role == "user":
         if need_answers:
             raise BadRow("ends with user, not with assistant")
-        return [(tuple(turns), None)]
-    return [(tuple(turns[:place]), turn.content) for place, turn in enumerate(turns) if turn.role == "assistant"]
+        return [(turns, None)]
+    answers = [
+        place for place, turn in enumerate(turns) if turn.role == "assistant" and place not in conversation.context
+    ]
+    if not answers:
+        raise BadRow("no answer to learn")
+    return [(turns[:place], turns[place].content) for place in answers]
 
 
 def _values(cell: object) -> list[object]:
@@ -69,18 +140,64 @@ def _values(cell: object) -> list[object]:
     return cell
 
 
-def _turn(place: int, value: object) -> Message:
+def _object(place: int, value: object) -> Mapping[str, object]:
     if not isinstance(value, dict):
         raise BadRow(f"turn {place} is {kind_of(value)}, not an object")
+    return value
+
+
+def _turn(place: int, value: Mapping[str, object]) -> Message:
     role_given = value.get("role", value.get("from"))
     if not isinstance(role_given, str):
         raise BadRow(f"turn {place} has no role")
-    role = _ROLES.get(role_given.strip().lower())
+    called = _tool_called(value)
+    if called is not None:
+        raise BadRow(f"turn {place} calls the tool {called!r}; calls of tools cannot be learned")
+    name = role_given.strip().lower()
+    if name.startswith(_TOOLS):
+        raise BadRow(f"turn {place} is of a tool ({role_given[:20]!r}); conversations with tools cannot be learned")
+    role = _ROLES.get(name)
     if role is None:
         raise BadRow(f"turn {place} has the unknown role {role_given[:20]!r}")
-    content = value.get("content", value.get("value"))
+    return Message(role, _content(f"turn {place} ({role})", value.get("content", value.get("value"))))
+
+
+def _content(where: str, content: object) -> str:
+    if isinstance(content, list):
+        content = "\n".join(_part(where, part) for part in content)
     if content is None or (isinstance(content, str) and not content.strip()):
-        raise BadRow(f"turn {place} ({role}) is empty")
+        raise BadRow(f"{where} is empty")
     if not isinstance(content, str):
-        raise BadRow(f"turn {place} ({role}) is {kind_of(content)}, not a text")
-    return Message(role, content)
+        raise BadRow(f"{where} is {kind_of(content)}, not a text")
+    return content
+
+
+def _part(where: str, part: object) -> str:
+    """What a part of a turn says. Raises BadRow for one that is no text."""
+    if isinstance(part, str):
+        return part
+    text = part.get("text") if isinstance(part, dict) else None
+    if not isinstance(text, str):
+        kind = part.get("type") if isinstance(part, dict) else None
+        raise BadRow(f"{where} has a part that is no text" + (f" but {kind[:20]!r}" if isinstance(kind, str) else ""))
+    return text
+
+
+def _tool_called(value: Mapping[str, object]) -> str | None:
+    calls = value.get("tool_calls") or value.get("function_call")
+    if not calls:
+        return None
+    first = calls[0] if isinstance(calls, list) else calls
+    named = first.get("function", first) if isinstance(first, dict) else first
+    name = named.get("name") if isinstance(named, dict) else named
+    return str(name)[:40] if name else "?"
+
+
+def _is_left_out(value: Mapping[str, object]) -> bool:
+    """Whether a turn says of itself that it is not to be learned."""
+    weight = value.get("weight")
+    return (
+        (weight is not None and weight in (0, "0", False))
+        or value.get("train") is False
+        or value.get("trainable") is False
+    )

@@ -16,8 +16,6 @@ from proxtune.tasks.generation.objective import ANSWERS
 from proxtune.tasks.generation.prompting import PromptFormat, prompt_of
 
 LONGEST = 1024  # tokens of a row, unless --max-length asks for more
-_WHOLE = 0.995  # share of the rows that stay whole, where the others are so much longer:
-_FAR_LONGER = 1.5
 _TRIES = 6  # to shorten a text until it fits
 
 
@@ -86,15 +84,6 @@ def written_control_notes(parts: Sequence[Pairs], prompt_format: PromptFormat) -
             ]
             written.append(asked + (answer_control.found_in(pairs.answers[row]) if pairs.answers else []))
     return written_notes(written)
-
-
-def useful_length(lengths: np.ndarray, most: int) -> int:
-    """Tokens that a row may have: all rows stay whole, up to `most`, unless a few are far longer than the others.
-
-    Memory is planned for the longest row, so one in two hundred is rather cut than all be learned in smaller micro-batches.
-    """
-    longest, usual = int(lengths.max()), int(np.quantile(lengths, _WHOLE))
-    return min(most, longest if longest <= _FAR_LONGER * usual else usual)
 
 
 def fit_to_length(

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from proxtune.data.bad_rows import BadRow, check_bad_rows, reject_or_skip
+from collections import Counter
+from dataclasses import replace
+
+from proxtune.data.bad_rows import BadRow, Missing, check_bad_rows, reject_or_skip
 from proxtune.data.examples import Message, Pairs
 from proxtune.data.readers.source import read_source, read_source_split
 from proxtune.data.table import Table
 from proxtune.data.values import cell_text, is_valid_unicode, to_valid_unicode
+from proxtune.errors import UserError
 from proxtune.tasks.generation.columns import KINDS, PairColumns, choose_pair_columns, spread_translations
-from proxtune.tasks.generation.conversations import read_turns, split_turns
+from proxtune.tasks.generation.conversations import (
+    GREETED,
+    Conversation,
+    holds_turns,
+    read_history,
+    read_turns,
+    split_turns,
+)
 
 Row = tuple[tuple[Message, ...], str | None]  # what is asked, and the answer where there is one
 
@@ -21,16 +32,18 @@ def read_pairs(
     label_column: str | None = None,
     bad_rows: str = "fail",
     need_answers: bool = True,
+    learned: bool = False,
 ) -> Pairs:
     """The rows of a file, of a folder's train split, or of a hub dataset's train split.
 
     `task` is summarize, translate or instruct. Columns not named are guessed and the guess is told in `notes`. Rows that
     cannot be used are refused, or with `bad_rows` "skip" left out and told in `notes`. Without `need_answers` a row needs none,
-    and `answers` is empty unless every row has one. Raises UserError.
+    `answers` is empty unless every row has one, and of rows that ask nothing the places are kept in `blank`. With `learned` the
+    columns are those that a run learned from. Raises UserError.
     """
     check_bad_rows(bad_rows)
     table = read_source(source, objects=True)
-    return _to_pairs(table, source, task, text_column, label_column, bad_rows, need_answers)
+    return _to_pairs(table, source, task, text_column, label_column, bad_rows, need_answers, learned)
 
 
 def read_pairs_split(
@@ -42,13 +55,14 @@ def read_pairs_split(
     label_column: str | None = None,
     bad_rows: str = "fail",
     need_answers: bool = True,
+    learned: bool = False,
 ) -> Pairs | None:
     """A folder's or hub dataset's own split, "validation" or "test"; None where it has none. Else as `read_pairs`."""
     check_bad_rows(bad_rows)
     table = read_source_split(source, split, objects=True)
     if table is None:
         return None
-    return _to_pairs(table, source, task, text_column, label_column, bad_rows, need_answers)
+    return _to_pairs(table, source, task, text_column, label_column, bad_rows, need_answers, learned)
 
 
 def _to_pairs(
@@ -59,23 +73,35 @@ def _to_pairs(
     label_column: str | None,
     bad_rows: str,
     need_answers: bool,
+    learned: bool,
 ) -> Pairs:
     table = spread_translations(table)
-    columns = choose_pair_columns(table, source, task, text_column, label_column, need_answers)
+    columns = choose_pair_columns(table, source, task, text_column, label_column, need_answers, learned=learned)
+    keeps_blank_places = not need_answers and label_column is None
     need_answers = need_answers or label_column is not None
     rows: list[Row] = []
     lines: list[int] = []
     bad: list[tuple[int, str]] = []
+    blank: list[int] = []
+    told: Counter[str] = Counter()
     for place, line in enumerate(table.lines):
         try:
-            read = _read_row(table, place, columns, KINDS[task], need_answers)
+            read = _read_row(table, place, columns, KINDS[task], need_answers, told)
         except BadRow as why:
-            bad.append((line, str(why)))
+            if keeps_blank_places and (bad_rows == "skip" or isinstance(why, Missing)):
+                blank.append(len(rows) + len(blank))
+            else:
+                bad.append((line, str(why)))
         else:
             rows += read
             lines += [line] * len(read)
     notes = [*table.notes, *([columns.note] if columns.note else []), *reject_or_skip(table, source, bad, bad_rows)]
+    if blank and not rows:
+        raise UserError(f"{source}: none of {len(blank):,} rows asks anything; give a file with texts")
+    if blank:
+        notes.append(f"{len(blank):,} of {len(table.lines):,} rows have no text: their answers are left empty")
     notes += _fix_unicode(rows)
+    notes += [f"in {count:,} rows {what}" for what, count in told.items()]
     answers = [answer for _, answer in rows if answer is not None]
     answers = answers if len(answers) == len(rows) else []
     return Pairs(
@@ -85,21 +111,65 @@ def _to_pairs(
         lines=lines,
         columns=columns.names,
         notes=notes,
+        text_column=columns.turns or columns.prompt,
+        label_column=columns.answer,
+        blank=tuple(blank),
     )
 
 
-def _read_row(table: Table, place: int, columns: PairColumns, kinds: tuple[str, str], need_answers: bool) -> list[Row]:
-    """The rows of text generation that one row of the table holds. Raises BadRow."""
+def _read_row(
+    table: Table, place: int, columns: PairColumns, kinds: tuple[str, str], need_answers: bool, told: Counter[str]
+) -> list[Row]:
+    """The rows of text generation that one row of the table holds; counts what is `told` of it. Raises BadRow."""
     cells = {name: table.columns[name][place] for name in columns.names}
     system = _text(cells, columns.system, "system's turn")
     if columns.turns is not None:
-        return split_turns(read_turns(cells[columns.turns], system), need_answers)
+        conversation = read_turns(cells[columns.turns], system)
+        told.update(conversation.told)
+        return split_turns(conversation, need_answers)
+    if holds_turns(cells.get(columns.prompt or "")):
+        return _read_turns_asked(cells, columns, system, need_answers, told)
     kind, answer_kind = kinds
     prompt, extra_input = _needed_text(cells, columns.prompt, kind), _text(cells, columns.extra_input, "input")
     user = Message("user", prompt if extra_input is None else f"{prompt}\n\n{extra_input}")
-    read = _needed_text if need_answers else _text_if_any
-    answer = read(cells, columns.answer, answer_kind)
-    return [((user,) if system is None else (Message("system", system), user), answer)]
+    before = Conversation(()) if columns.history is None else read_history(cells[columns.history])
+    told.update([f"column {columns.history!r} holds earlier turns, which are context"] if before.turns else [])
+    asked = (*([] if system is None else [Message("system", system)]), *before.turns, user)
+    answers = _answers(cells, columns.answer, answer_kind, need_answers)
+    told.update(["there are several answers: each is learned"] if len(answers) > 1 else [])
+    return [(asked, answer) for answer in answers]
+
+
+def _read_turns_asked(
+    cells: dict[str, object], columns: PairColumns, system: str | None, need_answers: bool, told: Counter[str]
+) -> list[Row]:
+    """What is asked as turns, and the answer as turns as well or as a text. Raises BadRow."""
+    asked = read_turns(cells[columns.prompt or ""], system)
+    answer = None if columns.answer is None else cells[columns.answer]
+    if isinstance(answer, str):
+        answer = [{"role": "assistant", "content": answer}]
+    if answer is None or answer == []:
+        told.update(asked.told)
+        return split_turns(replace(asked, context=frozenset()), need_answers)
+    given = read_turns(answer)
+    if asked.turns[-1].role != "user" or given.turns[0].role != "assistant":
+        raise BadRow(
+            f"column {columns.prompt!r} does not end with user, or {columns.answer!r} not begin with assistant"
+        )
+    told.update(asked.told)
+    told.update(line for line in given.told if line != GREETED)
+    return split_turns(asked + replace(given, context=given.context - {0}), need_answers)
+
+
+def _answers(cells: dict[str, object], column: str | None, kind: str, need_answers: bool) -> list[str | None]:
+    """What a cell answers: a text, or each of several. Raises BadRow."""
+    cell = None if column is None else cells[column]
+    cell = (
+        cell.get("text") if isinstance(cell, dict) and isinstance(cell.get("text"), list) else cell
+    )  # as SQuAD has them
+    if isinstance(cell, list) and cell and all(isinstance(answer, str) and answer.strip() for answer in cell):
+        return list(dict.fromkeys(cell))
+    return [(_needed_text if need_answers else _text_if_any)(cells, column, kind)]
 
 
 def _text(cells: dict[str, object], column: str | None, kind: str) -> str | None:
@@ -116,7 +186,7 @@ def _text(cells: dict[str, object], column: str | None, kind: str) -> str | None
 def _needed_text(cells: dict[str, object], column: str | None, kind: str) -> str:
     text = _text(cells, column, kind)
     if text is None:
-        raise BadRow(f"no {kind} in column {column!r}")
+        raise Missing(f"no {kind} in column {column!r}")
     return text
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from proxtune.config.recipe import DEFAULT_GENERATOR, Recipe
 from proxtune.data.examples import Message, Pairs, Split
+from proxtune.data.values import to_valid_unicode
 from proxtune.errors import UserError
 from proxtune.storage.events import AnswerPiece, Event, Prediction
 from proxtune.tasks.base import BaselineRequest, ModelAtHand, TaskData, TaskTraits, TrainedModel
@@ -85,22 +86,24 @@ class Generation:
         from proxtune.data.split import split_pairs
 
         pairs = self._read(recipe, recipe.data)
+        learned = replace(recipe, text_column=pairs.text_column, label_column=pairs.label_column)
         if recipe.validation is not None:
-            validation: Pairs | None = self._read(recipe, recipe.validation)
+            validation: Pairs | None = self._read(learned, recipe.validation, learned=True)
         else:
-            validation = self._read_split(recipe, recipe.data, "validation")
+            validation = self._read_split(learned, recipe.data, "validation")
         return split_pairs(pairs, validation, recipe.seed)
 
     def read_evaluation(self, recipe: Recipe, file: str) -> Pairs:
         own = self._read_split(recipe, file, "test")
-        return self._read(recipe, file) if own is None else own
+        return self._read(recipe, file, learned=True) if own is None else own
 
     def read_inputs(self, recipe: Recipe, texts: Sequence[str], file: str | None) -> Pairs:
-        if file is not None:
-            return self._read(recipe, file, need_answers=False).without_answers()
-        prompts: list[tuple[Message, ...]] = [(Message("user", text),) for text in texts]
+        prompts: list[tuple[Message, ...]] = [(Message("user", to_valid_unicode(text)),) for text in texts]
         lines = list(range(1, len(texts) + 1))
-        return Pairs(prompts=prompts, answers=[], source="the command line", lines=lines, columns=())
+        typed = Pairs(prompts=prompts, answers=[], source="the command line", lines=lines, columns=())
+        if file is None:
+            return typed
+        return self._read(recipe, file, need_answers=False, learned=True).without_answers().followed_by(typed)
 
     def encode(self, recipe: Recipe, split: Split[Pairs], model_folder: Path) -> GenerationData:
         import numpy as np
@@ -114,11 +117,10 @@ class Generation:
             all_ids,
             fit_to_length,
             tokens_of,
-            useful_length,
             written_control_notes,
         )
         from proxtune.tasks.generation.prompting import begin_answers, instruction_for, prompt_format_for, ready_to_ask
-        from proxtune.tasks.lengths import length_allowed, longest_row
+        from proxtune.tasks.lengths import length_allowed, longest_row, useful_length
 
         tokenizer = load_tokenizer(model_folder)
         config = generator_config(model_folder, tokenizer, 512)
@@ -325,13 +327,13 @@ class Generation:
             for row in window:
                 emit(Prediction(text=rows.prompts[row][-1].content, answer=answers[int(row - begin)]))
 
-    def _read(self, recipe: Recipe, source: str, need_answers: bool = True) -> Pairs:
+    def _read(self, recipe: Recipe, source: str, need_answers: bool = True, learned: bool = False) -> Pairs:
         from proxtune.tasks.generation.reader import read_pairs
 
         label_column = recipe.label_column if need_answers else None
         return read_pairs(
             source, self.name, text_column=recipe.text_column, label_column=label_column, bad_rows=recipe.bad_rows,
-            need_answers=need_answers,
+            need_answers=need_answers, learned=learned,
         )  # fmt: skip
 
     def _read_split(self, recipe: Recipe, source: str, split: str) -> Pairs | None:
@@ -339,7 +341,7 @@ class Generation:
 
         return read_pairs_split(
             source, split, self.name, text_column=recipe.text_column, label_column=recipe.label_column,
-            bad_rows=recipe.bad_rows,
+            bad_rows=recipe.bad_rows, learned=True,
         )  # fmt: skip
 
 

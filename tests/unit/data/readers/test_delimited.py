@@ -11,7 +11,8 @@ from proxtune.data.readers.delimited import read_csv, read_tsv
 from proxtune.data.table import Table
 from support.files import Write, refusal
 
-cells = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
+CONTROLS = "".join(map(chr, [0, *range(0x80, 0xA0)]))  # which no text has; those beyond ASCII are put right
+cells = st.text(st.characters(exclude_characters=CONTROLS, exclude_categories=["Cs"]))
 rows = st.lists(st.tuples(cells, cells), min_size=1, max_size=6)
 FEW = settings(max_examples=60)
 
@@ -99,6 +100,45 @@ def test_huge_fields_and_the_csv_limit_is_left_as_it_was(write: Write) -> None:
     before = csv.field_size_limit()
     assert len(str(read_csv(write("a.csv", f"text,label\n{'x' * 300_000},a\n")).columns["text"][0])) == 300_000
     assert csv.field_size_limit() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "text", "label", "note"),
+    [
+        ("a.csv", "sep=;\r\ntext;label\r\nx, y;a\r\n", "x, y", "a", "columns are parted by semicolons, not commas"),
+        ("a.csv", "text|label\nx, y|a\n", "x, y", "a", "columns are parted by vertical bars, not commas"),
+        ("a.csv", 'text|label\n"Good" film|a\n', '"Good" film', "a", "columns are parted by vertical bars, not commas"),
+        ("a.tsv", 'text,label\n"x\ty",a\n', "x\ty", "a", "columns are parted by commas, not tabs"),
+        ("a.csv", '"text, as written";label\nx;a\n', "x", "a", "columns are parted by semicolons, not commas"),
+        ("a.csv", 'label, text\na, "x, y"\nb, "z"\n', "x, y", "a", None),
+        ("a.csv", 'label, text\na, "x"\nb, "z"\n', "x", "a", None),
+        ("a.csv", 'text,label\n"he said \\"x, y\\"",a\n"C:\\new",b\n', 'he said "x, y"', "a", None),
+        ("a.csv", 'text,label\n"x, y",a,\n"z",b,\n', "x, y", "a", "every row ends in a delimiter"),
+        ("a.csv", 'text,label\n"1","x, y",a\n"2",z,b\n', "x, y", "a", "every row begins with its number"),
+        ("a.csv", "text,label,,\nx,a\ny,b\n", "x", "a", None),
+        ("a.csv", 'text,label\r\n"one\r two",a\r\n', "one\r two", "a", None),
+        ("a.csv", "text,label\ncafé – 5 €,a\n".encode("cp1252"), "café – 5 €", "a", "read as Windows-1252"),
+        ("a.tsv", "text\tlabel\nx\ta\n".encode("utf-16"), "x", "a", "read as UTF-16"),
+    ],
+)  # fmt: skip
+def test_dialects_of_other_places(
+    write: Write, name: str, content: str | bytes, text: str, label: str, note: str | None
+) -> None:
+    table = (read_tsv if name.endswith("tsv") else read_csv)(write(name, content))
+    columns = {column.split(",")[0]: cells for column, cells in table.columns.items()}
+    assert (columns["text"][0], columns["label"][0]) == (text, label)
+    assert ([] if note is None else [note]) == [note for said in table.notes if note is not None and note in said]
+    assert len(table.notes) == (note is not None)
+
+
+def test_a_backslash_that_escapes_no_quote_stays(write: Write) -> None:
+    path = write("a.csv", 'text,label\n"he said \\"x\\" in C:\\new\\\\",a\n')
+    assert read_csv(path).columns["text"] == ['he said "x" in C:\\new\\\\']
+
+
+def test_many_columns_take_no_time(write: Write) -> None:
+    names = ",".join(f"c{n}" for n in range(50_000))
+    assert len(read_csv(write("a.csv", f"{names}\n{',' * 49_999}\n")).columns) == 50_000
 
 
 @pytest.mark.parametrize(

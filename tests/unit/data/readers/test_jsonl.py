@@ -11,8 +11,13 @@ from hypothesis import strategies as st
 from proxtune.data.readers.jsonl import read_json, read_jsonl
 from support.files import Write, refusal
 
+CONTROLS = "".join(map(chr, range(0x7F, 0xA0)))  # which no text has, and which are put right
 values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(st.characters(exclude_categories=["Cs"], exclude_characters=CONTROLS)),
     lambda own: st.lists(own, max_size=2),
     max_leaves=3,
 )
@@ -70,7 +75,12 @@ def test_a_byte_order_mark_is_skipped(write: Write) -> None:
         (read_json, "", "file is empty"),
         (read_json, "[]", "the list has no rows"),
         (read_json, '[{"text": "x"},\n oops]', "line 2: not JSON (Expecting value)"),
-        (read_json, '{"text": "x"}\n{"text": "y"}', "name it .jsonl"),
+        (read_json, '[{"text": "x"}] 1', "more than one JSON value"),
+        (read_json, '[{"text": "x"}', "line 1: not JSON (Expecting ']')"),
+        (read_json, '{"text": "x"}\n{"text": "y"', "line 2: not JSON"),
+        (read_json, '{"data": 1}', "not a list of rows but one object"),
+        (read_json, '{"data": []}', "the list has no rows"),
+        (read_json, '{"rows": [{"text": "x"}]}', "one object, with rows under 'rows'; write such a list by itself"),
         (read_json, '{"text": "x"}', "not a list of rows"),
         (read_json, '[{"text": "x"}, "y"]', "row 2: a string, not an object"),
         (read_json, "[" * 100_000, "nested too deeply"),
@@ -79,3 +89,40 @@ def test_a_byte_order_mark_is_skipped(write: Write) -> None:
 )  # fmt: skip
 def test_what_is_wrong_is_said(write: Write, read, content: str, says: str) -> None:
     assert says in refusal(read, write("a.json", content))
+
+
+ROWS = [{"text": f"film {n}", "label": "ab"[n % 2]} for n in range(4)]
+LINES = "".join(json.dumps(row) + "\n" for row in ROWS)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "note"),
+    [
+        ("a.json", LINES, "the file has one JSON object a line"),
+        ("a.jsonl", json.dumps(ROWS, indent=2), "the file is one JSON list, not an object a line"),
+        ("a.jsonl", json.dumps(ROWS), "the file is one JSON list, not an object a line"),
+        ("a.json", "\n\n" + json.dumps({"version": 1, "data": ROWS}, indent=1), None),
+        ("a.json", "\n".join(json.dumps(row, indent=2) for row in ROWS), "the file has one JSON object after another"),
+        ("a.jsonl", "\n".join(json.dumps(row, indent=2) for row in ROWS), "the file has one JSON object after another"),
+        ("a.json", LINES.encode("utf-16"), "read as UTF-16"),
+    ],
+)
+def test_what_is_in_a_file_decides(write: Write, name: str, content: str | bytes, note: str | None) -> None:
+    table = (read_json if name == "a.json" else read_jsonl)(write(name, content))
+    assert [dict(zip(table.columns, row, strict=True)) for row in zip(*table.columns.values(), strict=True)] == ROWS
+    assert table.notes[:1] == ([] if note is None else [note])
+
+
+@pytest.mark.parametrize("read", [read_json, read_jsonl])
+def test_a_long_list_is_read_in_pieces(write: Write, read, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxtune.data.text_file._CHUNK", 7)
+    rows = [{"text": "é" * n, "number": 1000 + n, "more": [None, True, {"a": 1.5}]} for n in range(40)]
+    table = read(write("a.json", json.dumps(rows, ensure_ascii=False, indent=1)))
+    assert table.columns["text"] == [row["text"] for row in rows]
+    assert table.columns["number"] == [row["number"] for row in rows]
+    assert "line 3: not JSON" in refusal(read, write("b.json", '[{"a": 1},\n{"a": 2},\n{"a" 3},\n{"a": 4}]'))
+
+
+def test_a_conversation_in_one_line_is_a_row(write: Write) -> None:
+    turns = [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]
+    assert read_jsonl(write("a.jsonl", json.dumps({"messages": turns}))).columns == {"messages": [turns]}

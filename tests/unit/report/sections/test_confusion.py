@@ -33,3 +33,14 @@ def test_many_classes_without_a_mistake_say_so(run_dir):
 @pytest.mark.parametrize("counts", [None, [], [[1, 2]], [[1], [2]], "odd"])
 def test_what_is_no_square_has_no_section(counts):
     assert SECTION.values(run_of({"confusion": counts})) is None
+
+
+def test_of_thousands_of_classes_the_commonest_mistakes_are_shown():
+    labels = [f"intent {i}" for i in range(3000)]
+    found = confusion({"confused": [[5, 7, 3], [7, 2999, 1], [1, 3000, 1], "x"], "data": {"labels": labels}})
+    assert found is not None
+    assert [(pair["label"], pair["predicted"], pair["count"]) for pair in found["pairs"]] == [
+        ("intent 5", "intent 7", "3"),
+        ("intent 7", "intent 2999", "1"),
+    ]
+    assert (found["classes"], found["matrix"]) == ("3,000", [])

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from proxtune.data.examples import Examples, Split
@@ -75,3 +77,14 @@ def test_nothing_to_learn_from_falls_back_on_the_majority(rows: list[tuple[str, 
 def test_an_unknown_label_is_the_persons_to_mend() -> None:
     with pytest.raises(UserError, match=r"reviews\.csv: label 'meh' is not one of bad, good"):
         baseline_scores_on(reviews(5), examples([("so so", "meh")]), LABELS)
+
+
+def test_of_thousands_of_labels_the_nearest_mean_is_taken_and_said():
+    rows = [(f"story {n % 2500} of one red house", f"class {n % 2500}") for n in range(7500)]
+    train, test = examples(rows), examples(rows[:500])
+    began = time.process_time()
+    found = baseline_scores_on(train, test, sorted({label for _, label in rows}))["tfidf"]
+    assert time.process_time() - began < 20
+    assert found["accuracy"] == 1
+    assert found["note"].startswith("the nearest mean of a label's texts")
+    assert found["bytes"] < 1_000_000

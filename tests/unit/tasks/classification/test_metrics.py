@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from proxtune.tasks.classification.metrics import confusion, score_classification
+from proxtune.tasks.classification.metrics import confusion, confusion_facts, score_classification
 
 
 @st.composite
@@ -80,3 +80,10 @@ def test_importing_brings_no_heavy_library(module: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_of_many_classes_only_the_commonest_mistakes_are_kept():
+    assert confusion_facts([0, 1], [0, 0], 2) == {"confusion": [[1, 0], [1, 0]]}
+    true, predicted = [7, 7, 8, 9, 2999], [8, 8, 8, 7, 2999]
+    assert confusion_facts(true, predicted, 3000) == {"confused": [[7, 8, 2], [9, 7, 1]]}
+    assert score_classification(true, predicted, 3000)["accuracy"] == 0.4

@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from proxtune.data.examples import Examples
 from proxtune.errors import UserError
 from proxtune.samples import movies_path
-from proxtune.tasks.classification.reader import read_examples, read_split, sorted_labels
+from proxtune.tasks.classification.reader import (
+    read_examples,
+    read_new_rows,
+    read_split,
+    sorted_labels,
+    typed_rows,
+)
 from support.files import Write, refusal
 
 
@@ -92,12 +98,16 @@ def test_labels_that_are_not_needed_may_be_missing(write: Write) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("a.jsonl", '{"text": "x", "label": ["a"]}', "line 1: the label in column 'label' is a list"),
-        ("a.jsonl", '{"text": {"en": "x"}, "label": "a"}', "line 1: the text in column 'text' is an object"),
-        ("a.json", '[{"text": "x", "label": "a"}, {"text": ["y"]}]', "row 2: the text in column 'text' is a list"),
-        ("a.csv", "text,label\nx,\ny,a\nz, \n", "no label in column 'label' in 2 of 3 rows (lines 2, 4); fill"),
-        ("a.csv", "text,label\n" + ",a\n" * 7, "no text in column 'text' in 7 of 7 rows (lines 2, 3, 4, 5, 6, ...)"),
-        ("a.jsonl", '{"text": "x", "label": "a"}\n{"text": "y"}', "1 of 2 rows (line 2)"),
+        ("a.jsonl", '{"text": "x", "label": ["a"]}', "line 1 (the label in column 'label' is a list)"),
+        ("a.jsonl", '{"text": {"en": "x"}, "label": "a"}', "line 1 (the text in column 'text' is an object)"),
+        ("a.json", '[{"text": "x", "label": "a"}, {"text": ["y"]}]', "row 2 (the text in column 'text' is a list)"),
+        (
+            "a.csv",
+            "text,label\nx,\ny,a\nz, \n",
+            "2 of 3 rows cannot be used: line 2 (no label in column 'label'), line 4",
+        ),
+        ("a.csv", "text,label\n" + ",a\n" * 7, "none of 7 rows can be used: line 2 (no text in column 'text'), line 3"),
+        ("a.jsonl", '{"text": "x", "label": "a"}\n{"text": "y"}', "leave them out with --bad-rows skip"),
     ],
 )
 def test_what_is_wrong_with_a_row_is_said(write: Write, name: str, content: str, says: str) -> None:
@@ -115,3 +125,85 @@ def test_a_folder_has_its_own_splits(write: Write, tmp_path: Path) -> None:
 
 def test_numbers_are_sorted_by_size_before_words() -> None:
     assert sorted_labels(labelled("10", "2", "b", "-1.5", "a", "2")) == ["-1.5", "2", "10", "a", "b"]
+
+
+def test_rows_that_cannot_be_used_are_left_out_where_that_is_asked_for(write: Write) -> None:
+    path = write("a.csv", "text,label\nx,a\n,b\ny,\nz,b\n")
+    examples = read_examples(str(path), bad_rows="skip")
+    assert (examples.texts, examples.labels, examples.lines) == (["x", "z"], ["a", "b"], [2, 5])
+    assert examples.notes[-1] == (
+        "left out 2 of 4 rows: line 3 (no text in column 'text'), line 4 (no label in column 'label')"
+    )
+    assert "--bad-rows drop: say fail or skip" in fails(path, bad_rows="drop")
+
+
+def test_labels_are_joined_and_that_is_noted(write: Write) -> None:
+    examples = read_examples(str(write("a.csv", "text,label\nu,pos\nv,Pos \nw,neg\nx,pos\n")))
+    assert examples.labels == ["pos", "pos", "neg", "pos"]
+    assert examples.notes[-1].endswith("'Pos' (1) as 'pos'")
+
+
+PAIRS = "premise,hypothesis,label\na b,c d,same\ne f,g h,other\n"
+
+
+def test_pairs_of_texts_by_their_usual_names_or_as_named(write: Write) -> None:
+    found = read_examples(str(write("a.csv", PAIRS)))
+    assert (found.texts, found.second_texts, found.text_columns) == (
+        ["a b", "e f"], ["c d", "g h"], ("premise", "hypothesis")
+    )  # fmt: skip
+    assert found.notes[0].startswith(
+        "pairs of texts from columns 'premise' and 'hypothesis', label from column 'label'"
+    )
+    named = read_examples(str(write("a.csv", PAIRS)), text_column="hypothesis, premise", label_column="label")
+    assert (named.texts, named.second_texts, named.notes) == (found.second_texts, found.texts, [])
+    one = read_examples(str(write("a.csv", PAIRS)), text_column="premise")
+    assert one.second_column is None
+    assert "not used: 'hypothesis' (--text-column 'premise,hypothesis' for pairs of texts)" in one.notes[0]
+    half = write("b.csv", PAIRS.replace("g h", ""))
+    assert "line 3 (no text in column 'hypothesis')" in fails(half)
+
+
+def test_another_column_of_sentences_is_named_where_it_is_not_used(write: Write) -> None:
+    rows = "".join(f"{n},headline number {n} of all,a long description {n} of it,{'ab'[n % 2]}\n" for n in range(6))
+    notes = read_examples(str(write("a.csv", f"id,Title,Description,Class Index\n{rows}"))).notes
+    assert "text from column 'Description'" in notes[0]
+    assert "not used: 'Title' (--text-column 'Description,Title' for pairs of texts)" in notes[0]
+
+
+def test_new_rows_in_the_columns_that_were_learned(write: Write) -> None:
+    path = write("a.csv", "v2,notes,v1\nx,a longer remark on it,a\n,b b,b\n")
+    rows = read_new_rows(str(path), text_column="v2")
+    assert rows is not None
+    assert (rows.texts, rows.blank, rows.labels) == (["x"], (1,), [])
+    assert rows.notes == [
+        "text from column 'v2', as the run learned it", "1 of 2 rows have no text (line 3): their answers are left empty"
+    ]  # fmt: skip
+    assert "no column 'text', which the run learned from; there are 'v2', 'notes', 'v1'" in refusal(
+        read_new_rows, str(path), text_column="text"
+    )
+    assert "cannot be used: line 3 (no text" in refusal(read_new_rows, str(path), text_column="v2", label_column="v1")
+    pair = read_new_rows(str(path), text_column="v2\tnotes", label_column="v1", bad_rows="skip")
+    assert pair is not None
+    assert (pair.second_texts, pair.labels) == (["a longer remark on it"], ["a"])
+    assert "no column 'w', which" in refusal(read_new_rows, str(path), text_column="v2\tw")
+    assert read_new_rows(str(path.parent), split="test", text_column="v2") is None
+
+
+def test_a_single_column_is_taken_whatever_its_name(write: Write) -> None:
+    rows = read_new_rows(str(write("a.csv", "message\nx\n")), text_column="v2")
+    assert rows is not None
+    assert rows.notes == ["text from column 'message', the only one (the run learned from 'v2')"]
+    headless = write("b.csv", "I saw it twice and was glad of it\nAnd so was she\n")
+    assert "looks like a row, not a header; write 'v2' into a line above it" in refusal(
+        read_new_rows, str(headless), text_column="v2"
+    )
+    assert "none of 1 rows has a text" in refusal(read_new_rows, str(write("c.csv", 'v2\n" "\n')), text_column="v2")
+
+
+def test_typed_texts() -> None:
+    assert typed_rows(["a", "cut \ud83d"], "text, as written").texts == ["a", "cut \ufffd"]
+    pair = typed_rows(["a ||| b"], "one\ttwo")
+    assert (pair.texts, pair.second_texts, pair.second_column) == (["a"], ["b"], "two")
+    assert "'a' is one text, and the run learned from pairs: write 'one ||| two'" in refusal(
+        typed_rows, ["a"], "one\ttwo"
+    )

@@ -48,6 +48,8 @@ def test_texts_to_predict_come_without_labels(recipe: Recipe) -> None:
     assert (typed.texts, typed.lines, typed.label_column) == (["one", "two"], [1, 2], None)
     read = CLASSIFY.read_inputs(recipe, [], recipe.data)
     assert (len(read), read.labels, read.label_column) == (20, [], None)
+    both = CLASSIFY.read_inputs(recipe, ["one"], recipe.data)
+    assert (len(both), both.texts[:20], both.texts[20]) == (21, read.texts, "one")
 
 
 def test_the_most_confident_mistakes_come_first() -> None:

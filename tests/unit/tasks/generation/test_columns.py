@@ -87,10 +87,10 @@ def test_a_file_without_a_header(write: Write) -> None:
     assert "looks like a row, not a header; add a header line such as `text,summary`" in fails(rows, "summarize")
 
 
-def test_an_input_of_alpacas_belongs_to_an_instruction_that_was_guessed() -> None:
+def test_an_input_of_alpacas_belongs_to_an_instruction() -> None:
     rows = table("instruction", "input", "output")
     assert columns_of(rows, "instruct").extra_input == "input"
-    assert columns_of(rows, "instruct", "instruction").extra_input is None
+    assert columns_of(rows, "instruct", "instruction").extra_input == "input"  # as new rows name it
     assert columns_of(table("prompt", "input", "output"), "instruct").extra_input is None
 
 
@@ -125,3 +125,32 @@ def test_translations_in_objects_become_columns() -> None:
     assert spread_translations(plain) is plain
     taken = spread_translations(table("en", translation=[{"en": "cat"}]))
     assert taken.columns == {"en": ["v"]}, "a column of that name stays"
+
+
+SENTENCES: list[object] = [f"a whole sentence number {n}" for n in range(4)]
+
+
+def test_history_is_used_and_what_is_not_is_said() -> None:
+    rows = table("instruction", "output", "history", context=SENTENCES, remark=SENTENCES)
+    found = columns_of(rows, "instruct")
+    assert (found.history, found.extra_input) == ("history", "context")
+    assert found.names == ("instruction", "context", "history", "output")
+    assert found.note is not None
+    assert found.note.endswith("; not used: 'remark'")
+    judged = columns_of(table("prompt", "completion", label=[True]), "instruct")
+    assert str(judged.note).endswith("; not used: 'label'")  # not all answers may be good ones
+    assert "not used: 'context'" in str(columns_of(table("question", "answer", context=SENTENCES), "instruct").note)
+
+
+def test_columns_that_a_run_learned_from() -> None:
+    rows = table("v2", "notes")
+    assert choose_pair_columns(rows, "a.csv", "instruct", "v2", None, False, learned=True) == PairColumns(
+        prompt="v2", note="text from column 'v2', as the run learned it"
+    )
+    message = refusal(choose_pair_columns, rows, "a.csv", "instruct", "prompt", None, False, learned=True)
+    assert message == (
+        "a.csv: no column 'prompt', which the run learned from; there are 'v2', 'notes'; rename the one that holds it"
+    )
+    assert choose_pair_columns(table("x"), "a.csv", "instruct", "prompt", None, False, learned=True).prompt == "x"
+    turns = choose_pair_columns(table(chat=TURNS), "a.jsonl", "instruct", "messages", None, False, learned=True)
+    assert turns.turns == "chat"

@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 
 from proxtune.data.bad_rows import BadRow
 from proxtune.data.examples import Message
-from proxtune.tasks.generation.conversations import read_turns, split_turns
+from proxtune.tasks.generation.conversations import (
+    DOUBLED,
+    GREETED,
+    THOUGHT,
+    UNWEIGHTED,
+    Conversation,
+    holds_turns,
+    read_history,
+    read_turns,
+    split_turns,
+)
 
 U, A, S = Message("user", "u"), Message("assistant", "a"), Message("system", "s")
 
@@ -32,18 +42,18 @@ def test_a_row_for_each_answer() -> None:
 
 def test_the_words_of_other_writers() -> None:
     shared = [{"from": "human", "value": "u"}, {"from": "GPT", "value": "a"}]
-    assert read_turns(shared) == [U, A]
-    assert read_turns([{"role": "developer", "content": "s"}, *shared]) == [S, U, A]
-    assert read_turns(json.dumps(shared)) == [U, A]  # as a CSV file has it
+    assert read_turns(shared) == Conversation((U, A))
+    assert read_turns([{"role": "developer", "content": "s"}, *shared]) == Conversation((S, U, A))
+    assert read_turns(json.dumps(shared)).turns == (U, A)  # as a CSV file has it
 
 
 def test_a_system_beside_the_turns() -> None:
-    assert read_turns(cell(U, A), "s") == [S, U, A]
-    assert read_turns(cell(S, U, A), "other") == [S, U, A]
+    assert read_turns(cell(U, A), "s").turns == (S, U, A)
+    assert read_turns(cell(S, U, A), "other").turns == (S, U, A)
 
 
 def test_a_conversation_that_waits_for_an_answer() -> None:
-    turns = [U, A, U]
+    turns = Conversation((U, A, U))
     assert split_turns(turns, need_answers=False) == [((U, A, U), None)]
     with pytest.raises(BadRow, match="ends with user, not with assistant"):
         split_turns(turns)
@@ -61,13 +71,38 @@ def test_a_conversation_that_waits_for_an_answer() -> None:
         (["u"], "turn 1 is a string, not an object"),
         ([{"content": "u"}], "turn 1 has no role"),
         ([{"role": 1, "content": "u"}], "turn 1 has no role"),
-        ([*cell(U), {"role": "tool", "content": "x"}], "turn 2 has the unknown role 'tool'"),
+        ([*cell(U), {"role": "narrator", "content": "x"}], "turn 2 has the unknown role 'narrator'"),
+        (
+            [*cell(U), {"role": "tool", "content": "x"}],
+            "turn 2 is of a tool ('tool'); conversations with tools cannot be learned",
+        ),
+        (
+            [*cell(U), {"from": "function_call", "value": "x"}],
+            "turn 2 is of a tool ('function_call'); conversations with tools cannot be learned",
+        ),
+        (
+            [*cell(U), {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "look"}}]}],
+            "turn 2 calls the tool 'look'; calls of tools cannot be learned",
+        ),
+        (
+            [*cell(U), {"role": "assistant", "function_call": {"name": "look"}}],
+            "turn 2 calls the tool 'look'; calls of tools cannot be learned",
+        ),
+        (
+            [*cell(U), {"role": "assistant", "tool_calls": ["look"]}],
+            "turn 2 calls the tool 'look'; calls of tools cannot be learned",
+        ),
         ([{"role": "user", "content": " "}], "turn 1 (user) is empty"),
         ([{"role": "user"}], "turn 1 (user) is empty"),
-        ([{"role": "user", "content": [{"type": "text"}]}], "turn 1 (user) is a list, not a text"),
-        (cell(A, U), "turn 1 is assistant at the beginning, where user is due"),
-        (cell(S, A), "turn 2 is assistant after system, where user is due"),
-        (cell(U, U), "turn 2 is user after user, where assistant is due"),
+        ([{"role": "user", "content": [{"type": "text"}]}], "turn 1 (user) has a part that is no text but 'text'"),
+        (
+            [{"role": "user", "content": [{"type": "image_url"}]}],
+            "turn 1 (user) has a part that is no text but 'image_url'",
+        ),
+        ([{"role": "user", "content": [7]}], "turn 1 (user) has a part that is no text"),
+        ([{"role": "user", "content": []}], "turn 1 (user) is empty"),
+        ([{"role": "user", "content": {"a": 1}}], "turn 1 (user) is an object, not a text"),
+        (cell(A, A), "turn 2 is assistant after assistant, where user is due"),
         (cell(U, A, A), "turn 3 is assistant after assistant, where user is due"),
         (cell(U, S, A), "turn 2 is system after user, where assistant is due"),
         (cell(S, S), "turn 2 is system after system, where user is due"),
@@ -81,25 +116,85 @@ def test_why_a_conversation_will_not_do(value: object, reason: str) -> None:
 roles = st.sampled_from(["system", "user", "assistant"])
 
 
-def order_is_right(said: list[str]) -> bool:
-    # The obvious twin: [system] then pairs of user and assistant, a user's turn left over at the end.
+def places_of_answers(said: list[str]) -> list[int] | None:
+    # The obvious twin: [system], [a greeting], then user and assistant by turns, the user's run together; None: out of order.
     rest = said[1:] if said[:1] == ["system"] else said
-    return bool(rest) and rest == (["user", "assistant"] * len(rest))[: len(rest)]
+    rest = rest[1:] if rest[:1] == ["assistant"] else rest
+    joined = [role for place, role in enumerate(rest) if place == 0 or (role, rest[place - 1]) != ("user", "user")]
+    if not said or said == ["system"] or joined != (["user", "assistant"] * len(joined))[: len(joined)]:
+        return None
+    before = len(said) - len(rest)
+    return [before + place for place, role in enumerate(joined) if role == "assistant"]
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(roles, max_size=7), st.booleans())
 def test_every_order_of_roles(said: list[str], need: bool) -> None:
     value = [{"role": role, "content": f"{place}"} for place, role in enumerate(said)]
+    places = places_of_answers(said)
     try:
         rows = split_turns(read_turns(value), need)
     except BadRow:
-        assert not order_is_right(said) or (need and said[-1] == "user")
+        assert not places or (need and said[-1] == "user")
         return
-    assert order_is_right(said)
+    assert places is not None
     if said[-1] == "user":
-        assert [(len(asked), answer) for asked, answer in rows] == [(len(said), None)]
+        assert [answer for _, answer in rows] == [None]
     else:
-        places = [place for place, role in enumerate(said) if role == "assistant"]
-        assert [(len(asked), answer) for asked, answer in rows] == [(place, str(place)) for place in places]
+        assert [len(asked) for asked, _ in rows] == places
+        assert all(answer is not None and said[int(answer)] == "assistant" for _, answer in rows)
     assert all(asked[-1].role == "user" for asked, _ in rows)
+
+
+def test_parts_of_a_turn_are_joined() -> None:
+    parts = [{"type": "text", "text": "look"}, {"type": "text", "text": "here"}, "please"]
+    assert read_turns([{"role": "user", "content": parts}]).turns == (Message("user", "look\nhere\nplease"),)
+
+
+def test_a_greeting_is_context() -> None:
+    greeted = read_turns(cell(S, A, U, A))
+    assert greeted == Conversation((S, A, U, A), frozenset({1}), (GREETED,))
+    assert split_turns(greeted) == [((S, A, U), "a")]
+    assert split_turns(read_turns(cell(A, U, A), "s")) == [((S, A, U), "a")]
+    with pytest.raises(BadRow, match="no answer to learn"):
+        split_turns(read_turns(cell(A)))
+
+
+def test_turns_of_the_user_in_a_row_are_joined() -> None:
+    read = read_turns(cell(U, Message("user", "v"), A))
+    assert (read.turns, read.told) == ((Message("user", "u\n\nv"), A), (DOUBLED,))
+
+
+@pytest.mark.parametrize("mark", [{"weight": 0}, {"weight": 0.0}, {"train": False}, {"trainable": False}])
+def test_answers_of_no_weight_are_context(mark: dict[str, object]) -> None:
+    turns = [*cell(U), {**cell(A)[0], **mark}, *cell(U), {**cell(A)[0], "weight": 1}]
+    read = read_turns(turns)
+    assert read.told == (UNWEIGHTED,)
+    assert split_turns(read) == [((U, A, U), "a")]
+    with pytest.raises(BadRow, match="no answer to learn"):
+        split_turns(read_turns(turns[:2]))
+
+
+def test_thoughts_are_left_out_and_that_is_told() -> None:
+    assert read_turns([*cell(U), {**cell(A)[0], "reasoning_content": "hm"}]).told == (THOUGHT,)
+
+
+def test_earlier_turns() -> None:
+    assert (
+        read_history([["u", "a"]]).turns
+        == read_history('[["u", "a"]]').turns
+        == read_history(cell(U, A)).turns
+        == (U, A)
+    )
+    assert read_history(None).turns == read_history([]).turns == ()
+    for wrong in ([["u"]], [["u", ""]], [7], [["u", 7]]):
+        with pytest.raises(BadRow, match="not a list of pairs"):
+            read_history(wrong)
+    later = Conversation((U, A))
+    assert split_turns(read_history([["u", "b"]]) + later) == [((U, Message("assistant", "b"), U), "a")]
+
+
+def test_what_holds_turns() -> None:
+    assert holds_turns(cell(U))
+    assert holds_turns([{"from": "human"}])
+    assert not any(map(holds_turns, ([], ["a"], "[1]", None, [{"text": "a"}])))

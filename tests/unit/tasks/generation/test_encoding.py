@@ -9,7 +9,7 @@ import pytest
 from proxtune.data.examples import Message, Pairs, Split
 from proxtune.errors import UserError
 from proxtune.models.tokenizer import load_tokenizer, save_tokenizer
-from proxtune.tasks.generation.encoding import encode_pairs, useful_length, written_control_notes
+from proxtune.tasks.generation.encoding import encode_pairs, written_control_notes
 from proxtune.tasks.generation.objective import ANSWERS
 from proxtune.tasks.generation.prompting import prompt_format_for, prompt_of, ready_to_ask
 from proxtune.tasks.registry import find_task
@@ -78,14 +78,6 @@ def test_what_is_longer_than_the_rows_takes_is_bounded(tiny_chat, tiny_pairs):
     assert task.max_length % 8 == 0
     assert 16 <= task.new_tokens <= 512
     assert np.all(task.train.begins > 0)
-
-
-def test_a_few_rows_that_are_far_longer_are_cut_and_others_not():
-    usual = np.full(1000, 100)
-    assert useful_length(np.append(usual, [140, 140]), 1024) == 140
-    assert useful_length(np.append(usual, [900]), 1024) == 100
-    assert useful_length(np.append(usual, np.full(100, 900)), 1024) == 900
-    assert useful_length(np.append(usual, np.full(100, 900)), 512) == 512
 
 
 def encoded(tokenizer, pairs, task="instruct", **config):

@@ -153,7 +153,7 @@ def test_a_wrong_order_of_roles_is_a_bad_row(write: Write) -> None:
         "a.jsonl", lined({"messages": good}, {"messages": good[::-1]}, {"messages": good[:1]}, {"messages": 1})
     )
     message = fails(path, "instruct")
-    assert "line 2 (turn 1 is assistant at the beginning, where user is due)" in message
+    assert "line 2 (ends with user, not with assistant)" in message  # a greeting is no answer
     assert "line 3 (ends with user, not with assistant), line 4 (a number, not a list of turns);" in message
 
 
@@ -241,7 +241,7 @@ def test_every_row_is_read_or_counted(folder: Path, rows: list[dict[str, Any]], 
     left = read("skip")
     if isinstance(left, str):
         assert "\n" not in left
-        assert left == read("fail")
+        assert not need or left == read("fail")
         return
     assert len(left) == len(left.lines) >= 1
     assert left.lines == sorted(left.lines)
@@ -249,8 +249,77 @@ def test_every_row_is_read_or_counted(folder: Path, rows: list[dict[str, Any]], 
     for asked in left.prompts:
         assert asked[-1].role == "user"
         assert all(said.content.strip() and said.content.encode() for said in asked)
-    bad = len(rows) - len(set(left.lines))
+    bad = len(rows) - len(set(left.lines)) - len(left.blank)
+    assert bad == 0 or need
     told = [note for note in left.notes if note.startswith(f"left out {bad} of {len(rows)} rows: line ")]
     assert len(told) == (bad > 0)
     strict = read("fail")
+    if not need and left.blank:  # of those only what says nothing keeps its place
+        assert strict == left or "cannot be used" in str(strict)
+        return
     assert strict == left if not bad else f"{bad} of {len(rows)} rows cannot be used: line " in str(strict)
+
+
+Q, A = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
+
+
+def test_asked_and_answered_as_turns(write: Write) -> None:
+    rows = [{"prompt": [Q], "completion": [A]}, {"prompt": [Q, A, Q], "completion": "b"}]
+    pairs = read_pairs(str(write("a.jsonl", lined(*rows))), "instruct")
+    assert pairs.answers == ["a", "b"]
+    assert [[turn.content for turn in asked] for asked in pairs.prompts] == [["q"], ["q", "a", "q"]]
+    assert not any("begins with the assistant" in note for note in pairs.notes)
+    wrong = write("b.jsonl", lined({"prompt": [Q], "completion": [Q]}, rows[0]))
+    assert "column 'prompt' does not end with user, or 'completion' not begin with assistant" in fails(
+        wrong, "instruct"
+    )
+    alone = read_pairs(
+        str(write("c.jsonl", lined({"prompt": [Q]}, {"prompt": [Q, A, Q]}))), "instruct", need_answers=False
+    )
+    assert [len(asked) for asked in alone.prompts] == [1, 3]
+
+
+def test_history_goes_before(write: Write) -> None:
+    row = {"instruction": "now", "input": "", "output": "then", "history": [["before", "reply"]], "system": "be brief"}
+    pairs = read_pairs(str(write("a.jsonl", lined(row, row | {"history": []}))), "instruct")
+    assert [[turn.content for turn in asked] for asked in pairs.prompts] == [
+        ["be brief", "before", "reply", "now"],
+        ["be brief", "now"],
+    ]
+    assert "in 1 rows column 'history' holds earlier turns, which are context" in pairs.notes
+
+
+def test_several_answers_are_a_row_each(write: Write) -> None:
+    rows = [{"question": "q", "answers": ["a", "b", "a"]}, {"question": "r", "answers": {"text": ["c"], "start": [1]}}]
+    pairs = read_pairs(str(write("a.jsonl", lined(*rows))), "instruct")
+    assert (pairs.answers, pairs.lines) == (["a", "b", "c"], [1, 1, 2])
+    assert "in 1 rows there are several answers: each is learned" in pairs.notes
+    assert "the answer in column 'answers' is a list" in fails(
+        write("b.jsonl", lined(rows[0] | {"answers": [1]}, rows[0])), "instruct"
+    )
+
+
+def test_several_answers_in_parquet(tmp_path: Path) -> None:
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    table = pa.table({"question": ["q"], "answers": [["a", "b"]], "history": [[["u", "v"]]]})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    pairs = read_pairs(str(tmp_path / "a.parquet"), "instruct")
+    assert (pairs.answers, len(pairs.prompts[0])) == (["a", "b"], 3)
+
+
+def test_what_is_told_of_conversations_is_counted(write: Write) -> None:
+    rows = [{"messages": [A, Q, A]}, {"messages": [Q, A | {"weight": 0}, Q, A]}, {"messages": [Q, A]}]
+    notes = read_pairs(str(write("a.jsonl", lined(*rows))), "instruct").notes
+    assert notes[-2].startswith("in 1 rows a conversation begins with the assistant")
+    assert notes[-1].startswith("in 1 rows an answer has the weight 0")
+
+
+def test_blank_rows_to_predict_keep_their_places(write: Write) -> None:
+    path = write("a.csv", "id,prompt\n1,one\n2, \n3,three\n4,\n")
+    pairs = read_pairs(str(path), "instruct", text_column="prompt", need_answers=False, learned=True)
+    assert ([asked[0].content for asked in pairs.prompts], pairs.blank) == (["one", "three"], (1, 3))
+    assert pairs.notes == [
+        "text from column 'prompt', as the run learned it", "2 of 4 rows have no text: their answers are left empty"
+    ]  # fmt: skip
+    nothing = write("b.csv", "id,prompt\n1,\n")
+    assert "none of 1 rows asks anything" in fails(nothing, "instruct", need_answers=False)

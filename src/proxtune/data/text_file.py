@@ -1,0 +1,160 @@
+"""A text file as lines, in the encoding that it has: UTF-8, UTF-16, UTF-32 or Windows-1252; any other is refused."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from proxtune.data.table import unreadable
+from proxtune.errors import UserError
+
+_CHUNK = 1 << 20  # bytes
+_HEAD = 4096  # bytes in which UTF-16 without a mark is looked for
+_MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
+          (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))  # fmt: skip
+_BLOCK, _ENOUGH = 1 << 16, 200_000  # bytes looked at together, and letters beyond ASCII that are enough to judge by
+_BROKEN = re.compile("[\udc80-\udcff]")  # bytes that are no UTF-8, as Python escapes them
+_MOST_ODD = 0.1  # share of the letters beyond ASCII that may look wrong in Windows-1252
+
+# What Windows-1252 has at 80 to 9F, where Latin-1 has control characters that no text uses.
+_WINDOWS = {code: bytes([code]).decode("cp1252", "replace") for code in range(0x80, 0xA0) if code != 0x85}
+_CONTROLS = re.compile(rb"\xc2[\x80-\x84\x86-\x9f]")
+_LOWER, _UPPER = "a-zß-öø-ÿœšž", "À-ÖØ-ÞŒŠŽŸ"
+_SIGNS = "‘’“”–—…•·´€£«»¡¿\xa0\xad°§©®™"  # stand beside one another, or between letters
+# What a text in another encoding looks like when it is taken for Windows-1252.
+_RUN = re.compile(r"[^\x00-\x7f]{4,}")  # Cyrillic, Greek, Chinese: nothing of ASCII in a word
+_ODD = (
+    re.compile(rf"(?<=[{_LOWER}])[{_UPPER}]"),  # Mac OS Roman, DOS: a capital after a small letter
+    re.compile(rf"(?<=[a-zA-Z])[^\x00-\x7f{_LOWER}{_UPPER}{_SIGNS}](?=[a-zA-Z])"),  # Polish, DOS: a sign inside a word
+)
+_WORD = re.compile(r"\S*[^\x00-\x7f]\S*")
+
+
+@dataclass(frozen=True, slots=True)
+class TextFile:
+    """A file with its encoding, and what is worth saying of that."""
+
+    path: Path
+    encoding: str
+    notes: tuple[str, ...] = ()
+    has_controls: bool = False  # Windows-1252 that was converted as if it were Latin-1
+
+    def lines(self) -> Iterator[str]:
+        """Lines with their ends, without a byte-order mark. Raises UserError where it turns out to be no text."""
+        return self._read(lambda file: file)
+
+    def pieces(self) -> Iterator[str]:
+        """The same text in pieces of like size, whatever its lines. Raises UserError."""
+        return self._read(lambda file: iter(lambda: file.read(_CHUNK), ""))
+
+    def _read(self, parts: Callable[[TextIO], Iterable[str]]) -> Iterator[str]:
+        line = 1
+        try:
+            with self.path.open(encoding=self.encoding, newline="") as file:
+                for part in parts(file):
+                    if "\0" in part:
+                        line += part.count("\n", 0, part.index("\0"))
+                        advice = "give a text file, or take the byte out, for example with `tr -d '\\000'`"
+                        raise UserError(f"{self.path} line {line}: holds a NUL byte; {advice}")
+                    yield part.translate(_WINDOWS) if self.has_controls else part
+                    line += part.count("\n")
+        except UnicodeError as error:
+            name = self.encoding.upper()
+            raise UserError(f"{self.path}: damaged {name} ({error.args[-1]}); write the file again") from None
+        except OSError as error:
+            raise unreadable(self.path, error) from None
+
+
+def open_text(path: Path) -> TextFile:
+    """The file with the encoding that it has, which takes a look at all of it. Raises UserError for one that is unknown."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+            marked = next((name for mark, name in _MARKS if head.startswith(mark)), None) or _unmarked_utf16(head)
+            if marked is not None and marked != "utf-8-sig":
+                return TextFile(path, marked, (f"read as {marked.upper()}",))
+            file.seek(0)
+            decoder = codecs.getincrementaldecoder("utf-8-sig")()
+            controls = 0
+            while chunk := file.read(_CHUNK):
+                decoder.decode(chunk)
+                controls += 0 if chunk.isascii() else len(_CONTROLS.findall(chunk))
+            decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return _windows_1252(path)
+    except OSError as error:
+        raise unreadable(path, error) from None
+    if not controls:
+        return TextFile(path, "utf-8-sig")
+    told = "control characters are read as the quotes, dashes and signs that Windows-1252 has in their places"
+    return TextFile(path, "utf-8-sig", (f"{controls:,} {told}",), has_controls=True)
+
+
+def _unmarked_utf16(head: bytes) -> str | None:
+    """UTF-16 without a mark: every other byte of most texts is zero."""
+    half = len(head) // 2
+    zeros = [head[place::2].count(0) for place in (0, 1)]
+    if half >= 2 and max(zeros) > 0.6 * half and min(zeros) < 0.1 * half:
+        return "utf-16-le" if zeros[1] > zeros[0] else "utf-16-be"
+    return None
+
+
+def _windows_1252(path: Path) -> TextFile:
+    """The file as one in Windows-1252. Raises UserError where it looks like anything else, by its first letters beyond ASCII."""
+    whole = broken = letters = odd = 0
+    example, first_broken, known = "", "", True
+    offset, line = 0, 1
+    with path.open("rb") as file:
+        while letters < _ENOUGH and (block := file.read(_BLOCK) + file.readline()):
+            if not block.isascii():
+                as_utf8 = block.decode("utf-8", "surrogateescape")
+                bad = len(_BROKEN.findall(as_utf8))
+                whole += len(as_utf8) - len(as_utf8.encode("ascii", "ignore")) - bad
+                broken += bad
+                if bad and not first_broken:
+                    place = _first_error(block)
+                    broken_line = line + block.count(b"\n", 0, place)
+                    first_broken = f"byte {offset + place} (line {broken_line})"
+                try:
+                    text = block.decode("cp1252")
+                except UnicodeDecodeError:
+                    known = False
+                    break
+                letters += len(text) - len(text.encode("ascii", "ignore"))
+                odd += _odd_letters(text)
+                example = example or _example(text)
+            offset += len(block)
+            line += block.count(b"\n")
+    if known and whole > broken:
+        raise UserError(f"{path}: not UTF-8 at {first_broken}, though other characters are; mend that line")
+    if not known or odd > _MOST_ODD * letters:
+        advice = (
+            "convert it from the encoding that it has, for example with `iconv -f windows-1251 -t utf-8` from Cyrillic"
+        )
+        raise UserError(f"{path}: not UTF-8 at {first_broken}, nor Windows-1252; {advice}")
+    told = f"not UTF-8, so read as Windows-1252 (Western European), for example {example!r}"
+    return TextFile(path, "cp1252", (f"{told}; if that looks wrong, convert the file with `iconv`",))
+
+
+def _odd_letters(text: str) -> int:
+    """Letters and signs that look like those of another encoding."""
+    runs = sum(len(run) for run in _RUN.findall(text) if run.strip(_SIGNS))
+    return runs + sum(len(pattern.findall(text)) for pattern in _ODD)
+
+
+def _first_error(line: bytes) -> int:
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return error.start
+    return 0
+
+
+def _example(text: str) -> str:
+    """The first word with a letter or sign beyond ASCII, or its beginning."""
+    found = _WORD.search(text)
+    return found.group()[:30] if found else ""

@@ -1,0 +1,127 @@
+"""Text files of every encoding that people have: read as what they are, or told what they are not."""
+
+import contextlib
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxtune.data.text_file import TextFile, open_text
+from proxtune.errors import UserError
+from support.files import Write, refusal
+
+
+def lines_of(path: Path) -> list[str]:
+    return list(open_text(path).lines())
+
+
+@settings(max_examples=50)
+@given(
+    st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs", "Cc"])).filter(
+        lambda text: text[:1] != "\ufeff"
+    )
+)
+def test_nothing_is_lost_between_lines(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    path = tmp_path_factory.mktemp("lines") / "a.txt"
+    path.write_bytes(text.encode())
+    for codec in ("utf-8", "utf-8-sig", "utf-16", "utf-32"):
+        path.write_bytes(text.encode(codec))
+        assert "".join(open_text(path).lines()) == "".join(open_text(path).pieces()) == text
+
+
+def test_a_byte_order_mark_is_skipped_and_ends_are_kept(write: Write) -> None:
+    assert lines_of(write("a.txt", b"\xef\xbb\xbfone\r\ntwo\nthree")) == ["one\r\n", "two\n", "three"]
+
+
+ROWS = "text,label\nthe café at the corner,a\nnothing to say here,b\n"
+
+
+@pytest.mark.parametrize("codec", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_utf_16_and_32_are_read_and_said(write: Write, codec: str) -> None:
+    file = open_text(write("a.csv", ROWS.encode(codec)))
+    assert "".join(file.lines()) == ROWS
+    assert file.notes == (f"read as {codec.upper()}",)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "that is “fine” – for 5 €, no?",
+        "voilà, le cœur de l’été: « créé » à Noël…",
+        "Größe, Straße, ÜBERALL, Äpfel",
+        "não, ação, coração; ¿qué? ¡mañana!",
+        "œuvre – ŒUVRE … 10 £",
+        "þýða og lesa, það er gott að vera hér",
+        "žluťoučký".replace("ť", "t").replace("č", "c"),
+    ],
+)
+def test_windows_1252_is_read_without_mojibake_and_said(write: Write, text: str) -> None:
+    file = open_text(write("a.csv", f"text,label\n{text},a\nplain,b\n".encode("cp1252")))
+    assert list(file.lines())[1] == f"{text},a\n"
+    assert "not UTF-8, so read as Windows-1252 (Western European), for example " in file.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "codec"),
+    [
+        ("это хороший фильм, я смотрел его дважды", "cp1251"),
+        ("это хороший фильм, я смотрел его дважды", "koi8-r"),
+        ("αυτή είναι μια καλή ταινία", "cp1253"),
+        ("这是一部好电影", "gbk"),
+        ("これは良い映画です", "shift-jis"),
+        ("un film très réussi, à voir absolument cet été", "mac-roman"),
+        ("un film très réussi, à voir absolument cet été, où elle chante", "cp850"),
+        ("to był wspaniały, długi i piękny film, który się kończy źle", "cp1250"),
+    ],
+)
+def test_other_encodings_are_not_taken_for_it(write: Write, text: str, codec: str) -> None:
+    message = refusal(open_text, write("a.csv", f"text,label\n{text},a\n".encode(codec)))
+    assert "not UTF-8 at byte 1" in message or "not UTF-8 at byte 2" in message
+    assert "(line 2), nor Windows-1252; convert it from the encoding that it has" in message
+
+
+def test_one_bad_line_in_utf_8_is_told_with_its_place(write: Write) -> None:
+    message = refusal(open_text, write("a.csv", "text,label\nÖl, Öl, Öl,a\n".encode() + b"caf\xe9,b\n"))
+    assert "not UTF-8 at byte 30 (line 3), though other characters are; mend that line" in message
+
+
+def test_windows_1252_that_was_converted_as_latin_1_is_put_right(write: Write) -> None:
+    right = "that is “fine” – 5 €\n"
+    file = open_text(write("a.txt", right.encode("cp1252").decode("latin-1").encode()))
+    assert "".join(file.lines()) == right
+    assert file.notes[0].startswith("4 control characters are read as the quotes, dashes and signs")
+
+
+def test_a_nul_byte_is_told_with_its_line(write: Write) -> None:
+    path = write("a.txt", b"one\nx\0y\n")
+    assert "line 2: holds a NUL byte" in refusal(lines_of, path)
+    assert "line 2: holds a NUL byte" in refusal(lambda: list(open_text(path).pieces()))
+
+
+def test_a_damaged_utf_16_file(write: Write) -> None:
+    assert "damaged UTF-16 (" in refusal(lines_of, write("a.txt", "some text".encode("utf-16")[:-1]))
+
+
+def test_a_file_that_may_not_be_read(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write("a.txt", "one\n")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)  # the tests may run as root, whom no mode stops
+    assert "permission denied; allow reading" in refusal(open_text, path)
+
+
+def test_what_it_says_of_itself() -> None:
+    assert TextFile(Path("a"), "utf-8").notes == ()
+
+
+@pytest.mark.parametrize("piece", ["“", "ż“", "łż", "л", "…a"])
+def test_the_look_at_a_large_file_is_quick(write: Write, piece: str) -> None:
+    path = write("a.txt", (piece * 300_000).encode("cp1251" if piece == "л" else "cp1250"))
+    began = time.process_time()
+    with contextlib.suppress(UserError):  # where it is told from Windows-1252
+        open_text(path)
+    assert time.process_time() - began < 2
