@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
 from proxtune.errors import UserError
+from proxtune.models.arguments import with_plain_arguments
 from proxtune.models.source import json_of
+from proxtune.models.word_classifier import answer_by_words, answers_by_words, classifying_by_words
+
+_RANDOM = ("dropout", "dropout_prob", "dropout_rate", "_pdrop", "layerdrop", "jitter_noise", "dropatt", "drop_path_rate")
+_RANDOM_NAMES = ("dropout_p", "drop_prob", "router_noise")
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -26,13 +32,17 @@ def classifier_config(folder: Path, labels: list[str], tokenizer: Any, max_lengt
     Dropout is off so that a batch gives the same gradient however it is cut into micro-batches; it also
     costs a fifth of the step. Eager attention is the faster kernel for short
     rows on a CPU and the one whose memory is linear enough to predict; long rows take the fused one.
-    Raises UserError for an architecture that transformers does not know as a classifier.
+    A model that generates text and has no classifier class in transformers classifies by words (`models/word_classifier.py`).
+    Raises UserError for any other model without such a class.
     """
-    from transformers import AutoModelForSequenceClassification
-
     config = _config_in(folder)
-    if type(config) not in AutoModelForSequenceClassification._model_mapping:
-        raise UserError(f"transformers has no classifier for model type {config.model_type!r}; choose another model")
+    if not _has_classifier(config):
+        if _generator(config) is None:
+            raise UserError(
+                f"transformers has no classifier for model type {config.model_type!r}, and it does not generate text either; "
+                "choose another model"
+            )
+        answer_by_words(config)
     config.num_labels = len(labels)
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: index for index, label in enumerate(labels)}
@@ -51,6 +61,9 @@ def generator_config(folder: Path, tokenizer: Any, max_length: int) -> Any:
         raise UserError(
             f"the model in {folder} ({config.model_type}) does not generate text; choose a GPT- or T5-class model, like smollm2"
         )
+    for name in ("is_decoder", "causal"):  # of classes that are encoders too, and look ahead unless they are told
+        if getattr(config, name, None) is False and not config.is_encoder_decoder:
+            setattr(config, name, True)
     _for_training(config, tokenizer, max_length)
     return config
 
@@ -68,14 +81,31 @@ def _config_in(folder: Path) -> Any:
 
 def _for_training(config: Any, tokenizer: Any, max_length: int) -> None:
     """No dropout, a padding id, and the attention that suits the length."""
-    for name in vars(config):
-        if name.endswith(("dropout", "dropout_prob", "dropout_rate", "_pdrop")) and isinstance(
-            getattr(config, name), float
-        ):
-            setattr(config, name, 0.0)
-    if config.pad_token_id is None:
-        config.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    for own in _with_parts(config):
+        for name, value in vars(own).items():
+            if isinstance(value, float) and (name.endswith(_RANDOM) or name in _RANDOM_NAMES):
+                setattr(own, name, 0.0)
+    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    for own in (config, config.get_text_config()):
+        if getattr(own, "pad_token_id", None) is None:
+            own.pad_token_id = pad_id
+    if config.is_encoder_decoder and getattr(config, "decoder_start_token_id", None) is None:
+        config.decoder_start_token_id = getattr(config.get_text_config(), "bos_token_id", None) or config.pad_token_id
     config._attn_implementation = "eager" if max_length <= 256 else "sdpa"
+
+
+def _with_parts(config: Any) -> list[Any]:
+    """A config and those that it is made of."""
+    from transformers import PreTrainedConfig
+
+    parts = [value for value in vars(config).values() if isinstance(value, PreTrainedConfig)]
+    return [config, *(each for part in parts for each in _with_parts(part))]
+
+
+def _has_classifier(config: Any) -> bool:
+    from transformers import AutoModelForSequenceClassification
+
+    return type(config) in AutoModelForSequenceClassification._model_mapping
 
 
 def _generator(config: Any) -> Any:
@@ -84,27 +114,49 @@ def _generator(config: Any) -> Any:
 
     if config.is_encoder_decoder:
         return AutoModelForSeq2SeqLM if type(config) in AutoModelForSeq2SeqLM._model_mapping else None
-    named = any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in getattr(config, "architectures", None) or [])
+    named = any(map(is_language_model, getattr(config, "architectures", None) or []))
     return AutoModelForCausalLM if named and type(config) in AutoModelForCausalLM._model_mapping else None
+
+
+def is_language_model(architecture: str) -> bool:
+    """Whether a class of that name is a decoder with a language-model head."""
+    return architecture.endswith(("ForCausalLM", "LMHeadModel", "LMHead", "GenerationDecoder"))
+
+
+def _class_for(config: Any, auto: Any) -> Any:
+    """The class that an auto class loads for `config`. Its code is imported (a second), which transformers does at the first load."""
+    found = auto._model_mapping[type(config)]
+    return found[0] if isinstance(found, tuple) else found
+
+
+def _classifying(config: Any) -> Any:
+    """The auto class that loads a classifier of that config."""
+    from transformers import AutoModelForSequenceClassification
+
+    return _generator(config) if answers_by_words(config) else AutoModelForSequenceClassification
 
 
 def import_classifier_code(config: Any) -> None:
     """Import the code of the classifier that `config` describes (a second), which transformers does at the first load."""
-    from transformers import AutoModelForSequenceClassification
-
-    _ = AutoModelForSequenceClassification._model_mapping[type(config)]
+    _class_for(config, _classifying(config))
 
 
 def import_generator_code(config: Any) -> None:
     """The same of a model that generates text."""
-    _ = _generator(config)._model_mapping[type(config)]
+    _class_for(config, _generator(config))
 
 
 def load_generator(folder: Path, config: Any, dtype: str = "fp32") -> Any:
     """The pretrained weights, held in `dtype` ("fp32", "bf16", or "auto" as they are saved), with their language-model head."""
+    return _load(_generator(config), folder, config, dtype)
+
+
+def _load(auto: Any, folder: Path, config: Any, dtype: str) -> Any:
+    """What `auto` loads, held in `dtype`, with the attention that its class has. No weight of it is drawn at random in a forward pass."""
     import torch
 
-    return _generator(config).from_pretrained(
+    config._attn_implementation = attention_for(_class_for(config, auto), config._attn_implementation)
+    model = auto.from_pretrained(
         str(folder),
         config=config,
         dtype={"fp32": torch.float32, "bf16": torch.bfloat16, "auto": "auto"}[dtype],
@@ -112,6 +164,15 @@ def load_generator(folder: Path, config: Any, dtype: str = "fp32") -> Any:
         trust_remote_code=False,
         attn_implementation=config._attn_implementation,
     )
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):  # of a rate that the config does not name
+            module.p = 0.0
+    return model
+
+
+def attention_for(model_class: Any, wanted: str) -> str:
+    """The attention called `wanted`, or the plain one where a model's class has no such kernel."""
+    return wanted if getattr(model_class, f"_supports_{wanted}", False) else "eager"
 
 
 def eos_token_ids(folder: Path) -> list[int]:
@@ -122,28 +183,42 @@ def eos_token_ids(folder: Path) -> list[int]:
 
 
 def load_classifier(folder: Path, config: Any, seed: int, dtype: str = "fp32") -> Any:
-    """The pretrained weights, held in `dtype` ("fp32" or "bf16"), under a new, seeded classification head."""
+    """The pretrained weights, held in `dtype` ("fp32" or "bf16"), under a new, seeded classification head.
+
+    A trained classifier loads the same way, with the head that it has.
+    """
     import torch
-    from transformers import AutoModelForSequenceClassification
 
     torch.manual_seed(seed)
-    return AutoModelForSequenceClassification.from_pretrained(
-        str(folder),
-        config=config,
-        dtype={"fp32": torch.float32, "bf16": torch.bfloat16}[dtype],
-        use_safetensors=True,
-        trust_remote_code=False,
-        attn_implementation=config._attn_implementation,
-    )
+    model = with_plain_arguments(_load(_classifying(config), folder, config, dtype))
+    return classifying_by_words(model) if answers_by_words(config) else model
 
 
 def longest_allowed(tokenizer: Any, config: Any) -> int:
     """Tokens that the model takes at most."""
     limits = [
         limit
-        for limit in (getattr(tokenizer, "model_max_length", None), getattr(config, "max_position_embeddings", None))
+        for limit in (
+            getattr(tokenizer, "model_max_length", None),
+            getattr(config.get_text_config(), "max_position_embeddings", None),
+        )
         if isinstance(limit, int) and 0 < limit < 10**6
     ]
-    if "roberta" in config.model_type and limits:
-        limits.append(min(limits) - 2)  # its position ids begin after the padding id
-    return min(limits, default=512)
+    return min([*limits, *_places(config)], default=512)
+
+
+def _places(config: Any) -> list[int]:
+    """Tokens for which a model's tables of positions have a row each: in some the rows up to the padding id's are no position."""
+    import torch
+
+    auto = _classifying(config) if _has_classifier(config) or answers_by_words(config) else _generator(config)
+    try:
+        with torch.device("meta"):
+            model = _class_for(config, auto)(copy.deepcopy(config))
+    except Exception:  # a class that must compute to be made
+        return []
+    return [
+        table.num_embeddings - table.padding_idx - 1
+        for name, table in model.named_modules()
+        if type(table) is torch.nn.Embedding and "position" in name and table.padding_idx is not None
+    ]

@@ -9,7 +9,7 @@ from proxtune.tasks.base import TaskData
 
 def row_facts(data: TaskData, notes: tuple[str, ...] = ()) -> dict[str, Any]:
     """Where the rows come from, how many there are, and how they were read; `notes` are the task's own."""
-    told = [*data.split.train.notes, data.split.note, *notes]
+    told = [*data.split.train.notes, data.split.note, *notes, *data.notes]
     truncated = data.train.truncated + data.validation.truncated
     if truncated:
         told.append(f"{truncated} rows were longer than {data.max_length} tokens and were cut there")
@@ -21,4 +21,6 @@ def row_facts(data: TaskData, notes: tuple[str, ...] = ()) -> dict[str, Any]:
         "notes": told,
         "truncated_rows": truncated,
         "max_length": data.max_length,
+        "attention": str(data.config._attn_implementation),
+        **({} if data.pads else {"pads": False}),
     }

@@ -10,9 +10,13 @@ import torch
 
 from proxtune.data.batching import collate
 from proxtune.data.dataset import Encoded, Objective
+from proxtune.models.introspection import without_adapters
+from proxtune.models.word_classifier import answers_by_words
 from proxtune.tasks.classification.metrics import score_classification
 
 _TAUGHT = 0.5  # of the loss, once there is a teacher
+_TRIED_PADDING = 5  # tokens
+_SAME = 1e-3  # of the largest logit, in fp32
 
 
 def outputs(model: Any, data: Encoded, rows: np.ndarray, pad_id: int) -> Any:
@@ -33,10 +37,25 @@ def loss(
     with torch.autocast(logits.device.type, enabled=False):
         labels = torch.from_numpy(data.labels[rows]).to(logits.device)
         total = torch.nn.functional.cross_entropy(logits, labels, reduction="sum") / len(whole)
+        if answers_by_words(without_adapters(model).config):  # log P of words: all others are wrong answers too
+            total = total - logits.logsumexp(-1).sum() / len(whole)
         if teacher is not None:
             taught = torch.from_numpy(teacher[rows]).to(logits.device).softmax(-1)
             total = (1 - _TAUGHT) * total + _TAUGHT / len(whole) * _divergence(logits, taught)
     return total
+
+
+def pads(model: Any, row: Encoded, pad_id: int) -> bool:
+    """Whether the logits of the row stay the same with padding behind it."""
+    device = next(model.parameters()).device
+    ids = torch.from_numpy(row.ids.astype(np.int64))[None]
+    found = []
+    for more in (0, _TRIED_PADDING):
+        inputs = torch.nn.functional.pad(ids, (0, more), value=pad_id), torch.nn.functional.pad(torch.ones_like(ids), (0, more))
+        with torch.inference_mode():
+            made = model(input_ids=inputs[0].to(device), attention_mask=inputs[1].to(device)).logits.float()
+        found.append(made)
+    return torch.allclose(*found, rtol=_SAME, atol=_SAME * float(found[0].abs().max()))
 
 
 def _divergence(logits: Any, taught: Any) -> Any:
@@ -63,4 +82,4 @@ def rank(metrics: Mapping[str, float]) -> tuple[float, float]:
     return metrics["accuracy"], -metrics["loss"]
 
 
-LABELS = Objective(outputs=outputs, loss=loss, score=score, rank=rank)
+LABELS = Objective(outputs=outputs, loss=loss, score=score, rank=rank, pads=pads)

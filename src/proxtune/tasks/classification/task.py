@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,8 @@ _MISTAKES_SHOWN = 25
 _TYPED = "the command line"  # the source of texts that came from no file
 
 TRAITS = TaskTraits()
+# There is no layer of classes that could be fitted apart, or held to a size.
+_WORD_TRAITS = replace(TRAITS, needs_gradients=True, can_be_sized=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +88,7 @@ class Classification:
 
     def encode(self, recipe: Recipe, split: Split[Examples], model_folder: Path) -> ClassificationData:
         from proxtune.models.loading import classifier_config, load_tokenizer
+        from proxtune.models.word_classifier import answers_by_words, set_label_tokens
         from proxtune.tasks.classification.encoding import encode
         from proxtune.tasks.classification.label_prompt import append_question, has_language_head, prompt_for
         from proxtune.tasks.classification.reader import sorted_labels
@@ -101,26 +104,38 @@ class Classification:
         train = encode(split.train, labels, tokenizer, allowed)
         validation = encode(split.validation, labels, tokenizer, allowed)
         longest = longest_row(train, validation)
+        config = classifier_config(model_folder, labels, tokenizer, longest)
+        if answers_by_words(config):
+            set_label_tokens(config, prompt_for(labels).words, tokenizer)
         return ClassificationData(
             split=split,
             labels=tuple(labels),
             tokenizer=tokenizer,
-            config=classifier_config(model_folder, labels, tokenizer, longest),
+            config=config,
             train=train,
             validation=validation,
             max_length=min(longest, allowed),
             prompt=prompt,
             knows_labels=prompt is not None,
+            traits=_WORD_TRAITS if answers_by_words(config) else None,
         )
 
     def describe(self, data: TaskData) -> dict[str, Any]:
+        from proxtune.models.word_classifier import answers_by_words
         from proxtune.tasks.describe import row_facts
 
         assert isinstance(data, ClassificationData), "encoded by this task"
-        if data.prompt is None:
-            return row_facts(data)
-        words = list(data.prompt.words)
-        return row_facts(data, (f"each text is followed by {data.prompt.question!r}; the labels' words are {words}",))
+        told = []
+        if data.prompt is not None:
+            words = list(data.prompt.words)
+            told.append(f"each text is followed by {data.prompt.question!r}; the labels' words are {words}")
+        if answers_by_words(data.config):
+            tokens = data.tokenizer.convert_ids_to_tokens(data.config.label_token_ids)
+            told.append(
+                f"transformers has no classifier class for {data.config.model_type}: it classifies by the next token, one of {tokens}"
+            )
+        by_words = {"label_token_ids": data.config.label_token_ids} if answers_by_words(data.config) else {}
+        return {**row_facts(data, tuple(told)), **by_words}
 
     def import_architecture(self, data: TaskData) -> None:
         from proxtune.models.loading import import_classifier_code
@@ -128,15 +143,17 @@ class Classification:
         import_classifier_code(data.config)
 
     def load_model(self, model_folder: Path, data: TaskData, seed: int, dtype: str = "fp32") -> Any:
+        from proxtune.models.arguments import without_padding
         from proxtune.models.introspection import head_of
         from proxtune.models.loading import load_classifier
+        from proxtune.models.word_classifier import answers_by_words
         from proxtune.tasks.classification.label_prompt import init_head_from_words, label_word_rows
 
         assert isinstance(data, ClassificationData), "encoded by this task"
         model = load_classifier(model_folder, data.config, seed, dtype)
-        if data.prompt is not None:
+        if data.prompt is not None and not answers_by_words(data.config):
             init_head_from_words(head_of(model)[1], label_word_rows(model, model_folder, data.tokenizer, data.prompt))
-        return model
+        return model if data.pads else without_padding(model)
 
     def results(
         self, final: ModelAtHand, outputs: np.ndarray, base_results: Mapping[str, Any] | None
@@ -180,9 +197,10 @@ class Classification:
         model: Any = None,
         base: bool = False,
     ) -> TrainedClassifier:
-        from transformers import AutoConfig, AutoModelForSequenceClassification
+        from transformers import AutoConfig
 
-        from proxtune.models.loading import load_tokenizer
+        from proxtune.models.arguments import without_padding
+        from proxtune.models.loading import load_classifier, load_tokenizer
         from proxtune.tasks.classification.encoding import encode
         from proxtune.tasks.lengths import length_allowed
 
@@ -191,9 +209,10 @@ class Classification:
         labels = tuple(config.id2label.get(i, str(i)) for i in range(config.num_labels))
         encoded = encode(rows, labels, tokenizer, length_allowed(recipe, tokenizer, config))
         if model is None:
-            model = AutoModelForSequenceClassification.from_pretrained(
-                str(model_folder), use_safetensors=True, attn_implementation="eager"
-            )
+            config._attn_implementation = result["data"].get("attention", "eager")
+            model = load_classifier(model_folder, config, recipe.seed, "auto")
+            if not result["data"].get("pads", True):
+                model = without_padding(model)
         return TrainedClassifier(model=model, rows=encoded, pad_id=config.pad_token_id, labels=labels)
 
     def evaluation(
