@@ -1,4 +1,4 @@
-"""make bench-architectures: every text architecture that transformers builds is trained, saved, and held against plain transformers.
+"""make bench-architectures: every text architecture of transformers is trained, saved, and held against plain transformers.
 
 Tiny random models of all model types that can be built from their config, each with tokenizers of several kinds, learn to
 classify and to translate by the command line. The saved model is loaded by plain transformers in another process, and both must
@@ -29,12 +29,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import plain_transformers
 from harness import HERE, table, write_record
-from tiny_architectures import TOKENIZERS, model_of, plain_step, text_architectures, tokenizer_of
-
 from proxtune.errors import UserError
 from proxtune.samples import movies_path, translations_path
+from tiny_architectures import TOKENIZERS, model_of, plain_step, text_architectures, tokenizer_of
 
 _ROWS, _ASKED = 48, 12
 _LONGEST = 160  # letters of a text: rows are short, models are many
@@ -120,7 +118,9 @@ def by_command(data: Path, job: str, model: Path, folder: str, texts: list[str],
     if done.returncode:
         return Answered(status=done.returncode, words=_last(done.stderr))
     told = json.loads((Path(folder) / "result.json").read_text(encoding="utf-8"))["data"]
-    done = subprocess.run([*common, "predict", folder, *texts, "--json"], capture_output=True, text=True, timeout=_SECONDS)
+    done = subprocess.run(
+        [*common, "predict", folder, *texts, "--json"], capture_output=True, text=True, timeout=_SECONDS
+    )
     if done.returncode:
         return Answered(status=1, words="predict: " + _last(done.stderr))
     rows = json.loads(done.stdout.splitlines()[-1])["predictions"]
@@ -139,7 +139,8 @@ def forked(data: Path, job: str, model: Path, folder: str, texts: list[str], met
     place.mkdir(parents=True)
     knobs = Knobs(epochs=1.0)
     write_recipe(
-        Recipe(data=str(data), out=folder, task=job, model=str(model), method=method, knobs=knobs), place / "recipe.toml"
+        Recipe(data=str(data), out=folder, task=job, model=str(model), method=method, knobs=knobs),
+        place / "recipe.toml",
     )
 
     def fit() -> dict[str, Any]:
@@ -179,7 +180,13 @@ def _asked(told: dict[str, Any], texts: list[str], job: str) -> dict[str, Any]:
         before = f"{before} " if before else ""
     else:
         before, after = (f"{before}\n\n" if before else ""), _TRANSLATION_ENDS
-    return {"texts": texts, "form": told["asked_as"], "before": before, "after": after, "new_tokens": told["new_tokens"]}
+    return {
+        "texts": texts,
+        "form": told["asked_as"],
+        "before": before,
+        "after": after,
+        "new_tokens": told["new_tokens"],
+    }
 
 
 def _last(words: str) -> str:
@@ -233,7 +240,7 @@ def _main() -> None:
     asked = words.parse_args()
     os.environ["HF_HUB_OFFLINE"], os.environ["TOKENIZERS_PARALLELISM"] = "1", "false"
     if asked.forked:
-        _import_everything()
+        import_everything()
     names, (part, parts) = asked.names.split(",") if asked.names else [], map(int, asked.share.split("/"))
     chosen = [(name, role) for name, role in text_architectures().items() if not names or name in names]
     chosen = chosen[: -(-len(chosen) * part // parts)]
@@ -247,10 +254,12 @@ def _main() -> None:
             found.append(outcome)
     body, headline = _record(found)
     headline["how"] = "forked" if asked.forked else "command"
-    write_record("architectures", "Every text architecture: trained, and held against plain transformers", body, headline)
+    write_record(
+        "architectures", "Every text architecture: trained, and held against plain transformers", body, headline
+    )
 
 
-def _import_everything() -> None:
+def import_everything() -> None:
     """Once, for all forks."""
     import sklearn.linear_model  # noqa: F401
     import torch
@@ -277,7 +286,9 @@ def _record(found: list[Outcome]) -> tuple[str, dict[str, Any]]:
     ]
     for fate in ("differs", "failed", "refused", "not built"):
         lines = [
-            f"- {outcome.name}, {outcome.tokenizer}, {outcome.job}: {outcome.words}" for outcome in found if outcome.fate == fate
+            f"- {outcome.name}, {outcome.tokenizer}, {outcome.job}: {outcome.words}"
+            for outcome in found
+            if outcome.fate == fate
         ]
         if lines:
             parts.append(f"## {fate.capitalize()}\n\n" + "\n".join(dict.fromkeys(lines)))

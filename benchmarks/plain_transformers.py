@@ -1,6 +1,6 @@
 """What plain transformers answers with a saved model: labels, or what it generates.
 
-    plain_transformers.py MODEL ASKED      ASKED is a JSON file: texts, max_length; and for generation form, before, after, new_tokens
+    plain_transformers.py MODEL ASKED      ASKED is a JSON file: texts, max_length; to generate: form, before, after, new_tokens
 
 Nothing of proxtune is imported: this is what someone has who was sent the model folder alone. Prints a JSON list.
 """

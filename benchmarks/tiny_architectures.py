@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterable
 from typing import Any
 
 VOCABULARY = 800
@@ -64,7 +63,14 @@ def shrunk(config_class: Any, more: dict[str, Any]) -> Any:
             default = known[name]
             if isinstance(default, list | tuple) and name not in ("eos_token_id",):
                 continue
-            if default is None and name in ("head_dim", "lru_width", "n_inner", "num_kv_heads", "sliding_window", "window_size"):
+            if default is None and name in (
+                "head_dim",
+                "lru_width",
+                "n_inner",
+                "num_kv_heads",
+                "sliding_window",
+                "window_size",
+            ):
                 continue
             chosen[name] = value
     if "kv_lora_rank" in known and "num_key_value_heads" in chosen:  # of latents, which every head has to itself
@@ -133,7 +139,6 @@ def tokenizer_of(kind: str, role: str, texts: Iterable[str]) -> Any:
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
-    learn: Callable[[], Any]
     if kind in ("template", "byte-level"):
         made = Tokenizer(models.BPE())
         made.pre_tokenizer, made.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
@@ -167,7 +172,7 @@ def tokenizer_of(kind: str, role: str, texts: Iterable[str]) -> Any:
 
 
 def plain_step(model: Any, role: str) -> None:
-    """One forward and one backward pass of two rows, one of them padded, as plain transformers does it. Raises where it cannot."""
+    """One forward and one backward pass of two rows, one of them padded, in plain transformers. Raises where it cannot."""
     import torch
 
     ids = torch.randint(UNKNOWN + 1, VOCABULARY // 2, (2, _ROW))

@@ -17,8 +17,8 @@ class Objective:
     `loss(model, data, rows, pad_id, whole, teacher)` is the part that `rows` have in the mean loss over the `whole` batch, with
     a graph; a `teacher`, outputs of all rows, may be learned from besides. `score(outputs, data)` gives metrics by name, `loss`
     among them, and `rank(metrics)` a pair that is larger where they are better, its first number not negative.
-    `pads(model, row, pad_id)` tells whether what the model makes of a row stays the same beside padding; it raises UserError for a
-    model that cannot learn this at all.
+    `pads(model, row, pad_id)` tells whether what the model makes of a row stays the same beside padding; it raises UserError for
+    a model that cannot learn this at all.
     With `long_rows`, which are of many lengths, memory goes back between computations. With `reads_vocabulary` the model's head
     is a table with a row for each token, all of which are read.
     """

@@ -57,7 +57,7 @@ def _prepare(model: Any, plan: Plan) -> Any:
 
 
 def _kind_of(model: Any, heads: list[str]) -> str | None:
-    """peft's word for a model, where all that peft takes it to mean is so: in a classifier, that modules of two names are its head."""
+    """peft's word for a model, where it means to peft what is so: in a classifier, that modules of two names are its head."""
     if model.get_output_embeddings() is not None:
         return "SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM"
     taken = {name for name, _ in model.named_modules() if name.endswith(("classifier", "score"))}
@@ -114,6 +114,7 @@ METHOD = Method(
     supports_size_limit=False,
     supports_codes=True,
     keeps_adapter=True,
+    applies=lambda facts: facts.rank_parameters > 0,
     merged_bytes=adapter_bytes,
     prior=lambda plan, blocks: Prior(ceiling=0.985 if plan.rank >= _LARGE_RANK else 0.975, gap=0.11, decay_epochs=1.1),
     base_model_prior=_base_model_prior,

@@ -11,6 +11,8 @@ from typing import Any
 from proxtune.models.facts import ModelFacts
 
 _LARGE_SHARE = 0.25  # of the parameters of the largest list: less is no list of blocks (norms, projections)
+# Of experts in files of transformers 4: peft takes a layer of such a name for all experts of the model, fused since.
+_EXPERT_PARTS = ("gate_proj", "up_proj", "down_proj", "gate_up_proj", "w1", "w2", "w3")
 _WIDTHS = ("hidden_size", "d_model", "n_embd", "dim", "emb_dim", "d_latents")
 
 
@@ -32,7 +34,7 @@ def head_of(model: Any) -> tuple[str, Any]:
 
 
 def head_modules(model: Any) -> list[tuple[str, Any]]:
-    """Names and modules of what a classifier has beside its body, and learns anew; nothing in a model that has no head of its own."""
+    """Names and modules of what a classifier has beside its body, and learns anew; none in a model without a head of its own."""
     body = getattr(model, "base_model", model)
     if body is model or _language_head(model) is not None:
         return []
@@ -87,6 +89,7 @@ def adapter_targets(model: Any) -> list[str]:
     and not projections whose weights a kernel of a state-space mixer takes by itself, past the adapter.
     """
     import torch
+    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
     from transformers.pytorch_utils import Conv1D
 
     aside = {id(module) for _, head in head_modules(model) for module in head.modules()}
@@ -94,12 +97,15 @@ def adapter_targets(model: Any) -> list[str]:
     if not head_modules(model) and _language_head(model) is None:
         aside.add(id(head_of(model)[1]))
     modules = dict(model.named_modules())
+    has_experts = any(map(_in_experts, modules)) or get_checkpoint_conversion_mapping(model.config.model_type)
     found = []
     for name, module in modules.items():
         if not isinstance(module, torch.nn.Linear | Conv1D) or id(module) in aside:
             continue
+        if has_experts and (_in_experts(name) or name.rpartition(".")[2] in _EXPERT_PARTS):
+            continue
         parents = [modules[path] for path in _paths_above(name)]
-        if not (_in_experts(name) or _is_router(name, parents) or _is_raw(name, parents)):
+        if not (_is_router(name, parents) or _is_raw(name, parents)):
             found.append(name)
     return found
 
@@ -123,7 +129,7 @@ def _is_router(name: str, parents: list[Any]) -> bool:
 
 def _is_raw(name: str, parents: list[Any]) -> bool:
     """Whether the fused kernels of a state-space mixer read the layer's weights instead of calling it."""
-    return name.rpartition(".")[2] == "out_proj" and hasattr(parents[0], "conv1d")
+    return name.rpartition(".")[2] in ("out_proj", "dt_proj") and hasattr(parents[0], "conv1d")
 
 
 def _language_head(model: Any) -> Any:

@@ -11,7 +11,16 @@ from proxtune.models.arguments import with_plain_arguments
 from proxtune.models.source import json_of
 from proxtune.models.word_classifier import answer_by_words, answers_by_words, classifying_by_words
 
-_RANDOM = ("dropout", "dropout_prob", "dropout_rate", "_pdrop", "layerdrop", "jitter_noise", "dropatt", "drop_path_rate")
+_RANDOM = (
+    "dropout",
+    "dropout_prob",
+    "dropout_rate",
+    "_pdrop",
+    "layerdrop",
+    "jitter_noise",
+    "dropatt",
+    "drop_path_rate",
+)
 _RANDOM_NAMES = ("dropout_p", "drop_prob", "router_noise")
 
 
@@ -124,7 +133,7 @@ def is_language_model(architecture: str) -> bool:
 
 
 def _class_for(config: Any, auto: Any) -> Any:
-    """The class that an auto class loads for `config`. Its code is imported (a second), which transformers does at the first load."""
+    """The class that an auto class loads for `config`. Its code is imported, which takes a second."""
     found = auto._model_mapping[type(config)]
     return found[0] if isinstance(found, tuple) else found
 
@@ -152,7 +161,7 @@ def load_generator(folder: Path, config: Any, dtype: str = "fp32") -> Any:
 
 
 def _load(auto: Any, folder: Path, config: Any, dtype: str) -> Any:
-    """What `auto` loads, held in `dtype`, with the attention that its class has. No weight of it is drawn at random in a forward pass."""
+    """What `auto` loads, held in `dtype`, with an attention that its class has, and without dropout."""
     import torch
 
     config._attn_implementation = attention_for(_class_for(config, auto), config._attn_implementation)
@@ -200,7 +209,8 @@ def longest_allowed(tokenizer: Any, config: Any) -> int:
         limit
         for limit in (
             getattr(tokenizer, "model_max_length", None),
-            getattr(config.get_text_config(), "max_position_embeddings", None),
+            getattr(config, "max_position_embeddings", None)
+            or getattr(config.get_text_config(), "max_position_embeddings", None),
         )
         if isinstance(limit, int) and 0 < limit < 10**6
     ]

@@ -16,8 +16,9 @@ from proxtune.config.plan import Plan
 from proxtune.config.recipe import DEFAULT_BATCH, Knobs
 from proxtune.data.batching import cut, epoch_batches, padded
 from proxtune.data.dataset import Encoded, rows_like, select_rows
+from proxtune.errors import UserError
 from proxtune.memory.allocator import set_allocator
-from proxtune.memory.governor import Governor
+from proxtune.memory.governor import Governor, is_refusal
 from proxtune.memory.library_pages import unload_cold_code
 from proxtune.methods.base import FORWARD, HELD_FORWARD, Method
 from proxtune.methods.registry import AUTO, find_method, methods_for
@@ -36,7 +37,7 @@ from proxtune.planning.profile import (
 from proxtune.planning.tracer import Traced, trace_step
 from proxtune.runtime.inference import outputs_of, touch_embeddings, warm_up_forward
 from proxtune.runtime.session import Session, in_child_process
-from proxtune.runtime.trial import explain_model_errors, load_that_computes, try_model, with_trial
+from proxtune.runtime.trial import explain_model_errors, load_that_computes, try_model, with_trial, without_held_bf16
 
 _THROUGHPUT_ROWS = 32
 _THROUGHPUT_TRIES, _THROUGHPUT_SECONDS = 3, 1.0  # at most, for each dtype
@@ -80,7 +81,13 @@ def profile_model(session: Session, gradients: bool, weight_dtype: str = "fp32")
     traces = dict(found.traces)
     if measure_throughput and any(method.may_hold_bf16(session.traits) for method in methods):
         traces |= _held_traces(session, traces, dtypes, weight_dtype)
-    learning = [method for method in methods if method.uses_gradients] if gradients else []
+        session = with_trial(session)
+    able = [method for method in methods if method.applies(found.facts)]
+    if not able:
+        raise UserError(
+            f"method {session.recipe.method} has nothing to learn in this model; choose --method layers or full"
+        )
+    learning = [method for method in able if method.uses_gradients] if gradients else []
     if weight_dtype == "bf16":  # masters in fp32 do not fit
         learning = [method for method in learning if method.supports_codes]
     for family in dict.fromkeys(method.cost.trace_family for method in learning):
@@ -95,7 +102,8 @@ def _held_traces(session: Session, traces: Traces, dtypes: Sequence[str], weight
         return {}
     found = {trace_key(HELD_FORWARD, dtype): traces[trace_key(FORWARD, dtype)] for dtype in dtypes}
     if weight_dtype == "fp32" and "bf16" in dtypes:
-        found |= traces_from_dict(in_child_process(session, partial(_trace_bf16_forward, session)))
+        held = traces_from_dict(in_child_process(session, partial(_trace_bf16_forward, session)))
+        found = {**found, **held} if held else {key: trace for key, trace in found.items() if not key.endswith("bf16")}
     return found
 
 
@@ -107,9 +115,15 @@ def _dtypes(session: Session) -> list[str]:
 
 
 def _trace_bf16_forward(session: Session) -> dict[str, Any]:
-    """Trace of a forward pass with the weights held in bf16, as plain values."""
-    model = _load_model(session, "bf16").requires_grad_(False).to(session.device.torch_device)
-    return traces_as_dict(_traces(model, HELD_FORWARD, ["bf16"], session, train=False, weight_dtype="bf16"))
+    """Trace of a forward pass with the weights held in bf16, as plain values; none where the model does not compute so."""
+    try:
+        model = _load_model(session, "bf16").requires_grad_(False).to(session.device.torch_device)
+        return traces_as_dict(_traces(model, HELD_FORWARD, ["bf16"], session, train=False, weight_dtype="bf16"))
+    except (RuntimeError, TypeError, ValueError) as error:
+        if is_refusal(error):
+            raise
+        without_held_bf16(session)
+        return {}
 
 
 def _profile_forward(
@@ -304,9 +318,7 @@ def _what_to_profile(session: Session, libraries_bytes: int) -> tuple[str, bool]
 
     if fits(4 * numbers):
         return "fp32", True
-    if (
-        session.traits.frozen_codes
-    ):  # what adapters sit on is held in bf16; the least that would do is named from this
+    if session.traits.frozen_codes:  # what adapters sit on is held in bf16; the least that would do is named from this
         return ("bf16", True) if may_use_bf16_weights(session) else ("fp32", True)
     large = 4 * numbers > 2 * libraries_bytes  # then bf16 is what needs least, and else a forward pass in fp32
     return "bf16" if may_use_bf16_weights(session) and (fits(2 * numbers) or large) else "fp32", False

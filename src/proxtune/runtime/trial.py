@@ -29,12 +29,13 @@ _OTHER = {"eager": "sdpa", "sdpa": "eager"}
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
     """What was found: the `attention` that works, the `dtypes` of those asked for that the model computes in, whether it `pads`,
-    and what is to be told.
+    whether its weights may be held in bf16, and what is to be told.
     """
 
     attention: str
     dtypes: tuple[str, ...]
     pads: bool = True
+    holds_bf16: bool = True
     notes: tuple[str, ...] = ()
 
 
@@ -79,7 +80,9 @@ def try_model(model: Any, session: Session, dtypes: Sequence[str], weight_dtype:
         if dtype == weight_dtype or dtype == "fp32" or _computes(model, session, dtype, gradients)
     ]
     if not computed and session.recipe.knobs.dtype is not None:
-        raise UserError(f"this model does not compute in {dtypes[0]} here (overflow, or no such kernel); leave out --dtype")
+        raise UserError(
+            f"this model does not compute in {dtypes[0]} here (overflow, or no such kernel); leave out --dtype"
+        )
     if not computed:
         computed = ["fp32"]
     if "bf16" in dtypes and "bf16" not in computed:
@@ -90,6 +93,13 @@ def try_model(model: Any, session: Session, dtypes: Sequence[str], weight_dtype:
     return found
 
 
+def without_held_bf16(session: Session) -> None:
+    """Keep that the model does not compute with weights that are held in bf16."""
+    found = json.loads((session.folder / TRIAL).read_text(encoding="utf-8"))
+    notes = [*found["notes"], "the weights stay in fp32: this model does not compute with weights in bf16"]
+    write_json(session.folder / TRIAL, {**found, "holds_bf16": False, "notes": notes})
+
+
 def with_trial(session: Session) -> Session:
     """The session with what the trial of its run has shown; as it is before there was one."""
     try:
@@ -98,8 +108,11 @@ def with_trial(session: Session) -> Session:
     except (OSError, ValueError, KeyError, TypeError):
         return session
     session.data.config._attn_implementation = attention
-    # a head cannot be fitted apart to features that come in groups
-    traits = session.traits if pads else replace(session.traits, needs_gradients=True)
+    traits = session.traits
+    if not pads:  # a head cannot be fitted apart to features that come in groups
+        traits = replace(traits, needs_gradients=True)
+    if not found.get("holds_bf16", True):
+        traits = replace(traits, frozen_codes=False)
     return replace(session, data=replace(session.data, pads=pads, notes=notes, traits=traits))
 
 

@@ -91,6 +91,7 @@ class Classification:
         from proxtune.models.word_classifier import answers_by_words, set_label_tokens
         from proxtune.tasks.classification.encoding import encode
         from proxtune.tasks.classification.label_prompt import append_question, has_language_head, prompt_for
+        from proxtune.tasks.classification.objective import WORDS
         from proxtune.tasks.classification.reader import sorted_labels
         from proxtune.tasks.lengths import length_allowed, longest_row
 
@@ -107,6 +108,7 @@ class Classification:
         config = classifier_config(model_folder, labels, tokenizer, longest)
         if answers_by_words(config):
             set_label_tokens(config, prompt_for(labels).words, tokenizer)
+            train, validation = (replace(part, objective=WORDS) for part in (train, validation))
         return ClassificationData(
             split=split,
             labels=tuple(labels),
@@ -132,10 +134,14 @@ class Classification:
         if answers_by_words(data.config):
             tokens = data.tokenizer.convert_ids_to_tokens(data.config.label_token_ids)
             told.append(
-                f"transformers has no classifier class for {data.config.model_type}: it classifies by the next token, one of {tokens}"
+                f"transformers has no classifier class for {data.config.model_type}: it classifies by the next token, one of "
+                f"{tokens}"
             )
-        by_words = {"label_token_ids": data.config.label_token_ids} if answers_by_words(data.config) else {}
-        return {**row_facts(data, tuple(told)), **by_words}
+        facts = row_facts(data, tuple(told))
+        if answers_by_words(data.config):
+            facts["label_token_ids"] = data.config.label_token_ids
+            facts["is_encoder_decoder"] = bool(data.config.is_encoder_decoder)
+        return facts
 
     def import_architecture(self, data: TaskData) -> None:
         from proxtune.models.loading import import_classifier_code

@@ -59,32 +59,40 @@ def loss(
 
 
 def pads(model: Any, row: Encoded, pad_id: int) -> bool:
-    """Whether what the model says next stays the same where the row is filled up, as rows of several lengths are together.
+    """Whether the model's answer to the row stays the same where it is filled up, as rows of several lengths are together.
 
     Raises UserError for a decoder that looks at what comes after a token: it would learn to copy, not to answer.
     """
     plain, device = without_adapters(model), next(model.parameters()).device
-    own = row.ids[: row.starts[1]] if row.answers is not None or row.begins is None else row.ids[: int(row.begins[0])]
-    ids = torch.from_numpy(own[:_TRIED_TOKENS].astype(np.int64))[None].to(device)
-    if row.answers is None and ids.shape[1] > 1:
-        with torch.inference_mode():
-            known, more = (plain(input_ids=part).logits[0, ids.shape[1] // 2 - 1].float() for part in (ids[:, : ids.shape[1] // 2], ids))
-        if not _alike(known, more):
-            raise UserError(
-                "this model looks at what comes after each token, so it cannot learn to generate; choose a decoder (GPT, Llama), or "
-                "train it with --task classify"
-            )
+    asked = int(row.begins[0]) if row.answers is None and row.begins is not None else len(row.ids)
+    ids = torch.from_numpy(row.ids[: min(asked, _TRIED_TOKENS)].astype(np.int64))[None].to(device)
+    if row.answers is None and _looks_ahead(plain, ids):
+        raise UserError(
+            "this model looks at what comes after each token, so it cannot learn to generate; choose a decoder (GPT, Llama), "
+            "or train it with --task classify"
+        )
     said = []
-    for extra in (0, _TRIED_PADDING):
-        side = (0, extra) if row.answers is not None else (extra, 0)
-        mask = torch.nn.functional.pad(torch.ones_like(ids), side)
+    for more in (0, _TRIED_PADDING):
+        side = (more, 0) if row.answers is None else (0, more)
         with torch.inference_mode():
             made = plain.generate(
-                input_ids=torch.nn.functional.pad(ids, side, value=pad_id), attention_mask=mask, max_new_tokens=2, do_sample=False,
-                num_beams=1, pad_token_id=pad_id, output_logits=True, return_dict_in_generate=True,
+                input_ids=torch.nn.functional.pad(ids, side, value=pad_id),
+                attention_mask=torch.nn.functional.pad(torch.ones_like(ids), side),
+                max_new_tokens=2, do_sample=False, num_beams=1, pad_token_id=pad_id, output_logits=True,
+                return_dict_in_generate=True,
             )  # fmt: skip
         said.append(made.logits[-1].float())
-    return len(said) < 2 or _alike(*said)
+    return _alike(said[0], said[1])
+
+
+def _looks_ahead(plain: Any, ids: Tensor) -> bool:
+    """Whether the logits of a place change with what comes after it."""
+    half = ids.shape[1] // 2
+    if half == 0:
+        return False
+    with torch.inference_mode():
+        known, more = (plain(input_ids=part).logits[0, half - 1].float() for part in (ids[:, :half], ids))
+    return not _alike(known, more)
 
 
 def _alike(one: Tensor, other: Tensor) -> bool:
@@ -217,7 +225,10 @@ def _at_answers(model: Any, data: Encoded, rows: np.ndarray, pad_id: int) -> _Sa
     seen: list[Tensor] = []
 
     def select(layer: Any, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        if given[0].shape[:-1].numel() != inputs["decoder_input_ids" if "decoder_input_ids" in inputs else "input_ids"].numel():
+        if (
+            given[0].shape[:-1].numel()
+            != inputs["decoder_input_ids" if "decoder_input_ids" in inputs else "input_ids"].numel()
+        ):
             return given
         seen.append(given[0].flatten(0, -2).index_select(0, index))  # (n, width): contiguous and two-dimensional
         return ((seen[-1] if way == "own" else seen[-1][:1])[None], *given[1:])
@@ -234,7 +245,9 @@ def _at_answers(model: Any, data: Encoded, rows: np.ndarray, pad_id: int) -> _Sa
     autocast = torch.is_autocast_enabled(device.type)
     head = _Head(plain, torch.get_autocast_dtype(device.type) if autocast else layer.weight.dtype)
     if plain not in _WAYS:
-        if not head.agrees(seen[0][:1].detach(), made.detach()):
+        with torch.no_grad():
+            agrees = head.agrees(seen[0][:1], made)
+        if not agrees:
             return _in_another_way(plain, "own", model, data, rows, pad_id)
         _WAYS[plain] = "head"
     return _Said(targets=targets, owner=owner, hidden=seen[0], head=head)
@@ -280,4 +293,6 @@ def _chunks(count: int, vocabulary: int) -> list[slice]:
     return [slice(begin, begin + each) for begin in range(0, count, each)]
 
 
-ANSWERS = Objective(outputs=outputs, loss=loss, score=score, rank=rank, pads=pads, long_rows=True, reads_vocabulary=True)
+ANSWERS = Objective(
+    outputs=outputs, loss=loss, score=score, rank=rank, pads=pads, long_rows=True, reads_vocabulary=True
+)
