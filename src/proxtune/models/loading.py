@@ -120,10 +120,12 @@ def _has_classifier(config: Any) -> bool:
 def _generator(config: Any) -> Any:
     """The transformers class that generates text with such a model: encoder-decoder or decoder; None for another model."""
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     if config.is_encoder_decoder:
         return AutoModelForSeq2SeqLM if type(config) in AutoModelForSeq2SeqLM._model_mapping else None
-    named = any(map(is_language_model, getattr(config, "architectures", None) or []))
+    own = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type)  # of models that see too, and have another name
+    named = any(name == own or is_language_model(name) for name in getattr(config, "architectures", None) or [])
     return AutoModelForCausalLM if named and type(config) in AutoModelForCausalLM._model_mapping else None
 
 

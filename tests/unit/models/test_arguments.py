@@ -59,6 +59,20 @@ def test_no_cache_is_kept_unless_it_is_asked_for():
     assert model(input_ids=ids, attention_mask=mask, use_cache=True).past_key_values is not None
 
 
+def test_rows_are_filled_up_to_whole_chunks_where_a_model_learns_only_from_those():
+    from transformers import ReformerConfig, ReformerForSequenceClassification
+
+    from proxtune.models.arguments import with_plain_arguments
+
+    config = ReformerConfig(
+        vocab_size=60, hidden_size=16, num_attention_heads=2, attention_head_size=8, feed_forward_size=16, axial_pos_embds=False,
+        max_position_embeddings=32, attn_layers=["local", "local"], local_attn_chunk_length=16, is_decoder=False, pad_token_id=0,
+    )  # fmt: skip
+    ids, mask = padded_rows()
+    model = with_plain_arguments(ReformerForSequenceClassification(config).train())
+    assert model(input_ids=ids.repeat(1, 3), attention_mask=mask.repeat(1, 3)).logits.shape == (3, 2)
+
+
 def test_without_padding_each_row_is_what_it_is_alone_and_slopes_are_kept():
     import torch
 
