@@ -10,6 +10,7 @@ must be so with status 2 and one sentence.
     --names llama,t5         only these model types
     --share 1/4              the first quarter of them, in alphabetical order: a whole run takes a night
     --method auto
+    --log FILE               one JSON line a run; those that it has already are not run again
     --forked                 the stages of a run as forks of one process that has its imports: three times faster
 """
 
@@ -25,7 +26,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -236,6 +237,7 @@ def _main() -> None:
     words.add_argument("--names", default="")
     words.add_argument("--share", default="1/1")
     words.add_argument("--method", default="auto")
+    words.add_argument("--log", type=Path)
     words.add_argument("--forked", action="store_true")
     asked = words.parse_args()
     os.environ["HF_HUB_OFFLINE"], os.environ["TOKENIZERS_PARALLELISM"] = "1", "false"
@@ -245,18 +247,30 @@ def _main() -> None:
     chosen = [(name, role) for name, role in text_architectures().items() if not names or name in names]
     chosen = chosen[: -(-len(chosen) * part // parts)]
     places = [(name, role, kind) for name, role in chosen for kind in asked.tokenizers.split(",")]
-    found = []
+    found = _logged(asked.log)
+    done = {(outcome.name, outcome.tokenizer) for outcome in found}
+    places = [(name, role, kind) for name, role, kind in places if (name, kind) not in done]
     with tempfile.TemporaryDirectory() as folder:
         run = forked if asked.forked else by_command
         for outcome in outcomes(places, asked.jobs.split(","), Path(folder), run, asked.method):
             line = f"{outcome.name} {outcome.tokenizer} {outcome.job}: {outcome.fate} {outcome.words}"
             sys.stderr.write(f"{line} ({outcome.seconds:.0f} s)\n")
             found.append(outcome)
+            if asked.log is not None:
+                with asked.log.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(asdict(outcome)) + "\n")
     body, headline = _record(found)
-    headline["how"] = "forked" if asked.forked else "command"
+    headline |= {"how": "forked" if asked.forked else "command", "method": asked.method}
     write_record(
         "architectures", "Every text architecture: trained, and held against plain transformers", body, headline
     )
+
+
+def _logged(log: Path | None) -> list[Outcome]:
+    """What a run before this one came to."""
+    if log is None or not log.exists():
+        return []
+    return [Outcome(**json.loads(line)) for line in log.read_text(encoding="utf-8").splitlines()]
 
 
 def import_everything() -> None:

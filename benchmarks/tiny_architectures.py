@@ -74,7 +74,12 @@ def shrunk(config_class: Any, more: dict[str, Any]) -> Any:
                 continue
             chosen[name] = value
     for name, part in getattr(config_class, "sub_configs", {}).items():
-        if name not in more and part is not None and dataclasses.is_dataclass(part) and "vocab_size" in field_names(part):
+        if (
+            name not in more
+            and part is not None
+            and dataclasses.is_dataclass(part)
+            and "vocab_size" in field_names(part)
+        ):
             chosen[name] = shrunk(part, {}).to_dict()
     if "kv_lora_rank" in known and "num_key_value_heads" in chosen:  # of latents, which every head has to itself
         chosen["num_key_value_heads"] = chosen["num_attention_heads"]

@@ -15,7 +15,8 @@ from typing import Any
 def with_plain_arguments(model: Any) -> Any:
     """The model, no longer given the arguments that its class does not take, and keeping no cache. Changed in place.
 
-    Where rows that are learned from must have whole chunks, they are filled up to that. The method is replaced in this one model: adapters around it call that, past all hooks.
+    Where rows that are learned from must have whole chunks, they are filled up to that. The method is replaced in this one
+    model: adapters around it call that, past all hooks.
     """
     taken = inspect.signature(model.forward).parameters
     takes_all = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in taken.values())
@@ -38,8 +39,9 @@ def with_plain_arguments(model: Any) -> Any:
 
 def _chunk_length(model: Any) -> int:
     """Tokens that a row must have a multiple of while the model learns (Reformer); 1 for any other."""
-    kinds = set(getattr(model.config, "attn_layers", None) or ())
-    lengths = (getattr(model.config, f"{kind}_attn_chunk_length", None) for kind in kinds if isinstance(kind, str))
+    config = getattr(model, "config", None)
+    kinds = set(getattr(config, "attn_layers", None) or ())
+    lengths = (getattr(config, f"{kind}_attn_chunk_length", None) for kind in kinds if isinstance(kind, str))
     return math.lcm(*(length for length in lengths if isinstance(length, int)))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from proxtune.errors import UserError
 from proxtune.models.arguments import with_plain_arguments
 from proxtune.models.source import json_of
-from proxtune.models.word_classifier import answer_by_words, answers_by_words, classifying_by_words
+from proxtune.models.word_classifier import answer_by_words, answers_by_words, classifying_by_words, forget_words
 
 _RANDOM = (
     "dropout",
@@ -45,6 +45,7 @@ def classifier_config(folder: Path, labels: list[str], tokenizer: Any, max_lengt
     Raises UserError for any other model without such a class.
     """
     config = _config_in(folder)
+    forget_words(config)  # of what it may have been trained for before
     if not _has_classifier(config):
         if _generator(config) is None:
             raise UserError(
@@ -66,6 +67,7 @@ def generator_config(folder: Path, tokenizer: Any, max_length: int) -> Any:
     Raises UserError for a model that generates none.
     """
     config = _config_in(folder)
+    forget_words(config)
     if _generator(config) is None:
         raise UserError(
             f"the model in {folder} ({config.model_type}) does not generate text; choose a GPT- or T5-class model, like smollm2"
@@ -182,8 +184,8 @@ def _load(auto: Any, folder: Path, config: Any, dtype: str) -> Any:
 
 
 def attention_for(model_class: Any, wanted: str) -> str:
-    """The attention called `wanted`, or the plain one where a model's class has no such kernel."""
-    return wanted if getattr(model_class, f"_supports_{wanted}", False) else "eager"
+    """The attention called `wanted`, "eager" or "sdpa"; the plain one where a model's class has no fused one."""
+    return "sdpa" if wanted == "sdpa" and getattr(model_class, "_supports_sdpa", False) else "eager"
 
 
 def eos_token_ids(folder: Path) -> list[int]:

@@ -10,6 +10,8 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
+from proxtune.errors import UserError
+
 _FIELD = "label_token_ids"
 
 
@@ -17,6 +19,12 @@ def answer_by_words(config: Any) -> None:
     """Mark a config: its model answers by words, which are yet to be chosen."""
     if not hasattr(config, _FIELD):
         setattr(config, _FIELD, [])
+
+
+def forget_words(config: Any) -> None:
+    """Mark a config no more."""
+    if hasattr(config, _FIELD):
+        delattr(config, _FIELD)
 
 
 def answers_by_words(config: Any) -> bool:
@@ -59,10 +67,17 @@ def first_answer_token(model: Any) -> int:
 
 
 def classifying_by_words(model: Any) -> Any:
-    """The language model, its logits now log P of each label's token after a row, (rows, labels). Changed in place."""
+    """The language model, its logits now log P of each label's token after a row, (rows, labels). Changed in place.
+
+    Raises UserError for tokens that are none.
+    """
     import torch
     from transformers.modeling_outputs import SequenceClassifierOutput
 
+    tokens, vocabulary = model.config.label_token_ids, model.config.get_text_config().vocab_size
+    known = isinstance(tokens, list) and all(isinstance(token, int) and 0 <= token < vocabulary for token in tokens)
+    if not known or len(tokens) != model.config.num_labels:
+        raise UserError("label_token_ids in config.json has no token for each label; train again")
     own, encodes = model.forward, bool(model.config.is_encoder_decoder)
 
     @functools.wraps(own)

@@ -73,9 +73,9 @@ def fit(session: Session, plan_only: bool = False, exact: bool = False) -> dict[
 
     recipe = session.recipe
     session.emit_phase("plan")
-    profile = make_profile(session)
+    profile, told = make_profile(session), session.data.notes
     session = with_trial(session)
-    for note in session.data.notes:
+    for note in session.data.notes[len(told) :]:
         session.emit(Notice(words=note))
     choice = choose(profile, recipe.budget, recipe.knobs, recipe.method)
     if choice.plan is not None:

@@ -82,11 +82,9 @@ def profile_model(session: Session, gradients: bool, weight_dtype: str = "fp32")
     if measure_throughput and any(method.may_hold_bf16(session.traits) for method in methods):
         traces |= _held_traces(session, traces, dtypes, weight_dtype)
         session = with_trial(session)
-    able = [method for method in methods if method.applies(found.facts)]
+    able = [method for method in methods if method.applies(found.facts) and method.can_learn(session.traits)]
     if not able:
-        raise UserError(
-            f"method {session.recipe.method} has nothing to learn in this model; choose --method layers or full"
-        )
+        raise UserError(f"method {session.recipe.method} cannot learn with this model; choose --method layers or full")
     learning = [method for method in able if method.uses_gradients] if gradients else []
     if weight_dtype == "bf16":  # masters in fp32 do not fit
         learning = [method for method in learning if method.supports_codes]
@@ -320,5 +318,7 @@ def _what_to_profile(session: Session, libraries_bytes: int) -> tuple[str, bool]
         return "fp32", True
     if session.traits.frozen_codes:  # what adapters sit on is held in bf16; the least that would do is named from this
         return ("bf16", True) if may_use_bf16_weights(session) else ("fp32", True)
+    if session.traits.needs_gradients:
+        return "fp32", True
     large = 4 * numbers > 2 * libraries_bytes  # then bf16 is what needs least, and else a forward pass in fp32
     return "bf16" if may_use_bf16_weights(session) and (fits(2 * numbers) or large) else "fp32", False

@@ -113,6 +113,7 @@ def with_trial(session: Session) -> Session:
         traits = replace(traits, needs_gradients=True)
     if not found.get("holds_bf16", True):
         traits = replace(traits, frozen_codes=False)
+    notes = tuple(dict.fromkeys((*session.data.notes, *notes)))
     return replace(session, data=replace(session.data, pads=pads, notes=notes, traits=traits))
 
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from proxtune.models.loading import classifier_config, load_classifier, load_tokenizer
+from proxtune.errors import UserError
+from proxtune.models.loading import classifier_config, generator_config, load_classifier, load_tokenizer
 from proxtune.models.word_classifier import answers_by_words, first_answer_token, label_tokens, set_label_tokens
 
 
@@ -85,6 +86,33 @@ def test_what_is_saved_is_the_language_model_and_loads_as_such(cohere, tmp_path)
     plain = AutoModelForCausalLM.from_pretrained(tmp_path / "saved")
     assert torch.equal(plain.model.norm.weight, model.model.norm.weight)
     assert answers_by_words(again)
+
+
+def test_what_a_model_was_trained_for_before_is_forgotten(cohere):
+    import json
+
+    path = cohere / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"label_token_ids": [5, 6, 7]}))
+    assert not hasattr(generator_config(cohere, load_tokenizer(cohere), 16), "label_token_ids")
+    assert classifier_config(cohere, ["bad", "good"], load_tokenizer(cohere), 16).label_token_ids == []
+
+
+@pytest.mark.parametrize("tokens", [[], [5], [5, 10**6], [5, "6"], 5, None])
+def test_tokens_that_are_none_are_refused(cohere, tokens):
+    config = classifier_config(cohere, ["bad", "good"], load_tokenizer(cohere), 16)
+    config.label_token_ids = tokens
+    with pytest.raises(UserError, match="no token for each label"):
+        load_classifier(cohere, config, 0)
+
+
+def test_a_size_is_refused_where_there_is_no_layer_of_classes(cohere, tmp_path):
+    from proxtune.compression.shrink import shrink_model
+    from proxtune.data.examples import Examples, Split
+    from proxtune.models.source import ModelSource
+
+    rows = Examples(["x", "y"], ["a", "b"], "a.csv", [2, 3], "text", "label")
+    with pytest.raises(UserError, match="--size does not work with cohere"):
+        shrink_model(ModelSource("cohere", cohere, "cohere"), Split(rows, rows, ""), 10_000, tmp_path)
 
 
 def test_an_encoder_decoder_answers_with_its_first_token():

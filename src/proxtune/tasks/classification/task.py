@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from proxtune.tasks.classification.label_prompt import LabelPrompt
 
 _MISTAKES_SHOWN = 25
+_ADDED_END = "the tokenizer puts no end behind a text, which this classifier looks for: now it does"
 _TYPED = "the command line"  # the source of texts that came from no file
 
 TRAITS = TaskTraits()
@@ -93,6 +94,7 @@ class Classification:
         from proxtune.tasks.classification.label_prompt import append_question, has_language_head, prompt_for
         from proxtune.tasks.classification.objective import WORDS
         from proxtune.tasks.classification.reader import sorted_labels
+        from proxtune.tasks.classification.row_end import append_end, needs_end
         from proxtune.tasks.lengths import length_allowed, longest_row
 
         labels = sorted_labels(split.train)
@@ -101,6 +103,9 @@ class Classification:
         prompt = prompt_for(labels) if has_language_head(config) else None
         if prompt is not None:
             append_question(tokenizer, prompt)
+        adds_end = not answers_by_words(config) and needs_end(tokenizer, config)
+        if adds_end:
+            append_end(tokenizer, config)
         allowed = length_allowed(recipe, tokenizer, config)
         train = encode(split.train, labels, tokenizer, allowed)
         validation = encode(split.validation, labels, tokenizer, allowed)
@@ -119,6 +124,7 @@ class Classification:
             max_length=min(longest, allowed),
             prompt=prompt,
             knows_labels=prompt is not None,
+            notes=(_ADDED_END,) if adds_end else (),
             traits=_WORD_TRAITS if answers_by_words(config) else None,
         )
 
