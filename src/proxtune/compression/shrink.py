@@ -24,6 +24,7 @@ from proxtune.models.introspection import blocks_of, head_of
 from proxtune.models.loading import classifier_config
 from proxtune.models.source import ModelSource
 from proxtune.models.tokenizer import load_tokenizer
+from proxtune.models.word_classifier import answers_by_words
 from proxtune.storage.atomic import as_system_errors, write_json
 from proxtune.storage.safetensors_header import check_files
 from proxtune.tasks.classification.label_prompt import LabelPrompt, has_language_head, prompt_for
@@ -48,6 +49,8 @@ def shrink_model(
     place = folder / _FOLDER
     tokenizer, labels = load_tokenizer(source.folder), sorted_labels(split.train)
     config = classifier_config(source.folder, labels, tokenizer, 512)
+    if answers_by_words(config):
+        raise UserError(f"--size does not work with {config.model_type}, which has no classifier class; leave it out")
     shapes = shapes_of(config)
     counts = _counts(
         tokenizer, split, prompt_for(labels) if has_language_head(config) else None, shapes.vocabulary[0][0]

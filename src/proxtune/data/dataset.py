@@ -17,6 +17,8 @@ class Objective:
     `loss(model, data, rows, pad_id, whole, teacher)` is the part that `rows` have in the mean loss over the `whole` batch, with
     a graph; a `teacher`, outputs of all rows, may be learned from besides. `score(outputs, data)` gives metrics by name, `loss`
     among them, and `rank(metrics)` a pair that is larger where they are better, its first number not negative.
+    `pads(model, row, pad_id)` tells whether what the model makes of a row stays the same beside padding; it raises UserError for
+    a model that cannot learn this at all.
     With `long_rows`, which are of many lengths, memory goes back between computations. With `reads_vocabulary` the model's head
     is a table with a row for each token, all of which are read.
     """
@@ -25,6 +27,7 @@ class Objective:
     loss: Callable[[Any, Encoded, np.ndarray, int, np.ndarray, np.ndarray | None], Any]
     score: Callable[[np.ndarray, Encoded], dict[str, float]]
     rank: Callable[[Mapping[str, float]], tuple[float, float]]
+    pads: Callable[[Any, Encoded, int], bool] = lambda model, row, pad_id: True
     long_rows: bool = False
     reads_vocabulary: bool = False
 
@@ -77,10 +80,10 @@ def flat(rows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def rows_like(data: Encoded, rows: int, length: int) -> Encoded:
-    """So many rows of `length` tokens in the form of `data`; a decoder's end in an answer of one token."""
+    """So many rows of `length` tokens in the form of `data`, all alike; a decoder's end in an answer of one token."""
     every = np.arange(rows + 1, dtype=np.int64)
     found = Encoded(
-        ids=np.ones(rows * length, dtype=np.int32),
+        ids=np.tile(_example(data, length), rows),
         starts=every * length,
         labels=np.zeros(rows, dtype=np.int64),
         truncated=0,
@@ -96,6 +99,14 @@ def rows_like(data: Encoded, rows: int, length: int) -> Encoded:
         found, ids=np.ones(rows * longest, dtype=np.int32), starts=every * longest, labels=found.labels[:0]
     )
     return replace(found, begins=np.zeros(rows, dtype=np.int64), answers=answers)
+
+
+def _example(data: Encoded, length: int) -> np.ndarray:
+    """The longest row at `length` tokens, cut or filled up before its last, which may be one that a model looks for."""
+    row = int(np.diff(data.starts).argmax())
+    own = data.ids[data.starts[row] : data.starts[row + 1]]
+    middle = np.full(max(0, length - len(own)), own[len(own) // 2], dtype=np.int32)
+    return np.concatenate([own[: length - 1][: len(own) - 1], middle, own[-1:]]).astype(np.int32)
 
 
 def select_rows(data: Encoded, rows: np.ndarray) -> Encoded:

@@ -82,6 +82,7 @@ class Method:
     `learns_by` what: "features" (one pass, then a fit elsewhere), "neighbours" or "gradients" (both in steps).
     `epochs` are the most passes over the data that pay, and fewer than `least_steps` are not worth a beginning.
     `batch` is the usual effective batch, and `warm_up` the share of the steps in which the learning rate rises.
+    `applies(facts)` says whether it can train a model of these facts at all.
     `supports_size_limit` says whether the weights can be held to a size while it learns, `supports_codes` whether most weights
     are frozen and may be held in bf16 or as codes, `keeps_adapter` whether it learns adapters, which can be kept beside the
     model.
@@ -97,6 +98,7 @@ class Method:
     finish: Callable[[Any, Plan], Any]
     prior: Callable[[Plan, int], Prior]
     base_model_prior: Callable[[Plan, int], Prior] | None = None  # the same as `prior`
+    applies: Callable[[ModelFacts], bool] = lambda facts: True
     expected_loss: Callable[[Plan], float] = lambda plan: 0.0
     lr_scale: Callable[[Plan, int], float] = lambda plan, blocks: 1.0
     trains_everything: Callable[[Plan, int], bool] = lambda plan, blocks: False

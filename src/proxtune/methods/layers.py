@@ -23,13 +23,14 @@ def _variants(blocks: int, knobs: Knobs) -> list[dict[str, Any]]:
 
 
 def _prepare(model: Any, plan: Plan) -> Any:
-    name, blocks = blocks_of(model)
+    blocks = blocks_of(model)[1]
     first = len(blocks) - plan.last_layers
+    block_numbers = {id(parameter): number for number, block in enumerate(blocks) for parameter in block.parameters()}
     learning = False
-    for parameter_name, parameter in model.named_parameters():
+    for parameter in model.parameters():
         # parameters come in the order of the forward pass: what follows the first learning block learns too
-        if parameter_name.startswith(f"{name}."):
-            learning = int(parameter_name[len(name) + 1 :].split(".", 1)[0]) >= first
+        number = block_numbers.get(id(parameter))
+        learning = learning if number is None else number >= first
         parameter.requires_grad_(learning)
     return model
 

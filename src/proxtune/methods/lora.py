@@ -12,10 +12,12 @@ from typing import Any
 
 from proxtune.config.plan import CODE_BITS, Plan
 from proxtune.config.recipe import Knobs
+from proxtune.errors import UserError
 from proxtune.memory.devices.calibration import Calibration
 from proxtune.memory.lean_imports import import_peft
 from proxtune.methods.base import Method, MethodCost, Prior
 from proxtune.models.facts import ModelFacts
+from proxtune.models.introspection import adapter_targets, head_modules
 from proxtune.tasks.base import TaskTraits
 
 _RANKS = (16, 4)
@@ -31,14 +33,16 @@ def _prepare(model: Any, plan: Plan) -> Any:
     from proxtune.models.quantized_linear import quantize_frozen_layers
 
     peft = import_peft()
-    kinds = {"ForSequenceClassification": "SEQ_CLS", "ForConditionalGeneration": "SEQ_2_SEQ_LM"}
-    kind = next((kind for name, kind in kinds.items() if type(model).__name__.endswith(name)), "CAUSAL_LM")
+    targets, heads = adapter_targets(model), [name for name, _ in head_modules(model)]
+    if not targets:
+        raise UserError("this model has no linear layers that adapters could go on; choose --method layers or full")
     adapters = peft.LoraConfig(
-        task_type=peft.TaskType[kind],
+        task_type=_kind_of(model, heads),
         r=plan.rank,
         lora_alpha=2 * plan.rank,
         lora_dropout=0.0,  # a batch must give the same gradient however it is cut
-        target_modules="all-linear",
+        target_modules=targets,
+        modules_to_save=heads or None,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # peft warns of the head's copy, which is meant
@@ -50,6 +54,14 @@ def _prepare(model: Any, plan: Plan) -> Any:
             if hasattr(module, "cast_input_dtype_enabled"):
                 module.cast_input_dtype_enabled = False
     return adapted
+
+
+def _kind_of(model: Any, heads: list[str]) -> str | None:
+    """peft's word for a model, where it means to peft what is so: in a classifier, that modules of two names are its head."""
+    if model.get_output_embeddings() is not None:
+        return "SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM"
+    taken = {name for name, _ in model.named_modules() if name.endswith(("classifier", "score"))}
+    return "SEQ_CLS" if taken == set(heads) else None
 
 
 def _finish(model: Any, plan: Plan) -> Any:
@@ -102,6 +114,7 @@ METHOD = Method(
     supports_size_limit=False,
     supports_codes=True,
     keeps_adapter=True,
+    applies=lambda facts: facts.rank_parameters > 0,
     merged_bytes=adapter_bytes,
     prior=lambda plan, blocks: Prior(ceiling=0.985 if plan.rank >= _LARGE_RANK else 0.975, gap=0.11, decay_epochs=1.1),
     base_model_prior=_base_model_prior,

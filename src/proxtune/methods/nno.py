@@ -50,6 +50,7 @@ METHOD = Method(
     prepare=_prepare,
     finish=unchanged,
     prior=lambda plan, blocks: Prior(ceiling=0.85, gap=0.10, decay_epochs=0.3),
+    applies=lambda facts: facts.linear_parameters > 0,
     epochs=1.0,
     least_steps=5,  # of some hundred sequences each, from a model that knows something already
     batch=16,

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
 from proxtune.errors import UserError
+from proxtune.models.arguments import with_plain_arguments
 from proxtune.models.classifier_head import replaces_head, settle_head
 from proxtune.models.source import json_of
+from proxtune.models.word_classifier import answer_by_words, answers_by_words, classifying_by_words, forget_words
+
+_RANDOM = (
+    "dropout",
+    "dropout_prob",
+    "dropout_rate",
+    "_pdrop",
+    "layerdrop",
+    "jitter_noise",
+    "dropatt",
+    "drop_path_rate",
+)
+_RANDOM_NAMES = ("dropout_p", "drop_prob", "router_noise")
 
 
 def classifier_config(folder: Path, labels: list[str], tokenizer: Any, max_length: int) -> Any:
@@ -16,13 +31,18 @@ def classifier_config(folder: Path, labels: list[str], tokenizer: Any, max_lengt
     Dropout is off so that a batch gives the same gradient however it is cut into micro-batches; it also
     costs a fifth of the step. Eager attention is the faster kernel for short
     rows on a CPU and the one whose memory is linear enough to predict; long rows take the fused one.
-    Raises UserError for an architecture that transformers does not know as a classifier.
+    A model that generates text and has no classifier class in transformers classifies by words (`models/word_classifier.py`).
+    Raises UserError for any other model without such a class.
     """
-    from transformers import AutoModelForSequenceClassification
-
     config = _config_in(folder)
-    if type(config) not in AutoModelForSequenceClassification._model_mapping:
-        raise UserError(f"transformers has no classifier for model type {config.model_type!r}; choose another model")
+    forget_words(config)  # of what it may have been trained for before
+    if not _has_classifier(config):
+        if _generator(config) is None:
+            raise UserError(
+                f"transformers has no classifier for model type {config.model_type!r}, and it does not generate text either; "
+                "choose another model"
+            )
+        answer_by_words(config)
     config.num_labels = len(labels)
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: index for index, label in enumerate(labels)}
@@ -37,10 +57,14 @@ def generator_config(folder: Path, tokenizer: Any, max_length: int) -> Any:
     Raises UserError for a model that generates none.
     """
     config = _config_in(folder)
+    forget_words(config)
     if _generator(config) is None:
         raise UserError(
             f"the model in {folder} ({config.model_type}) does not generate text; choose a GPT- or T5-class model, like smollm2"
         )
+    for name in ("is_decoder", "causal"):  # of classes that are encoders too, and look ahead unless they are told
+        if getattr(config, name, None) is False and not config.is_encoder_decoder:
+            setattr(config, name, True)
     _for_training(config, tokenizer, max_length)
     return config
 
@@ -58,50 +82,104 @@ def _config_in(folder: Path) -> Any:
 
 def _for_training(config: Any, tokenizer: Any, max_length: int) -> None:
     """No dropout, a padding id, and the attention that suits the length."""
-    for name in vars(config):
-        if name.endswith(("dropout", "dropout_prob", "dropout_rate", "_pdrop")) and isinstance(
-            getattr(config, name), float
-        ):
-            setattr(config, name, 0.0)
-    if config.pad_token_id is None:
-        config.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    for own in _with_parts(config):
+        for name, value in vars(own).items():
+            if isinstance(value, float) and (name.endswith(_RANDOM) or name in _RANDOM_NAMES):
+                setattr(own, name, 0.0)
+    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    for own in (config, config.get_text_config()):
+        if getattr(own, "pad_token_id", None) is None:
+            own.pad_token_id = pad_id
+    if config.is_encoder_decoder and getattr(config, "decoder_start_token_id", None) is None:
+        config.decoder_start_token_id = getattr(config.get_text_config(), "bos_token_id", None) or config.pad_token_id
     config._attn_implementation = "eager" if max_length <= 256 else "sdpa"
+
+
+def _with_parts(config: Any) -> list[Any]:
+    """A config and those that it is made of."""
+    from transformers import PreTrainedConfig
+
+    parts = [value for value in vars(config).values() if isinstance(value, PreTrainedConfig)]
+    return [config, *(each for part in parts for each in _with_parts(part))]
+
+
+def _has_classifier(config: Any) -> bool:
+    from transformers import AutoModelForSequenceClassification
+
+    return type(config) in AutoModelForSequenceClassification._model_mapping
 
 
 def _generator(config: Any) -> Any:
     """The transformers class that generates text with such a model: encoder-decoder or decoder; None for another model."""
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     if config.is_encoder_decoder:
         return AutoModelForSeq2SeqLM if type(config) in AutoModelForSeq2SeqLM._model_mapping else None
-    named = any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in getattr(config, "architectures", None) or [])
+    own = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type)  # of models that see too, and have another name
+    named = any(name == own or is_language_model(name) for name in getattr(config, "architectures", None) or [])
     return AutoModelForCausalLM if named and type(config) in AutoModelForCausalLM._model_mapping else None
+
+
+def is_language_model(architecture: str) -> bool:
+    """Whether a class of that name is a decoder with a language-model head."""
+    return architecture.endswith(("ForCausalLM", "LMHeadModel", "LMHead", "GenerationDecoder"))
+
+
+def _class_for(config: Any, auto: Any) -> Any:
+    """The class that an auto class loads for `config`. Its code is imported, which takes a second."""
+    found = auto._model_mapping[type(config)]
+    return found[0] if isinstance(found, tuple) else found
+
+
+def _classifying(config: Any) -> Any:
+    """The auto class that loads a classifier of that config."""
+    from transformers import AutoModelForSequenceClassification
+
+    return _generator(config) if answers_by_words(config) else AutoModelForSequenceClassification
 
 
 def import_classifier_code(config: Any) -> None:
     """Import the code of the classifier that `config` describes (a second), which transformers does at the first load."""
-    from transformers import AutoModelForSequenceClassification
-
-    _ = AutoModelForSequenceClassification._model_mapping[type(config)]
+    _class_for(config, _classifying(config))
 
 
 def import_generator_code(config: Any) -> None:
     """The same of a model that generates text."""
-    _ = _generator(config)._model_mapping[type(config)]
+    _class_for(config, _generator(config))
 
 
 def load_generator(folder: Path, config: Any, dtype: str = "fp32") -> Any:
     """The pretrained weights, held in `dtype` ("fp32", "bf16", or "auto" as they are saved), with their language-model head."""
+    return _load(_generator(config), folder, config, dtype)
+
+
+def _load(auto: Any, folder: Path, config: Any, dtype: str, replaces_head: bool = False) -> Any:
+    """What `auto` loads, held in `dtype`, with an attention that its class has, and without dropout.
+
+    With `replaces_head` a classification layer of another shape than the checkpoint's is drawn anew.
+    """
     import torch
 
-    return _generator(config).from_pretrained(
+    config._attn_implementation = attention_for(_class_for(config, auto), config._attn_implementation)
+    model = auto.from_pretrained(
         str(folder),
         config=config,
         dtype={"fp32": torch.float32, "bf16": torch.bfloat16, "auto": "auto"}[dtype],
         use_safetensors=True,
         trust_remote_code=False,
         attn_implementation=config._attn_implementation,
+        ignore_mismatched_sizes=replaces_head,
     )
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):  # of a rate that the config does not name
+            module.p = 0.0
+    return model
+
+
+def attention_for(model_class: Any, wanted: str) -> str:
+    """The attention called `wanted`, "eager" or "sdpa"; the plain one where a model's class has no fused one."""
+    return "sdpa" if wanted == "sdpa" and getattr(model_class, "_supports_sdpa", False) else "eager"
 
 
 def eos_token_ids(folder: Path) -> list[int]:
@@ -114,22 +192,18 @@ def eos_token_ids(folder: Path) -> list[int]:
 def load_classifier(folder: Path, config: Any, seed: int, dtype: str = "fp32") -> Any:
     """The pretrained weights, held in `dtype` ("fp32" or "bf16"), under a new, seeded classification head.
 
-    A classification layer that tells the same labels apart is kept, its rows in their order (`models/classifier_head.py`).
+    A classification layer that tells the same labels apart is kept, its rows in their order (`models/classifier_head.py`): a trained
+    classifier loads the same way.
     """
     import torch
-    from transformers import AutoModelForSequenceClassification
 
     torch.manual_seed(seed)
     labels = list(config.id2label.values())
-    model = AutoModelForSequenceClassification.from_pretrained(
-        str(folder),
-        config=config,
-        dtype={"fp32": torch.float32, "bf16": torch.bfloat16}[dtype],
-        use_safetensors=True,
-        trust_remote_code=False,
-        attn_implementation=config._attn_implementation,
-        ignore_mismatched_sizes=replaces_head(folder, labels),
-    )
+    by_words = answers_by_words(config)
+    loaded = _load(_classifying(config), folder, config, dtype, not by_words and replaces_head(folder, labels))
+    model = with_plain_arguments(loaded)
+    if by_words:
+        return classifying_by_words(model)
     settle_head(model, folder, labels, seed)
     return model
 
@@ -138,9 +212,28 @@ def longest_allowed(tokenizer: Any, config: Any) -> int:
     """Tokens that the model takes at most."""
     limits = [
         limit
-        for limit in (getattr(tokenizer, "model_max_length", None), getattr(config, "max_position_embeddings", None))
+        for limit in (
+            getattr(tokenizer, "model_max_length", None),
+            getattr(config, "max_position_embeddings", None)
+            or getattr(config.get_text_config(), "max_position_embeddings", None),
+        )
         if isinstance(limit, int) and 0 < limit < 10**6
     ]
-    if "roberta" in config.model_type and limits:
-        limits.append(min(limits) - 2)  # its position ids begin after the padding id
-    return min(limits, default=512)
+    return min([*limits, *_places(config)], default=512)
+
+
+def _places(config: Any) -> list[int]:
+    """Tokens for which a model's tables of positions have a row each: in some the rows up to the padding id's are no position."""
+    import torch
+
+    auto = _classifying(config) if _has_classifier(config) or answers_by_words(config) else _generator(config)
+    try:
+        with torch.device("meta"):
+            model = _class_for(config, auto)(copy.deepcopy(config))
+    except Exception:  # a class that must compute to be made
+        return []
+    return [
+        table.num_embeddings - table.padding_idx - 1
+        for name, table in model.named_modules()
+        if type(table) is torch.nn.Embedding and "position" in name and table.padding_idx is not None
+    ]

@@ -30,7 +30,7 @@ def evaluate_base_model(session: Session, plan: Plan) -> float:
     Nothing for tasks that do not compare it. Call it before this process holds the model. A killed process leaves no results:
     a warning says so, and the run continues.
     """
-    if not session.task.traits.compares_base_model:
+    if not session.traits.compares_base_model:
         return 0.0
     found = read_base_results(session.folder)
     if found is not None:

@@ -15,6 +15,7 @@ from proxtune.pipeline.jobs import CheckJob
 from proxtune.runtime.clock import Clock
 from proxtune.runtime.guard import explain_model_errors
 from proxtune.runtime.session import Session, in_child_process, open_session
+from proxtune.runtime.trial import load_that_computes
 from proxtune.storage.events import Event
 from proxtune.storage.run_folder import read_recipe
 from proxtune.tasks.describe import render_row
@@ -66,12 +67,18 @@ def _pass_one_row(session: Session, row: int) -> dict[str, Any]:
     from proxtune.models.introspection import head_of, model_facts
 
     data, began = session.data, time.perf_counter()
-    model = session.task.load_model(session.source.folder, data, session.recipe.seed)
-    model.requires_grad_(False).to(session.device.torch_device).train()
+    rows, objective = np.asarray([row]), data.train.objective
+
+    def load() -> Any:
+        model = session.task.load_model(session.source.folder, data, session.recipe.seed)
+        return model.requires_grad_(False).to(session.device.torch_device)
+
+    model = load_that_computes(
+        load, lambda loaded: objective.outputs(loaded, data.train, rows, data.pad_id), data.config
+    )
     loaded = time.perf_counter()
     model.get_input_embeddings().register_forward_hook(lambda module, given, out: out.requires_grad_())
-    rows = np.asarray([row])
-    loss = data.train.objective.loss(model, data.train, rows, data.pad_id, rows, None)
+    loss = objective.loss(model.train(), data.train, rows, data.pad_id, rows, None)
     loss.backward()
     if not math.isfinite(float(loss.detach())):
         where = row_name(data.split.train, row)

@@ -45,9 +45,10 @@ from proxtune.planning.selection import ending_seconds, select_plan
 from proxtune.runtime.guard import explain_model_errors
 from proxtune.runtime.model_setup import constraint_of, prepared
 from proxtune.runtime.session import Session
+from proxtune.runtime.trial import with_trial
 from proxtune.storage.atomic import as_system_errors, write_json
 from proxtune.storage.event_log import read_events
-from proxtune.storage.events import Continued, Event, PlanChosen, StepEvent
+from proxtune.storage.events import Continued, Event, Notice, PlanChosen, StepEvent
 from proxtune.storage.result import FIT_RESULT, best_step, examples_seen, last_step, was_trained
 from proxtune.training.context import Training
 from proxtune.training.trainer import train
@@ -60,6 +61,7 @@ def fit(session: Session, plan_only: bool = False, exact: bool = False) -> dict[
     plans. Raises UserError when the budget does not do, or when something has changed that may not (`exact`); Interrupted when
     nothing was learned.
     """
+    session = with_trial(session)
     if has_features(session):
         start, model = model_with_head(session)
         return _train_and_save(session, start, model, constraint_of(session, start.chosen, model), exact)
@@ -73,7 +75,10 @@ def fit(session: Session, plan_only: bool = False, exact: bool = False) -> dict[
     recipe = session.recipe
     session.emit_phase("plan")
     with explain_model_errors(recipe.model):  # the profile and the dry run pass real rows forward and backward
-        profile = make_profile(session)
+        profile, told = make_profile(session), session.data.notes
+        session = with_trial(session)
+        for note in session.data.notes[len(told) :]:
+            session.emit(Notice(words=note))
         choice = choose(profile, recipe.budget, recipe.knobs, recipe.method)
         if choice.plan is not None:
             choice = select_plan(choice, profile, session)
@@ -113,6 +118,7 @@ def finish(session: Session) -> dict[str, Any]:
 
     It is the best validated point, else the last snapshot, else the fitted head. Raises UserError where there is none.
     """
+    session = with_trial(session)
     if has_features(session):
         start, model = model_with_head(session)
     else:

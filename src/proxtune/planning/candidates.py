@@ -16,7 +16,8 @@ from proxtune.planning.profile import Profile
 def candidates(profile: Profile, knobs: Knobs, wanted: str = AUTO) -> Iterator[Plan]:
     """Every structure worth considering of the methods that `wanted` leaves, without batch sizes or costs."""
     for method in methods_for(wanted):
-        if method.can_learn(profile.traits) and (method.supports_codes or not knobs.base_dtype):
+        able = method.can_learn(profile.traits) and method.applies(profile.model)
+        if able and (method.supports_codes or not knobs.base_dtype):
             yield from _candidates_of(method, profile, knobs)
 
 

@@ -74,7 +74,7 @@ def dry_run(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> D
     `libraries_bytes` is what the process held before it loaded the model.
     """
     governor, phases, meter = session.governor, session.phases, session.meter
-    method, calibration, long_rows = find_method(plan.method), session.device.calibration, session.task.traits.long_rows
+    method, calibration, long_rows = find_method(plan.method), session.device.calibration, session.traits.long_rows
     data, others = session.data, phases.others_bytes
     train, validation, pad_id = data.train, data.validation, data.pad_id
     phases.leave()
@@ -168,7 +168,7 @@ def _try_final_evaluation(plan: Plan, model: Any, session: Session) -> int:
     """
     meter, data, governor, limit = session.meter, session.data, session.governor, plan.micro_batch * plan.max_length
     dtype = plan.autocast if find_method(plan.method).keeps_adapter else "fp32"
-    long_rows = session.task.traits.long_rows
+    long_rows = session.traits.long_rows
     shapes = _validation_shapes(data.validation, limit)
     if long_rows:  # each shape has passed already, in the plan's type
         shapes = shapes[-1:] if dtype != plan.autocast else []

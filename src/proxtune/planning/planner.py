@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from proxtune.config.budget import Budget, format_bytes, format_seconds
 from proxtune.config.plan import Cost, Infeasible, Plan, Refused
 from proxtune.config.recipe import Knobs
+from proxtune.errors import UserError
 from proxtune.memory.devices.calibration import Calibration
 from proxtune.methods.registry import AUTO, all_methods, find_method
 from proxtune.planning.candidates import candidates
@@ -66,6 +67,8 @@ def choose(profile: Profile, budget: Budget, knobs: Knobs, method: str = AUTO) -
     fitting.sort(key=lambda plan: -plan.expected)
     if fitting:
         return Selection(plan=fitting[0], infeasible=None, fitting=fitting, refused=refused)
+    if not refused and method == _method_without_steps():
+        raise UserError("this model learns by gradients alone, and there is no memory for any; give more --memory")
     if not refused:  # the forward pass alone was traced, and the method needs gradients
         return choose(profile, budget, replace(knobs, checkpointing=None), _method_without_steps())
     nearest = _nearest(refused, budget, profile.calibration)

@@ -16,12 +16,13 @@ from proxtune.config.plan import Plan
 from proxtune.config.recipe import DEFAULT_BATCH, Knobs
 from proxtune.data.batching import cut, epoch_batches, padded
 from proxtune.data.dataset import Encoded, rows_like, select_rows
+from proxtune.errors import UserError
 from proxtune.memory.allocator import set_allocator
-from proxtune.memory.governor import Governor
+from proxtune.memory.governor import Governor, is_refusal
 from proxtune.memory.library_pages import unload_cold_code
 from proxtune.methods.base import FORWARD, HELD_FORWARD, Method
 from proxtune.methods.registry import AUTO, find_method, methods_for
-from proxtune.models.introspection import blocks_of, can_checkpoint, model_facts
+from proxtune.models.introspection import blocks_of, can_checkpoint, model_facts, width_of, without_adapters
 from proxtune.models.source import count_parameters, weight_bytes
 from proxtune.planning.cost_model import converted_bytes, reports_seconds
 from proxtune.planning.profile import (
@@ -34,8 +35,10 @@ from proxtune.planning.profile import (
     traces_from_dict,
 )
 from proxtune.planning.tracer import Traced, trace_step
+from proxtune.runtime.guard import explain_model_errors
 from proxtune.runtime.inference import outputs_of, touch_embeddings, warm_up_forward
 from proxtune.runtime.session import Session, in_child_process
+from proxtune.runtime.trial import load_that_computes, try_model, with_trial, without_held_bf16
 
 _THROUGHPUT_ROWS = 32
 _THROUGHPUT_TRIES, _THROUGHPUT_SECONDS = 3, 1.0  # at most, for each dtype
@@ -59,7 +62,7 @@ def padded_tokens(lengths: np.ndarray, batch: int, seed: int) -> int:
 def may_use_bf16_weights(session: Session) -> bool:
     """Whether a plan may come of weights that are held in bf16, where that pays."""
     methods = methods_for(session.recipe.method)
-    held = any(method.may_hold_bf16(session.task.traits) for method in methods)
+    held = any(method.may_hold_bf16(session.traits) for method in methods)
     return held and session.recipe.knobs.dtype != "fp32" and session.device.supports_bf16
 
 
@@ -75,10 +78,15 @@ def profile_model(session: Session, gradients: bool, weight_dtype: str = "fp32")
     measure_throughput = gradients or weight_dtype == "bf16"
     forward = partial(_profile_forward, session, dtypes, weight_dtype, measure_throughput)
     found = ModelProfile.from_dict(in_child_process(session, lambda: forward().as_dict()))
+    session, dtypes = with_trial(session), list(found.flops_per_second)
     traces = dict(found.traces)
-    if measure_throughput and any(method.may_hold_bf16(session.task.traits) for method in methods):
+    if measure_throughput and any(method.may_hold_bf16(session.traits) for method in methods):
         traces |= _held_traces(session, traces, dtypes, weight_dtype)
-    learning = [method for method in methods if method.uses_gradients] if gradients else []
+        session = with_trial(session)
+    able = [method for method in methods if method.applies(found.facts) and method.can_learn(session.traits)]
+    if not able:
+        raise UserError(f"method {session.recipe.method} cannot learn with this model; choose --method layers or full")
+    learning = [method for method in able if method.uses_gradients] if gradients else []
     if weight_dtype == "bf16":  # masters in fp32 do not fit
         learning = [method for method in learning if method.supports_codes]
     for family in dict.fromkeys(method.cost.trace_family for method in learning):
@@ -89,11 +97,12 @@ def profile_model(session: Session, gradients: bool, weight_dtype: str = "fp32")
 def _held_traces(session: Session, traces: Traces, dtypes: Sequence[str], weight_dtype: str) -> dict[str, Trace]:
     """Traces of a forward pass with the weights held in its dtype; nothing where such a plan cannot be what fits best."""
     recipe = session.recipe
-    if recipe.method == AUTO and recipe.budget.memory is None and not session.task.traits.frozen_codes:
+    if recipe.method == AUTO and recipe.budget.memory is None and not session.traits.frozen_codes:
         return {}
     found = {trace_key(HELD_FORWARD, dtype): traces[trace_key(FORWARD, dtype)] for dtype in dtypes}
     if weight_dtype == "fp32" and "bf16" in dtypes:
-        found |= traces_from_dict(in_child_process(session, partial(_trace_bf16_forward, session)))
+        held = traces_from_dict(in_child_process(session, partial(_trace_bf16_forward, session)))
+        found = {**found, **held} if held else {key: trace for key, trace in found.items() if not key.endswith("bf16")}
     return found
 
 
@@ -101,13 +110,19 @@ def _dtypes(session: Session) -> list[str]:
     """Those that may be best: bf16 where it pays, which takes more memory for its kernels; so fp32 too where memory is short."""
     if not session.device.supports_bf16:
         return ["fp32"]
-    return ["bf16"] if session.recipe.budget.memory is None or session.task.traits.frozen_codes else ["bf16", "fp32"]
+    return ["bf16"] if session.recipe.budget.memory is None or session.traits.frozen_codes else ["bf16", "fp32"]
 
 
 def _trace_bf16_forward(session: Session) -> dict[str, Any]:
-    """Trace of a forward pass with the weights held in bf16, as plain values."""
-    model = _load_model(session, "bf16").requires_grad_(False).to(session.device.torch_device)
-    return traces_as_dict(_traces(model, HELD_FORWARD, ["bf16"], session, train=False, weight_dtype="bf16"))
+    """Trace of a forward pass with the weights held in bf16, as plain values; none where the model does not compute so."""
+    try:
+        model = _load_model(session, "bf16").requires_grad_(False).to(session.device.torch_device)
+        return traces_as_dict(_traces(model, HELD_FORWARD, ["bf16"], session, train=False, weight_dtype="bf16"))
+    except (RuntimeError, TypeError, ValueError) as error:
+        if is_refusal(error):
+            raise
+        without_held_bf16(session)
+        return {}
 
 
 def _profile_forward(
@@ -115,10 +130,15 @@ def _profile_forward(
 ) -> ModelProfile:
     """Facts of the model, traces of its forward pass, and the rates of that."""
     data = session.data
-    model = _load_model(session, weight_dtype).requires_grad_(False).to(session.device.torch_device)
-    warm_up_forward(model, data.train, data.pad_id, "fp32", session.governor)
-    touch_embeddings(model, data.train, data.validation)
-    passed_bytes = session.meter.now()
+    with explain_model_errors(session.source.name):
+        model = load_that_computes(
+            lambda: _load_model(session, weight_dtype).requires_grad_(False).to(session.device.torch_device),
+            lambda model: warm_up_forward(model, data.train, data.pad_id, "fp32", session.governor),
+            data.config,
+        )
+        touch_embeddings(model, data.train, data.validation)
+        passed_bytes = session.meter.now()
+        dtypes = try_model(model, session, dtypes, weight_dtype, measure_throughput and weight_dtype == "fp32").dtypes
     traces = _traces(model, FORWARD, dtypes, session, train=False, weight_dtype=weight_dtype)
     forward_flops = traces[trace_key(FORWARD, dtypes[0])].forward_flops
     session.meter.trim()
@@ -136,17 +156,22 @@ def _profile_forward(
 
 def _trace_family(session: Session, family: str, dtypes: Sequence[str]) -> dict[str, Any]:
     """Traces of a training step, with checkpointing and without, as plain values."""
+    with explain_model_errors(session.source.name):
+        return _traces_of_steps(session, family, dtypes)
+
+
+def _traces_of_steps(session: Session, family: str, dtypes: Sequence[str]) -> dict[str, Any]:
     data, method = session.data, find_method(family)
     if session.recipe.budget.memory is not None:
         set_allocator("tight")  # live bytes are counted, not those of the heap: it need not grow
-    as_codes = method.supports_codes and session.task.traits.frozen_codes
+    as_codes = method.supports_codes and session.traits.frozen_codes
     frozen = "bf16" if as_codes and dtypes == ["bf16"] else "fp32"  # as the planner has it
     model = _prepared(method, _load_model(session, frozen), data.max_length).to(session.device.torch_device)
     traces = _traces(model, family, dtypes, session, train=True)
     if can_checkpoint(model):
         for dtype in dtypes:
             plain = traces[trace_key(family, dtype)]
-            traces[trace_key(family, dtype, True)] = _checkpointed(plain, data.config, data.max_length)
+            traces[trace_key(family, dtype, True)] = _checkpointed(plain, without_adapters(model), data.max_length)
     return traces_as_dict(traces)
 
 
@@ -154,9 +179,9 @@ def _load_model(session: Session, weight_dtype: str = "fp32") -> Any:
     return session.task.load_model(session.source.folder, session.data, session.recipe.seed, weight_dtype)
 
 
-def _checkpointed(trace: Trace, config: Any, length: int) -> Trace:
+def _checkpointed(trace: Trace, model: Any, length: int) -> Trace:
     """The trace with each block's input kept and one block's insides alive at a time; the forward pass runs twice."""
-    blocks, width = config.num_hidden_layers, config.hidden_size
+    blocks, width = len(blocks_of(model)[1]), width_of(model.config)
     return replace(
         trace,
         row_bytes=math.ceil(_CHECKPOINTED_BLOCKS * trace.row_bytes / blocks + 4 * blocks * length * width),
@@ -178,7 +203,7 @@ def _traces(
     model: Any, family: str, dtypes: Sequence[str], session: Session, *, train: bool, weight_dtype: str = "fp32"
 ) -> dict[str, Trace]:
     """A `Trace` for each dtype, from steps of one and of three rows; operations are counted once."""
-    data, traits = session.data, session.task.traits
+    data, traits = session.data, session.traits
     # Three long rows would take gigabytes; what a token takes is the same in short ones (attention is fused there).
     length = min(data.max_length, traits.traced_tokens or data.max_length)
     model.train(train)
@@ -244,11 +269,12 @@ def make_profile(session: Session) -> Profile:
     libraries = meter.now()
     weight_dtype, gradients = _what_to_profile(session, libraries)
     found = profile_model(session, gradients, weight_dtype)
+    session = with_trial(session)
     loaded = libraries + found.facts.parameters * (2 if weight_dtype == "bf16" else 4)
     return Profile(
         device=session.device,
         model=found.facts,
-        traits=session.task.traits,
+        traits=session.traits,
         supervisor_bytes=others,
         libraries_bytes=libraries,
         import_peak_bytes=_starting_peak_bytes(session),
@@ -291,9 +317,9 @@ def _what_to_profile(session: Session, libraries_bytes: int) -> tuple[str, bool]
 
     if fits(4 * numbers):
         return "fp32", True
-    if (
-        session.task.traits.frozen_codes
-    ):  # what adapters sit on is held in bf16; the least that would do is named from this
+    if session.traits.frozen_codes:  # what adapters sit on is held in bf16; the least that would do is named from this
         return ("bf16", True) if may_use_bf16_weights(session) else ("fp32", True)
+    if session.traits.needs_gradients:
+        return "fp32", True
     large = 4 * numbers > 2 * libraries_bytes  # then bf16 is what needs least, and else a forward pass in fp32
     return "bf16" if may_use_bf16_weights(session) and (fits(2 * numbers) or large) else "fp32", False

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from proxtune.errors import Interrupted, UserError
 from proxtune.memory.fork import ChildKilled
 from proxtune.memory.governor import is_refusal
+from proxtune.storage.atomic import disk_error_message
 
 _LONGEST_REASON = 200  # characters of a library's own words
 
@@ -26,7 +27,7 @@ def explain_model_errors(model: str) -> Iterator[None]:
     except (UserError, Interrupted, ChildKilled, MemoryError):
         raise
     except Exception as error:
-        if is_refusal(error):
+        if is_refusal(error) or (isinstance(error, OSError) and disk_error_message(error) is not None):
             raise
         words = "".join(traceback.format_exception(error))
         raise UserError(

@@ -73,7 +73,10 @@ def warm_up_forward(model: Any, data: Encoded, pad_id: int, dtype: str, governor
 
 def touch_embeddings(model: Any, *rows: Encoded) -> None:
     """Touch the embeddings that these rows use, all where they learn: weights are mapped, and come in as they are read."""
-    weight = model.get_input_embeddings().weight  # (vocabulary, width)
+    try:
+        weight = model.get_input_embeddings().weight  # (vocabulary, width)
+    except (AttributeError, NotImplementedError):  # of letters, hashed into several tables
+        return
     used = torch.from_numpy(np.unique(np.concatenate([data.ids for data in rows])))
     if weight.requires_grad or rows[0].objective.reads_vocabulary:  # by a head that is the same table, or as large
         used = torch.arange(len(weight))

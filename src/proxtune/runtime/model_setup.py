@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def loaded(plan: Plan, session: Session) -> Any:
     """The pretrained model, in the dtype and with the allocator and the kernels that the plan has."""
     set_allocator(plan.allocator)
-    limit_kernel_cache(FEW if plan.neighbours else SOME if session.task.traits.long_rows else USUAL)
+    limit_kernel_cache(FEW if plan.neighbours else SOME if session.traits.long_rows else USUAL)
     return session.task.load_model(session.source.folder, session.data, session.recipe.seed, plan.loaded_dtype)
 
 

@@ -21,7 +21,7 @@ from proxtune.models.source import ModelSource, find_model
 from proxtune.runtime.clock import Clock
 from proxtune.runtime.guard import explain_model_errors
 from proxtune.storage.events import DataRead, Event, Phase
-from proxtune.tasks.base import Task, TaskData
+from proxtune.tasks.base import Task, TaskData, TaskTraits
 from proxtune.tasks.registry import find_task
 
 if TYPE_CHECKING:
@@ -46,6 +46,11 @@ class Session:
     phases: Phases
     emit: Emit
     structure: Structure | None = None  # of a model that is held to a size
+
+    @property
+    def traits(self) -> TaskTraits:
+        """The task's traits, for these rows and this model."""
+        return self.data.traits or self.task.traits
 
     @property
     def meter(self) -> Meter:

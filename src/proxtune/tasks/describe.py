@@ -32,6 +32,8 @@ def row_facts(data: TaskData, notes: tuple[str, ...] = ()) -> dict[str, Any]:
         "notes": told,
         "truncated_rows": truncated,
         "max_length": data.max_length,
+        "attention": str(data.config._attn_implementation),
+        **({} if data.pads else {"pads": False}),
     }
 
 

@@ -68,5 +68,4 @@ def test_a_pass_that_fails_leaves_the_model_whole(model_and_rows):
     with pytest.raises(RuntimeError), starting_from_hidden(torch.zeros(1), blocks, 1):
         raise RuntimeError("refused")
     assert torch.equal(model(**batch).logits, whole)
-    with pytest.raises(AssertionError, match="does not pass"):
-        hidden_at_block(blocks, 1, lambda: None)
+    assert hidden_at_block(blocks, 1, lambda: None) is None, "the blocks were not called"

@@ -29,6 +29,12 @@ def test_every_method_that_can_learn_the_task_is_a_candidate():
     assert {plan.method for plan in candidates(GENERATING, Knobs())} == {"lora", "layers", "full"}
 
 
+def test_a_method_that_finds_nothing_to_learn_in_a_model_is_none():
+    without = replace(PROFILE.model, rank_parameters=0, linear_parameters=0)
+    found = {plan.method for plan in candidates(replace(PROFILE, model=without), Knobs())}
+    assert found == set(method_names()) - {"lora", "nno"}
+
+
 def test_a_structure_that_was_not_traced_is_no_candidate():
     forward = replace(PROFILE, traces={key: PROFILE.traces[key] for key in ("forward/fp32", "held-forward/fp32")})
     assert {plan.method for plan in candidates(forward, Knobs())} == {"probe", "nno"}

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from proxtune.config.budget import Budget, parse_bytes
 from proxtune.config.plan import PHASES, Plan, Refused, plan_as_dict, plan_from_dict
 from proxtune.config.recipe import Knobs
+from proxtune.errors import UserError
 from proxtune.methods.registry import find_method, method_names
 from proxtune.planning.candidates import candidates
 from proxtune.planning.cost_model import (
@@ -51,6 +52,13 @@ def test_more_memory_never_promises_less(one, other, time):
 def test_more_time_never_promises_less(memory, one, other):
     less, more = plan_for(memory, min(one, other)).plan, plan_for(memory, max(one, other)).plan
     assert less is None or (more is not None and more.expected >= less.expected)
+
+
+def test_a_model_that_learns_by_gradients_alone_says_so_where_there_is_no_memory_for_any():
+    forward = {key: trace for key, trace in PROFILE.traces.items() if key.split("/")[0] in ("forward", "held-forward")}
+    profile = replace(PROFILE, traits=replace(PROFILE.traits, needs_gradients=True), traces=forward)
+    with pytest.raises(UserError, match="give more --memory"):
+        choose(profile, Budget(memory=300 * MB), Knobs())
 
 
 def test_every_candidate_has_a_fate():

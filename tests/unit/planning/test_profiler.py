@@ -60,6 +60,6 @@ def test_the_profile_tries_nothing_that_would_pass_the_budget(monkeypatch, memor
     session = SimpleNamespace(
         recipe=Recipe(data="", out="", budget=Budget(memory=memory)), source=SimpleNamespace(folder=None),
         phases=SimpleNamespace(others_bytes=20 * MB, memory_bytes={}), meter=SimpleNamespace(peak=lambda: 230 * MB),
-        task=SimpleNamespace(traits=TaskTraits()), device=DEVICE,
+        traits=TaskTraits(), device=DEVICE,
     )  # fmt: skip
     assert proxtune.planning.profiler._what_to_profile(session, 220 * MB) == profiled

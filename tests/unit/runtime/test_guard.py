@@ -1,5 +1,6 @@
 """The guard: a library's error about a model is one sentence that names the file of its traceback."""
 
+import errno
 import re
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def test_what_a_child_process_raised_is_told_by_its_own_last_line():
     [
         UserError("give another file"), DiskFailed("the disk is full"), Interrupted("stopped"), MemoryError(),
         RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8"),
-        KeyboardInterrupt(),
+        KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device"),
     ],
     ids=lambda error: type(error).__name__,
 )  # fmt: skip

@@ -36,7 +36,7 @@ def session_of(folder, out=None, long_rows=False, structure=None, seed=3):
         return a_classifier(folder)
 
     return SimpleNamespace(
-        task=SimpleNamespace(traits=SimpleNamespace(long_rows=long_rows), load_model=load_model),
+        task=SimpleNamespace(load_model=load_model), traits=SimpleNamespace(long_rows=long_rows),
         source=SimpleNamespace(folder=folder), data="the data", recipe=SimpleNamespace(seed=seed), asked=asked, folder=out,
         device=SimpleNamespace(torch_device=torch.device("cpu")), structure=structure,
     )  # fmt: skip

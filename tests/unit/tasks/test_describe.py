@@ -24,7 +24,8 @@ class Rows(list[int]):
 def data(truncated: int = 0) -> TaskData:
     examples = Examples(["x"], ["a"], "a.csv", [2], "text", "label", notes=["read a.csv"])
     return TaskData(
-        split=Split(examples, examples, "validation: 2 of 12 rows"), tokenizer=None, config=SimpleNamespace(pad_token_id=0),
+        split=Split(examples, examples, "validation: 2 of 12 rows"), tokenizer=None,
+        config=SimpleNamespace(pad_token_id=0, _attn_implementation="eager"),
         train=Rows(10, truncated), validation=Rows(2, truncated), max_length=64, labels=("a", "b"),
     )  # fmt: skip
 
@@ -40,6 +41,7 @@ def test_facts_are_plain_and_notes_are_in_the_order_of_reading() -> None:
         "notes": ["read a.csv", "validation: 2 of 12 rows", "a note of the task"],
         "truncated_rows": 0,
         "max_length": 64,
+        "attention": "eager",
     }
 
 

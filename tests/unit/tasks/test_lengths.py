@@ -1,6 +1,6 @@
 """How long rows may be: what is asked for within what the model takes, in multiples of eight."""
 
-from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +17,10 @@ def recipe(max_length: int | None) -> Recipe:
     return Recipe(data="a.csv", out="", knobs=Knobs(max_length=max_length))
 
 
-def model(tokens: int) -> SimpleNamespace:
-    return SimpleNamespace(max_position_embeddings=tokens, model_type="bert")
+def model(tokens: int) -> Any:
+    from transformers import BertConfig
+
+    return BertConfig(max_position_embeddings=tokens, num_hidden_layers=1, hidden_size=4, num_attention_heads=1)
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,8 @@ def opening(result: Mapping[str, Any]) -> str:
 
 def usage(result: Mapping[str, Any]) -> str:
     """Code that classifies a text, by transformers alone."""
+    if part(result, "data").get("label_token_ids"):
+        return _usage_by_words(result)
     length = number(part(result, "data").get("max_length"))
     cut = f", truncation=True, max_length={length:.0f}" if length else ", truncation=True"
     packed = (number(part(result, "size").get("bits")) or 16) < 16
@@ -51,6 +53,41 @@ from transformers import pipeline
 
 classify = pipeline("text-classification", model="path/to/this/folder")
 print(classify(["a dull, lifeless film"]{cut}))
+```
+"""
+
+
+def _pipeline_of(result: Mapping[str, Any]) -> str:
+    """The hubs' name of how the model is run: one that answers by words is a language model to them."""
+    data = part(result, "data")
+    if not data.get("label_token_ids"):
+        return _KIND
+    return "text2text-generation" if data.get("is_encoder_decoder") else "text-generation"
+
+
+def _usage_by_words(result: Mapping[str, Any]) -> str:
+    """Of a language model whose next token is a label's."""
+    data = part(result, "data")
+    length = number(data.get("max_length")) or 512
+    kind = "AutoModelForSeq2SeqLM" if data.get("is_encoder_decoder") else "AutoModelForCausalLM"
+    return f"""## Use
+
+transformers has no classifier class for this architecture. The model is its language model: the token that it says next stands
+for a label, and `label_token_ids` in its `config.json` says which, in the order of `id2label`. Its tokenizer asks the question.
+
+```
+pip install transformers torch
+```
+
+```python
+from transformers import {kind}, AutoTokenizer
+
+folder = "path/to/this/folder"
+tokenizer, model = AutoTokenizer.from_pretrained(folder), {kind}.from_pretrained(folder)
+row = tokenizer(["a dull, lifeless film"], truncation=True, max_length={length:.0f}, return_tensors="pt")
+said = model.generate(**row, max_new_tokens=1, output_logits=True, return_dict_in_generate=True)
+chosen = said.logits[0][0, model.config.label_token_ids].argmax().item()
+print(model.config.id2label[chosen])
 ```
 """
 
@@ -94,7 +131,7 @@ def _baselines(found: Any) -> list[tuple[str, dict[str, Any]]]:
 
 
 CARD = CardParts(
-    pipeline_tag=lambda result: _KIND,
+    pipeline_tag=_pipeline_of,
     kind=lambda result: _KIND,
     metrics=metrics,
     opening=opening,

@@ -13,6 +13,8 @@ from proxtune.data.dataset import Encoded, Objective
 from proxtune.tasks.classification.metrics import score_classification
 
 _TAUGHT = 0.5  # of the loss, once there is a teacher
+_TRIED_PADDING = 5  # tokens
+_SAME = 1e-3  # of the largest logit, in fp32
 
 
 def outputs(model: Any, data: Encoded, rows: np.ndarray, pad_id: int) -> Any:
@@ -36,6 +38,32 @@ def loss(
             taught = torch.from_numpy(teacher[rows]).to(logits.device).softmax(-1)
             total = (1 - _TAUGHT) * total + _TAUGHT / len(whole) * _divergence(logits, taught)
     return total
+
+
+def word_loss(
+    model: Any, data: Encoded, rows: np.ndarray, pad_id: int, whole: np.ndarray, teacher: np.ndarray | None = None
+) -> Any:
+    """The same where the logits are log P of the labels' words: all other words are wrong answers too."""
+    assert teacher is None, "words are not taught"
+    chances = outputs(model, data, rows, pad_id)
+    labels = torch.from_numpy(data.labels[rows]).to(chances.device)
+    return torch.nn.functional.nll_loss(chances, labels, reduction="sum") / len(whole)
+
+
+def pads(model: Any, row: Encoded, pad_id: int) -> bool:
+    """Whether the logits of the row stay the same with padding behind it."""
+    device = next(model.parameters()).device
+    ids = torch.from_numpy(row.ids.astype(np.int64))[None]
+    found = []
+    for more in (0, _TRIED_PADDING):
+        inputs = (
+            torch.nn.functional.pad(ids, (0, more), value=pad_id),
+            torch.nn.functional.pad(torch.ones_like(ids), (0, more)),
+        )
+        with torch.inference_mode():
+            made = model(input_ids=inputs[0].to(device), attention_mask=inputs[1].to(device)).logits.float()
+        found.append(made)
+    return torch.allclose(found[0], found[1], rtol=_SAME, atol=_SAME * float(found[0].abs().max()))
 
 
 def _divergence(logits: Any, taught: Any) -> Any:
@@ -62,4 +90,5 @@ def rank(metrics: Mapping[str, float]) -> tuple[float, float]:
     return metrics["accuracy"], -metrics["loss"]
 
 
-LABELS = Objective(outputs=outputs, loss=loss, score=score, rank=rank)
+WORDS = Objective(outputs=outputs, loss=word_loss, score=score, rank=rank, pads=pads, reads_vocabulary=True)
+LABELS = Objective(outputs=outputs, loss=loss, score=score, rank=rank, pads=pads)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from proxtune.tasks.classification.label_prompt import LabelPrompt
 
 _MISTAKES_SHOWN = 25
+_ADDED_END = "the tokenizer puts no end behind a text, which this classifier looks for: now it does"
 
 TRAITS = TaskTraits()
+# There is no layer of classes that could be fitted apart, or held to a size.
+_WORD_TRAITS = replace(TRAITS, needs_gradients=True, can_be_sized=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,13 +98,12 @@ class Classification:
         from proxtune.models.loading import classifier_config
         from proxtune.models.post_processor import keeps_post_processor
         from proxtune.models.tokenizer import agree_on_padding, check_tokens, load_tokenizer
+        from proxtune.models.word_classifier import answers_by_words, set_label_tokens
         from proxtune.tasks.classification.encoding import encode_parts, ready_for_texts
-        from proxtune.tasks.classification.label_prompt import (
-            append_question,
-            has_language_head,
-            prompt_for,
-        )
+        from proxtune.tasks.classification.label_prompt import append_question, has_language_head, prompt_for
+        from proxtune.tasks.classification.objective import WORDS
         from proxtune.tasks.classification.reader import sorted_labels
+        from proxtune.tasks.classification.row_end import append_end, needs_end
         from proxtune.tasks.lengths import length_allowed, longest_row
 
         labels = sorted_labels(split.train)
@@ -111,6 +113,9 @@ class Classification:
         prompt = prompt_for(labels) if has_language_head(config) and keeps_post_processor(tokenizer) else None
         if prompt is not None:
             append_question(tokenizer, prompt)
+        adds_end = not answers_by_words(config) and needs_end(tokenizer, config)
+        if adds_end:
+            append_end(tokenizer, config)
         allowed = length_allowed(recipe, tokenizer, config)
         train, validation = encode_parts(
             (split.train, split.validation), labels, tokenizer, allowed, cuts_outliers=recipe.knobs.max_length is None,
@@ -120,6 +125,9 @@ class Classification:
         longest = longest_row(train, validation)
         config = classifier_config(model_folder, labels, tokenizer, longest)
         agree_on_padding(tokenizer, config)
+        if answers_by_words(config):
+            set_label_tokens(config, prompt_for(labels).words, tokenizer)
+            train, validation = (replace(part, objective=WORDS) for part in (train, validation))
         return ClassificationData(
             split=split,
             labels=tuple(labels),
@@ -130,10 +138,12 @@ class Classification:
             max_length=min(longest, allowed),
             prompt=prompt,
             knows_labels=prompt is not None,
-            notes=notes,
+            notes=(*notes, _ADDED_END) if adds_end else notes,
+            traits=_WORD_TRAITS if answers_by_words(config) else None,
         )
 
     def describe(self, data: TaskData) -> dict[str, Any]:
+        from proxtune.models.word_classifier import answers_by_words
         from proxtune.tasks.classification.encoding import mark_between
         from proxtune.tasks.describe import row_facts
 
@@ -145,7 +155,17 @@ class Classification:
         if data.prompt is not None:
             words = list(data.prompt.words)
             told.append(f"each text is followed by {data.prompt.question!r}; the labels' words are {words}")
-        return row_facts(data, tuple(told))
+        if answers_by_words(data.config):
+            tokens = data.tokenizer.convert_ids_to_tokens(data.config.label_token_ids)
+            told.append(
+                f"transformers has no classifier class for {data.config.model_type}: it classifies by the next token, one of "
+                f"{tokens}"
+            )
+        facts = row_facts(data, tuple(told))
+        if answers_by_words(data.config):
+            facts["label_token_ids"] = data.config.label_token_ids
+            facts["is_encoder_decoder"] = bool(data.config.is_encoder_decoder)
+        return facts
 
     def import_architecture(self, data: TaskData) -> None:
         from proxtune.models.loading import import_classifier_code
@@ -153,15 +173,17 @@ class Classification:
         import_classifier_code(data.config)
 
     def load_model(self, model_folder: Path, data: TaskData, seed: int, dtype: str = "fp32") -> Any:
+        from proxtune.models.arguments import without_padding
         from proxtune.models.introspection import head_of
         from proxtune.models.loading import load_classifier
+        from proxtune.models.word_classifier import answers_by_words
         from proxtune.tasks.classification.label_prompt import init_head_from_words, label_word_rows
 
         assert isinstance(data, ClassificationData), "encoded by this task"
         model = load_classifier(model_folder, data.config, seed, dtype)
-        if data.prompt is not None:
+        if data.prompt is not None and not answers_by_words(data.config):
             init_head_from_words(head_of(model)[1], label_word_rows(model, model_folder, data.tokenizer, data.prompt))
-        return model
+        return model if data.pads else without_padding(model)
 
     def results(
         self, final: ModelAtHand, outputs: np.ndarray, base_results: Mapping[str, Any] | None
@@ -205,8 +227,10 @@ class Classification:
         model: Any = None,
         base: bool = False,
     ) -> TrainedClassifier:
-        from transformers import AutoConfig, AutoModelForSequenceClassification
+        from transformers import AutoConfig
 
+        from proxtune.models.arguments import without_padding
+        from proxtune.models.loading import load_classifier
         from proxtune.models.tokenizer import check_tokens, load_tokenizer
         from proxtune.tasks.classification.encoding import encode
         from proxtune.tasks.lengths import length_allowed
@@ -220,9 +244,10 @@ class Classification:
         encoded = encode(rows, labels, tokenizer, most, has_types=_has_types(tokenizer, config))
         check_tokens(tokenizer, config, encoded.ids)
         if model is None:
-            model = AutoModelForSequenceClassification.from_pretrained(
-                str(model_folder), use_safetensors=True, attn_implementation="eager"
-            )
+            config._attn_implementation = result["data"].get("attention", "eager")
+            model = load_classifier(model_folder, config, recipe.seed, "auto")
+            if not result["data"].get("pads", True):
+                model = without_padding(model)
         return TrainedClassifier(model=model, rows=encoded, pad_id=config.pad_token_id, labels=labels)
 
     def evaluation(

@@ -13,19 +13,23 @@ from proxtune.config.plan import Plan
 from proxtune.data.batching import sorted_batches
 from proxtune.data.dataset import Encoded
 from proxtune.memory.governor import Governor, in_halves
-from proxtune.models.introspection import without_adapters
+from proxtune.models.introspection import width_of, without_adapters
 
 _MORE, _MORE_CHECKPOINTED, _MOST_TOKENS = 8, 2, 8192
 
 
 @dataclass(frozen=True, slots=True)
 class GenerationSettings:
-    """How answers are generated: the tokenizer that writes them out, the padding, what ends one, and their most tokens."""
+    """How answers are generated: the tokenizer that writes them out, the padding, what ends one, and their most tokens.
+
+    A model that does not take padding (`pads`) is given rows of one length at a time.
+    """
 
     tokenizer: Any
     pad_id: int
     stop_ids: tuple[int, ...]
     new_tokens: int
+    pads: bool = True  # rows of several lengths may be filled up
 
 
 class AnswerStreamer:
@@ -83,6 +87,8 @@ def generate_answers(
             return _generate(plain, data, rows, prompts, settings, device, streamer)
 
     pieces = sorted_batches(prompts + settings.new_tokens, micro_tokens)
+    if not settings.pads:
+        pieces = (piece[prompts[piece] == length] for piece in pieces for length in np.unique(prompts[piece]))
     too_much = "generating one answer does not fit in the memory budget"
     for rows, found in in_halves(pieces, generate, governor, too_much):
         yield from zip(map(int, rows), found, strict=True)
@@ -103,11 +109,19 @@ def tokens_at_a_time(plan: Plan) -> int:
 
 def cache_bytes(config: Any, dtype: str) -> int:
     """Bytes of the cache for one token of one row: a key and a value in each block."""
-    text = config.get_text_config()
-    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    blocks = getattr(text, "num_decoder_layers", None) or text.num_hidden_layers
+    text = config.get_text_config(decoder=True)
+    all_heads = _most(getattr(text, "num_attention_heads", None))
+    if not all_heads:
+        return 0  # a state, which does not grow
+    heads = _most(getattr(text, "num_key_value_heads", None)) or all_heads
+    width = _most(getattr(text, "head_dim", None)) or width_of(config) // all_heads
+    blocks = getattr(text, "num_decoder_layers", None) or getattr(text, "num_hidden_layers", None) or 1
     return 2 * blocks * heads * width * (2 if dtype == "bf16" else 4)
+
+
+def _most(value: Any) -> int:
+    """A number of a config, or the largest of those of its layers; 0 where it has none."""
+    return max(value, default=0) if isinstance(value, list | tuple) else int(value or 0)
 
 
 def prompt_lengths(data: Encoded) -> np.ndarray:
@@ -135,14 +149,16 @@ def _generate(
     if streamer is not None:
         assert len(rows) == 1, "pieces of several answers cannot be told apart"
         streamer.reset()
-    hook = plain.get_output_embeddings().register_forward_pre_hook(_contiguous)
+    head = plain.get_output_embeddings()
+    hook = None if head is None else head.register_forward_pre_hook(_contiguous)
     try:
         made = plain.generate(
             input_ids=ids.to(device), attention_mask=mask.to(device), max_new_tokens=settings.new_tokens, do_sample=False,
             num_beams=1, pad_token_id=settings.pad_id, eos_token_id=list(settings.stop_ids), use_cache=True, streamer=streamer,
         )  # fmt: skip
     finally:
-        hook.remove()
+        if hook is not None:
+            hook.remove()
     new = made[:, length if data.answers is None else 1 :].cpu()
     return [text.strip() for text in settings.tokenizer.batch_decode(new, skip_special_tokens=True)]
 

@@ -9,9 +9,12 @@ pass is done at once, as in the fused losses of Liger kernel (Hsu et al., 2024):
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -21,22 +24,24 @@ from proxtune.data.batching import collate
 from proxtune.data.dataset import Encoded, Objective
 from proxtune.errors import UserError
 from proxtune.models.introspection import without_adapters
+from proxtune.models.word_classifier import first_answer_token
 
 _CHUNK_NUMBERS = 2_000_000  # logits at a time
 HEAD_BYTES = 10 * _CHUNK_NUMBERS  # what they take: logits, their slope, and the slope once more in bfloat16
+_TRIED_TOKENS, _TRIED_PADDING = 32, 5  # of a row, and beside it
+_SAME = 1e-3  # of the largest logit, in fp32
 _TOLERANCE = 0.02  # of the largest logit: bfloat16 has 8 bits
 
 
 def outputs(model: Any, data: Encoded, rows: np.ndarray, pad_id: int) -> Tensor:
     """For each row −log P of its answer and the tokens of that, (rows, 2) float32."""
-    hidden, targets, owner, head, one = _at_answers(model, data, rows, pad_id)
-    head.check(hidden[:1], one)
-    found = torch.zeros(len(rows), 2, device=hidden.device)
-    for piece in _chunks(len(targets), head.vocabulary):
-        logits = head.logits(hidden[piece])
-        lost = torch.logsumexp(logits, -1) - logits.gather(1, targets[piece, None]).squeeze(1)
-        found[:, 0].index_add_(0, owner[piece], lost)
-    found[:, 1].index_add_(0, owner, torch.ones_like(owner, dtype=torch.float32))
+    said = _at_answers(model, data, rows, pad_id)
+    found = torch.zeros(len(rows), 2, device=said.targets.device)
+    for piece in _chunks(len(said.targets), said.vocabulary):
+        logits = said.logits(piece)
+        lost = torch.logsumexp(logits, -1) - logits.gather(1, said.targets[piece, None]).squeeze(1)
+        found[:, 0].index_add_(0, said.owner[piece], lost)
+    found[:, 1].index_add_(0, said.owner, torch.ones_like(said.owner, dtype=torch.float32))
     return found
 
 
@@ -45,9 +50,53 @@ def loss(
 ) -> Tensor:
     """Σ over the answers' tokens in `rows` of −log P, divided by those of the `whole` batch."""
     assert teacher is None, "answers are not taught"
-    hidden, targets, _, head, _ = _at_answers(model, data, rows, pad_id)
+    said = _at_answers(model, data, rows, pad_id)
     tokens = int(data.answer_lengths[whole].sum())
-    return _HeadLoss.apply(hidden, head.weight, head.bias, targets, head) / tokens
+    if said.head is None:
+        assert said.own is not None, "there are logits"
+        return torch.nn.functional.cross_entropy(said.own.float(), said.targets, reduction="sum") / tokens
+    return _HeadLoss.apply(said.hidden, said.head.weight, said.head.bias, said.targets, said.head) / tokens
+
+
+def pads(model: Any, row: Encoded, pad_id: int) -> bool:
+    """Whether the model's answer to the row stays the same where it is filled up, as rows of several lengths are together.
+
+    Raises UserError for a decoder that looks at what comes after a token: it would learn to copy, not to answer.
+    """
+    plain, device = without_adapters(model), next(model.parameters()).device
+    asked = int(row.begins[0]) if row.answers is None and row.begins is not None else len(row.ids)
+    ids = torch.from_numpy(row.ids[: min(asked, _TRIED_TOKENS)].astype(np.int64))[None].to(device)
+    if row.answers is None and _looks_ahead(plain, ids):
+        raise UserError(
+            "this model looks at what comes after each token, so it cannot learn to generate; choose a decoder (GPT, Llama), "
+            "or train it with --task classify"
+        )
+    said = []
+    for more in (0, _TRIED_PADDING):
+        side = (more, 0) if row.answers is None else (0, more)
+        with torch.inference_mode():
+            made = plain.generate(
+                input_ids=torch.nn.functional.pad(ids, side, value=pad_id),
+                attention_mask=torch.nn.functional.pad(torch.ones_like(ids), side),
+                max_new_tokens=2, do_sample=False, num_beams=1, pad_token_id=pad_id, output_logits=True,
+                return_dict_in_generate=True,
+            )  # fmt: skip
+        said.append(made.logits[-1].float())
+    return _alike(said[0], said[1])
+
+
+def _looks_ahead(plain: Any, ids: Tensor) -> bool:
+    """Whether the logits of a place change with what comes after it."""
+    half = ids.shape[1] // 2
+    if half == 0:
+        return False
+    with torch.inference_mode():
+        known, more = (plain(input_ids=part).logits[0, half - 1].float() for part in (ids[:, :half], ids))
+    return not _alike(known, more)
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    return torch.allclose(one, other, rtol=_SAME, atol=_SAME * float(one.abs().max()))
 
 
 def score(found: np.ndarray, data: Encoded) -> dict[str, float]:
@@ -90,13 +139,12 @@ class _Head:
             of_logits.mul_(1 - (logits / self.cap).square())
         return of_logits.mul_(self.scale)
 
-    def check(self, hidden: Tensor, theirs: Tensor) -> None:
-        """Raises UserError where the model itself makes something else of a hidden state."""
-        ours, theirs = self.logits(hidden), theirs.float().reshape(1, -1)[:, : self.vocabulary]
-        if not torch.allclose(ours, theirs, rtol=_TOLERANCE, atol=_TOLERANCE * float(ours.abs().max() + 1)):
-            raise UserError(
-                "this model changes its logits in a way that proxtune does not support; choose another model"
-            )
+    def agrees(self, hidden: Tensor, theirs: Tensor) -> bool:
+        """Whether the model itself makes the same of a hidden state."""
+        ours, theirs = self.logits(hidden), theirs.float().reshape(1, -1)
+        if theirs.shape != ours.shape:
+            return False
+        return torch.allclose(ours, theirs, rtol=_TOLERANCE, atol=_TOLERANCE * float(ours.abs().max() + 1))
 
 
 class _HeadLoss(torch.autograd.Function):
@@ -133,18 +181,95 @@ class _HeadLoss(torch.autograd.Function):
         return (*made, None, None)
 
 
-def _at_answers(
-    model: Any, data: Encoded, rows: np.ndarray, pad_id: int
-) -> tuple[Tensor, Tensor, Tensor, _Head, Tensor]:
-    """What the head sees where the answers' tokens are to be said.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Said:
+    """What a model says where the answers' tokens are to be said.
 
-    Hidden states (n, width), the tokens (n,), the row of each (n,) as an index into `rows`, the head, and the model's own
-    logits of the first place (1, vocabulary).
+    The `targets` (n,), the row of each (n,) as its `owner`; and hidden states (n, width) under a known `head`, or the model's
+    `own` logits (n, vocabulary).
     """
+
+    targets: Tensor
+    owner: Tensor
+    hidden: Tensor | None = None
+    head: _Head | None = None
+    own: Tensor | None = None
+
+    @property
+    def vocabulary(self) -> int:
+        return self.own.shape[-1] if self.own is not None else self.head.vocabulary  # type: ignore[union-attr]
+
+    def logits(self, piece: slice) -> Tensor:
+        """Those of some places, (places, vocabulary) float32."""
+        if self.own is not None:
+            return self.own[piece].float()
+        assert self.head is not None
+        assert self.hidden is not None
+        return self.head.logits(self.hidden[piece])
+
+
+def _at_answers(model: Any, data: Encoded, rows: np.ndarray, pad_id: int) -> _Said:
+    """What the model says at the answers' tokens of `rows`, in the way that takes the least memory with this model.
+
+    A head that is a matrix, with what is known of its logits, is computed here in pieces. One that does more, and is told so by
+    the model's own logits of one place, is left to the model, at those places; and where those cannot be chosen before, all.
+    """
+    device = next(model.parameters()).device
+    inputs, targets, owner, index = _inputs(model, data, rows, pad_id)
+    plain = without_adapters(model)
+    layer = plain.get_output_embeddings()
+    way = _WAYS.get(plain, "whole" if getattr(layer, "weight", None) is None else "head")
+    if way == "whole":
+        logits = model(**inputs).logits
+        return _Said(targets=targets, owner=owner, own=logits.flatten(0, -2).index_select(0, index))
+    seen: list[Tensor] = []
+
+    def select(layer: Any, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        if (
+            given[0].shape[:-1].numel()
+            != inputs["decoder_input_ids" if "decoder_input_ids" in inputs else "input_ids"].numel()
+        ):
+            return given
+        seen.append(given[0].flatten(0, -2).index_select(0, index))  # (n, width): contiguous and two-dimensional
+        return ((seen[-1] if way == "own" else seen[-1][:1])[None], *given[1:])
+
+    hook = layer.register_forward_pre_hook(select)
+    try:
+        made = model(**inputs).logits
+    finally:
+        hook.remove()
+    if len(seen) != 1:
+        return _in_another_way(plain, "whole", model, data, rows, pad_id)
+    if way == "own":
+        return _Said(targets=targets, owner=owner, own=made.flatten(0, -2))
+    autocast = torch.is_autocast_enabled(device.type)
+    head = _Head(plain, torch.get_autocast_dtype(device.type) if autocast else layer.weight.dtype)
+    if plain not in _WAYS:
+        with torch.no_grad():
+            agrees = head.agrees(seen[0][:1], made)
+        if not agrees:
+            return _in_another_way(plain, "own", model, data, rows, pad_id)
+        _WAYS[plain] = "head"
+    return _Said(targets=targets, owner=owner, hidden=seen[0], head=head)
+
+
+_WAYS: WeakKeyDictionary[Any, str] = WeakKeyDictionary()  # by model: "head", "own" or "whole"
+
+
+def _in_another_way(plain: Any, way: str, model: Any, data: Encoded, rows: np.ndarray, pad_id: int) -> _Said:
+    _WAYS[plain] = way
+    return _at_answers(model, data, rows, pad_id)
+
+
+def _inputs(model: Any, data: Encoded, rows: np.ndarray, pad_id: int) -> tuple[dict[str, Any], Tensor, Tensor, Tensor]:
+    """What the model is given; the answers' tokens (n,), the row of each (n,) and their places in what it says (n,)."""
     device = next(model.parameters()).device
     ids, mask = (part.to(device) for part in collate(data, rows, pad_id))
     assert data.begins is not None, "rows have answers"
-    more: dict[str, Tensor] = {}
+    inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": mask}
+    taken = inspect.signature(without_adapters(model).forward).parameters
+    if "use_cache" in taken:
+        inputs["use_cache"] = False
     if data.answers is None:
         ends = data.starts[rows + 1] - data.starts[rows]
         spans = [np.arange(begin, end) for begin, end in zip(data.begins[rows], ends, strict=True)]
@@ -157,32 +282,10 @@ def _at_answers(
         spans = [np.flatnonzero(row) for row in there.numpy()]
         targets = torch.cat([row[: len(span)] for row, span in zip(wanted, spans, strict=True)]).to(device)
         places = np.concatenate([i * wanted.shape[1] + span for i, span in enumerate(spans)])
-        first = torch.full((len(rows), 1), _first_token(model))
-        more["decoder_input_ids"] = torch.cat([first, wanted[:, :-1]], 1).to(device)
+        first = torch.full((len(rows), 1), first_answer_token(without_adapters(model)))
+        inputs["decoder_input_ids"] = torch.cat([first, wanted[:, :-1]], 1).to(device)
     owner = torch.from_numpy(np.repeat(np.arange(len(rows)), [len(span) for span in spans])).to(device)
-    index = torch.from_numpy(places).to(device)
-    plain, seen = without_adapters(model), []
-
-    def select(layer: Any, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        seen.append(given[0].flatten(0, -2).index_select(0, index))  # (n, width): contiguous and two-dimensional
-        return (seen[-1][:1],)
-
-    hook = plain.get_output_embeddings().register_forward_pre_hook(select)
-    try:
-        one = model(input_ids=ids, attention_mask=mask, use_cache=False, **more).logits.detach()
-    finally:
-        hook.remove()
-    weight = plain.get_output_embeddings().weight
-    autocast = torch.is_autocast_enabled(device.type)
-    head = _Head(plain, torch.get_autocast_dtype(device.type) if autocast else weight.dtype)
-    return seen[0], targets, owner, head, one
-
-
-def _first_token(model: Any) -> int:
-    """The token that an encoder-decoder's answers begin after."""
-    found = without_adapters(model).config.decoder_start_token_id
-    assert found is not None, "an encoder-decoder says how answers begin"
-    return int(found)
+    return inputs, targets, owner, torch.from_numpy(places).to(device)
 
 
 def _chunks(count: int, vocabulary: int) -> list[slice]:
@@ -190,4 +293,6 @@ def _chunks(count: int, vocabulary: int) -> list[slice]:
     return [slice(begin, begin + each) for begin in range(0, count, each)]
 
 
-ANSWERS = Objective(outputs=outputs, loss=loss, score=score, rank=rank, long_rows=True, reads_vocabulary=True)
+ANSWERS = Objective(
+    outputs=outputs, loss=loss, score=score, rank=rank, pads=pads, long_rows=True, reads_vocabulary=True
+)

@@ -271,6 +271,7 @@ class Generation:
             ask_as_before(tokenizer, told, config.is_encoder_decoder)
         agree_on_padding(tokenizer, config)
         begin_answers(tokenizer, config)
+        config._attn_implementation = told.get("attention", config._attn_implementation)
         prompt_format = prompt_format_for(self.name, told["instruction"], tokenizer, config, ends)
         encoded = encode_pairs(rows, prompt_format, tokenizer, length_allowed(recipe, tokenizer, config, LONGEST))
         check_tokens(tokenizer, config, *all_ids(encoded))
@@ -284,6 +285,7 @@ class Generation:
             pad_id=int(config.pad_token_id),
             stop_ids=prompt_format.stop_ids,
             new_tokens=told["new_tokens"],
+            pads=told.get("pads", True),
         )
         return TrainedGenerator(model=model, rows=encoded, pad_id=settings.pad_id, settings=settings)
 
@@ -356,8 +358,9 @@ def settings_of(data: TaskData) -> GenerationSettings:
 
     own = _own(data)
     return GenerationSettings(
-        tokenizer=own.tokenizer, pad_id=own.pad_id, stop_ids=own.prompt_format.stop_ids, new_tokens=own.new_tokens
-    )
+        tokenizer=own.tokenizer, pad_id=own.pad_id, stop_ids=own.prompt_format.stop_ids, new_tokens=own.new_tokens,
+        pads=own.pads,
+    )  # fmt: skip
 
 
 def _validation_answers(at_hand: ModelAtHand, count: int) -> list[str]:

@@ -1,5 +1,7 @@
 """The model card's part on a model that tells classes apart."""
 
+import pytest
+
 from proxtune.report.cards.classification import CARD
 from support.reports import LABELS
 
@@ -16,6 +18,20 @@ def test_the_snippet_is_python_and_truncates_as_in_training():
     compile(code, "card", "exec")
     assert "max_length=128" in code
     assert 'pipeline("text-classification"' in code
+
+
+@pytest.mark.parametrize(
+    ("encodes", "kind", "tag"),
+    [(False, "CausalLM", "text-generation"), (True, "Seq2SeqLM", "text2text-generation")],
+)
+def test_a_model_that_answers_by_words_is_used_as_the_language_model_that_it_is(encodes, kind, tag):
+    told = LABELS | {"data": {"max_length": 64, "label_token_ids": [7, 9], "is_encoder_decoder": encodes}}
+    code = CARD.usage(told).split("```python\n")[1].split("```")[0]
+    compile(code, "card", "exec")
+    assert f"AutoModelFor{kind}.from_pretrained(folder)" in code
+    assert "max_length=64" in code
+    assert "label_token_ids" in code
+    assert (CARD.pipeline_tag(told), CARD.pipeline_tag(LABELS)) == (tag, "text-classification")
 
 
 def test_a_model_of_codes_says_what_it_takes_to_load_it():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from proxtune.data.dataset import select_rows
 from proxtune.errors import UserError
 from proxtune.models.loading import load_generator
 from proxtune.tasks.generation import objective
@@ -67,30 +68,72 @@ def test_a_batch_has_the_same_loss_however_it_is_cut(case):
     torch.testing.assert_close(once, sum(pieces), rtol=1e-5, atol=1e-6)
 
 
-def test_a_capped_head_is_followed_and_an_unknown_one_is_refused(tiny_chat, tiny_pairs):
+def a_gemma(task, **more):
+    """A tiny Gemma 2 for the rows of `task`, whose logits are capped."""
     from transformers import Gemma2Config, Gemma2ForCausalLM
 
-    task = toy_data(tiny_chat, tiny_pairs)
     torch.manual_seed(0)
     config = Gemma2Config(
         vocab_size=len(task.tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
         head_dim=8, intermediate_size=64, max_position_embeddings=64, final_logit_softcapping=0.2,
     )  # fmt: skip
-    model = Gemma2ForCausalLM(config).eval()
+    return Gemma2ForCausalLM(config).eval()
+
+
+def assert_the_gradient_is_plain(model, task):
     rows = np.arange(3)
-    loss = objective.loss(model, task.train, rows, task.pad_id, rows)
-    loss.backward()
-    fast = model.model.layers[0].mlp.up_proj.weight.grad.clone()
+    objective.loss(model, task.train, rows, task.pad_id, rows).backward()
+    found = model.model.layers[0].mlp.up_proj.weight.grad.clone()
     model.zero_grad()
     plain = sum(slow(model, task.train, row) for row in rows) / int(task.train.answer_lengths[rows].sum())
     plain.backward()
-    torch.testing.assert_close(fast, model.model.layers[0].mlp.up_proj.weight.grad, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(found, model.model.layers[0].mlp.up_proj.weight.grad, rtol=1e-3, atol=1e-6)
     with torch.no_grad():
-        objective.outputs(model, task.train, rows, task.pad_id)
-        model.config.final_logit_softcapping = None  # the model caps no more, and its own logits say so
-        model.lm_head.register_forward_hook(lambda layer, given, made: made * 3)
-        with pytest.raises(UserError, match="changes its logits"):
-            objective.outputs(model, task.train, rows, task.pad_id)
+        said = objective.outputs(model, task.train, rows, task.pad_id)
+        wanted = torch.stack([slow(model, task.train, row) for row in rows])
+    torch.testing.assert_close(said[:, 0], wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_a_capped_head_is_followed(tiny_chat, tiny_pairs):
+    task = toy_data(tiny_chat, tiny_pairs)
+    model = a_gemma(task)
+    assert_the_gradient_is_plain(model, task)
+    assert objective._WAYS[model] == "head"
+
+
+def test_logits_that_are_changed_in_an_unknown_way_are_left_to_the_model(tiny_chat, tiny_pairs):
+    task = toy_data(tiny_chat, tiny_pairs)
+    model = a_gemma(task)
+    model.config.final_logit_softcapping = None
+    own = torch.linspace(-1, 1, len(task.tokenizer))  # as the biases of BART and Marian are
+    model.lm_head.register_forward_hook(lambda layer, given, made: made * 3 + own)
+    assert_the_gradient_is_plain(model, task)
+    assert objective._WAYS[model] == "own"
+
+
+def test_where_the_head_sees_something_else_than_the_rows_all_logits_are_taken(tiny_chat, tiny_pairs):
+    task = toy_data(tiny_chat, tiny_pairs)
+    model = a_gemma(task)
+    own = model.forward
+
+    def forward(input_ids, attention_mask=None, use_cache=None):  # two passes through the head
+        model.lm_head(model.get_input_embeddings()(input_ids))
+        return own(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
+
+    model.forward = forward
+    assert_the_gradient_is_plain(model, task)
+    assert objective._WAYS[model] == "whole"
+
+
+def test_a_model_that_looks_ahead_cannot_learn_to_generate(case):
+    task, model = case
+    row = select_rows(task.train, np.array([0]))
+    assert objective.pads(model, row, task.pad_id)
+    if task.train.answers is None:
+        own = model.forward
+        model.forward = lambda input_ids, **more: own(input_ids=input_ids.flip(1), **more)
+        with pytest.raises(UserError, match="looks at what comes after"):
+            objective.pads(model, row, task.pad_id)
 
 
 def test_scores_are_means_over_tokens_and_rank_by_likelihood(case):

@@ -1,0 +1,54 @@
+"""Models of many kinds, trained, saved and loaded by plain transformers, which must say the same: a sample of what
+`make bench-architectures` does with all of them.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+SAMPLE = {
+    "bert": "wordpiece",
+    "distilbert": "wordpiece",  # a head of two layers
+    "fnet": "template",  # which takes no padding
+    "deberta-v2": "unigram",  # which overflows in bf16
+    "gpt2": "byte-level",  # layers the other way round
+    "gemma2": "template",
+    "cohere": "template",  # no classifier class
+    "jamba": "template",  # layers of two kinds, with experts
+    "lfm2": "unigram",
+    "mamba": "byte-level",
+    "qwen2_moe": "template",
+    "t5": "unigram",
+    "bart": "template",
+}
+
+
+TRANSLATES = ("gemma2", "jamba", "mamba", "t5", "bart")
+
+
+@pytest.mark.parametrize("job", ["classify", "translate"])
+def test_plain_transformers_says_the_same_of_every_kind_of_model(job):
+    wanted = list(SAMPLE) if job == "classify" else list(TRANSLATES)
+    code = f"""
+import sys, tempfile
+from pathlib import Path
+sys.path.insert(0, {str(BENCHMARKS)!r})
+import architectures
+architectures.import_everything()
+roles = architectures.text_architectures()
+places = [(name, roles[name], kind) for name, kind in {SAMPLE!r}.items() if name in {wanted!r}]
+with tempfile.TemporaryDirectory() as folder:
+    for outcome in architectures.outcomes(places, [{job!r}], Path(folder), architectures.forked, "lora"):
+        print(outcome.name, outcome.fate, outcome.words, flush=True)
+"""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    told = dict(line.split(" ", 1) for line in done.stdout.splitlines())
+    assert {name: words.split()[0] for name, words in told.items()} == dict.fromkeys(wanted, "agrees"), (
+        told,
+        done.stderr[-2000:],
+    )
