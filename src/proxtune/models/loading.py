@@ -192,7 +192,7 @@ def eos_token_ids(folder: Path) -> list[int]:
 def load_classifier(folder: Path, config: Any, seed: int, dtype: str = "fp32") -> Any:
     """The pretrained weights, held in `dtype` ("fp32" or "bf16"), under a new, seeded classification head.
 
-    A classification layer that tells the same labels apart is kept, its rows in their order (`models/classifier_head.py`): a trained
+    A layer that tells the same labels apart already is kept, its rows in their order (`models/classifier_head.py`): a trained
     classifier loads the same way.
     """
     import torch
