@@ -150,12 +150,13 @@ def check_task_results(task: Task, data: TaskData, model: Any) -> None:
 
 def check_task_answers(task: Task, recipe: Recipe, model_folder: Path, data: TaskData, model: Any) -> None:
     """A saved model is loaded again, scored on a file, and predicts each row of it once, in order."""
+    from proxtune.models.tokenizer import save_tokenizer
     from proxtune.runtime.inference import outputs_of
 
     governor, tokens = _ungoverned(), task.traits.prediction_tokens
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
-        data.tokenizer.save_pretrained(folder)
+        save_tokenizer(data.tokenizer, Path(folder))
         result = {"task": task.name, "data": task.describe(data)}
         rows = task.read_evaluation(recipe, recipe.data)
         trained = task.load_trained(Path(folder), recipe, rows, result=result)

@@ -140,7 +140,7 @@ def agree_on_padding(tokenizer: Any, config: Any) -> tuple[str, ...]:
     Raises UserError where there is nothing to choose from.
     """
     notes: tuple[str, ...] = ()
-    own = config.pad_token_id
+    own = getattr(config, "pad_token_id", None)
     known = isinstance(own, int) and own in tokenizer.added_tokens_decoder
     if tokenizer.pad_token_id is None:
         filler = tokenizer.added_tokens_decoder[own].content if known else _filler(tokenizer)

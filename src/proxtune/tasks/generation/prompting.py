@@ -120,9 +120,14 @@ def begin_answers(tokenizer: Any, config: Any) -> None:
     _, after = put_around(tokenizer, as_target=True)
     if len(after) > 1 and after[-2] == tokenizer.eos_token_id:  # mBART: text, end, language
         config.decoder_start_token_id = after[-1]
-    elif config.decoder_start_token_id is None:
-        begin = config.bos_token_id if config.bos_token_id is not None else tokenizer.bos_token_id
-        config.decoder_start_token_id = tokenizer.pad_token_id if begin is None else begin
+    elif getattr(config, "decoder_start_token_id", None) is None:
+        known = (
+            getattr(config, "bos_token_id", None),
+            tokenizer.bos_token_id,
+            tokenizer.cls_token_id,
+            tokenizer.pad_token_id,
+        )
+        config.decoder_start_token_id = next((token for token in known if token is not None), 0)
 
 
 def forced_language(tokenizer: Any, prompt_format: PromptFormat) -> int | None:

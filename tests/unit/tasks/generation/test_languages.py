@@ -163,3 +163,49 @@ def test_answers_are_learned_and_begun_as_the_model_knows_them(kind, tmp_path):
         assert own[0] == french == model.generation_config.forced_bos_token_id
         assert model.generation_config.decoder_start_token_id == 2
     assert own[-1] == tokenizer.eos_token_id
+
+
+def test_a_target_that_has_a_vocabulary_of_its_own_is_read_by_that(tmp_path):
+    """Marian's texts and answers are cut by two SentencePiece models."""
+    spm = pytest.importorskip("sentencepiece")
+    import torch
+    import transformers
+
+    folder = tmp_path / "model"
+    folder.mkdir()
+    pieces = {"</s>", "<unk>", "<pad>"}
+    for side, text in (("source", "a good film red house"), ("target", "un bon film rouge maison")):
+        (tmp_path / side).write_text("\n".join([text] * 20))
+        spm.SentencePieceTrainer.train(
+            input=str(tmp_path / side),
+            model_prefix=str(folder / side),
+            vocab_size=30,
+            hard_vocab_limit=False,
+            minloglevel=2,
+        )
+        (folder / f"{side}.model").rename(folder / f"{side}.spm")
+        model = spm.SentencePieceProcessor(str(folder / f"{side}.spm"))
+        pieces |= {model.id_to_piece(i) for i in range(3, model.get_piece_size())}
+    order = ["</s>", "<unk>", *sorted(pieces - {"</s>", "<unk>", "<pad>"}), "<pad>"]
+    (folder / "vocab.json").write_text(json.dumps({piece: i for i, piece in enumerate(order)}))
+    (folder / "tokenizer_config.json").write_text(
+        '{"tokenizer_class": "MarianTokenizer", "source_lang": "en", "target_lang": "fr"}'
+    )
+    pad = len(order) - 1
+    torch.manual_seed(0)
+    config = transformers.MarianConfig(
+        vocab_size=len(order), d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+        decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32, max_position_embeddings=64, pad_token_id=pad,
+        eos_token_id=0, bos_token_id=None, decoder_start_token_id=pad, forced_eos_token_id=0,
+    )  # fmt: skip
+    transformers.MarianMTModel(config).save_pretrained(folder)
+    (tmp_path / "rows.jsonl").write_text('{"en": "a good film", "fr": "un bon film"}\n' * 40)
+    recipe = Recipe(data=str(tmp_path / "rows.jsonl"), out="", task="translate", model=str(folder), instruction="")
+    task = find_task("translate")
+    data = task.encode(recipe, task.read(recipe), folder)
+    tokenizer = data.tokenizer
+    assert data.train.ids[: data.train.starts[1]].tolist() == tokenizer("a good film")["input_ids"]
+    own = data.train.answers.ids[: data.train.answers.starts[1]].tolist()
+    assert own == tokenizer(text_target="un bon film")["input_ids"]
+    assert tokenizer.unk_token_id not in own
+    assert own[-1] == 0
