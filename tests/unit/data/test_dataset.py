@@ -93,3 +93,13 @@ def test_rows_in_the_form_of_others(data: Encoded) -> None:
         assert made.answer_lengths.tolist() == [3, 3, 3], "as long as the longest there is"
     elif data.begins is not None:
         assert made.answer_lengths.tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("length", [2, 4, 9])
+def test_a_row_that_is_made_begins_and_ends_as_real_ones_do(length):
+    data = encoded([[5, 6], [5, 7, 8, 9, 1]])
+    made = rows_like(data, rows=2, length=length)
+    row = made.ids[:length].tolist()
+    assert (row[0], row[-1]) == (5, 1), "a model may look for what ends a text"
+    assert row.count(1) == 1
+    assert made.ids[length:].tolist() == row
