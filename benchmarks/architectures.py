@@ -27,9 +27,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import plain_transformers
 from harness import HERE, table, write_record
 from proxtune.errors import UserError
 from proxtune.samples import movies_path, translations_path
@@ -65,10 +67,11 @@ class Answered:
 
 
 Run = Callable[[Path, str, Path, str, list[str], str], Answered]  # data, job, model, folder, texts, method
+Ask = Callable[[Path, dict[str, Any]], list[str]]  # a saved model, and what it is asked
 
 
 def outcomes(
-    places: Iterable[tuple[str, str, str]], jobs: Iterable[str], folder: Path, run: Run, method: str = "auto"
+    places: Iterable[tuple[str, str, str]], jobs: Iterable[str], folder: Path, run: Run, ask: Ask, method: str = "auto"
 ) -> Iterator[Outcome]:
     """One for each (model type, role, tokenizer) and job that plain transformers can train."""
     files, texts = write_data(folder), asked_texts()
@@ -84,7 +87,7 @@ def outcomes(
             if job == "translate" and role == "encoder":
                 continue
             began, place = time.monotonic(), folder / f"{name}-{kind}-{job}"
-            fate, words = _fate(run(files[job], job, model, str(place), texts, method), place / "model", folder)
+            fate, words = _fate(run(files[job], job, model, str(place), texts, method), place / "model", ask)
             yield Outcome(
                 name=name, role=role, tokenizer=kind, job=job, fate=fate, words=words, seconds=time.monotonic() - began
             )
@@ -92,23 +95,39 @@ def outcomes(
         subprocess.run(["rm", "-rf", str(model)], check=False)
 
 
-def _fate(answered: Answered, model: Path, folder: Path) -> tuple[str, str]:
+def _fate(answered: Answered, model: Path, ask: Ask) -> tuple[str, str]:
     """Whether plain transformers says the same of the texts."""
     if answered.status == 2:
         return "refused", answered.words
     if answered.status != 0 or answered.asked is None:
         return "failed", answered.words
-    asked = folder / "asked.json"
-    asked.write_text(json.dumps(answered.asked), encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, str(HERE / "plain_transformers.py"), str(model), str(asked)],
-        capture_output=True, text=True, timeout=_SECONDS,
-    )  # fmt: skip
-    if done.returncode:
-        return "failed", "plain transformers: " + _last(done.stderr)
-    plain = json.loads(done.stdout.splitlines()[-1])
+    try:
+        plain = ask(model, answered.asked)
+    except RuntimeError as error:
+        return "failed", "plain transformers: " + _last(str(error))
     same = sum(one == other for one, other in zip(answered.answers, plain, strict=True))
     return ("agrees" if same == len(plain) else "differs"), f"{same} of {len(plain)}"
+
+
+def asked_by_command(model: Path, asked: dict[str, Any]) -> list[str]:
+    """What plain transformers says, in a process that has never heard of us. Raises RuntimeError with its last words."""
+    with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
+        json.dump(asked, file)
+        file.flush()
+        done = subprocess.run(
+            [sys.executable, str(HERE / "plain_transformers.py"), str(model), file.name],
+            capture_output=True, text=True, timeout=_SECONDS,
+        )  # fmt: skip
+    if done.returncode:
+        raise RuntimeError(_last(done.stderr))
+    return list(json.loads(done.stdout.splitlines()[-1]))
+
+
+def asked_in_a_fork(model: Path, asked: dict[str, Any]) -> list[str]:
+    """The same in a fork of this process."""
+    from proxtune.memory.fork import in_forked_child
+
+    return list(in_forked_child(lambda: plain_transformers.answers(str(model), asked)))
 
 
 def by_command(data: Path, job: str, model: Path, folder: str, texts: list[str], method: str) -> Answered:
@@ -200,7 +219,12 @@ def write_model(folder: Path, name: str, role: str, kind: str) -> None:
     model = model_of(name, role)
     plain_step(model, role)
     model.save_pretrained(folder)
-    tokenizer_of(kind, role, _learned_texts()).save_pretrained(folder)
+    _tokenizer(kind, role).save_pretrained(folder)
+
+
+@cache
+def _tokenizer(kind: str, role: str) -> Any:
+    return tokenizer_of(kind, role, [row["text"] for row in _reviews()])
 
 
 def write_data(folder: Path) -> dict[str, Path]:
@@ -226,10 +250,6 @@ def _reviews() -> list[dict[str, str]]:
         return [row for row, _ in zip(csv.DictReader(file), range(1500), strict=False)]
 
 
-def _learned_texts() -> list[str]:
-    return [row["text"] for row in _reviews()]
-
-
 def _main() -> None:
     words = argparse.ArgumentParser()
     words.add_argument("--tokenizers", default=",".join(TOKENIZERS))
@@ -251,8 +271,8 @@ def _main() -> None:
     done = {(outcome.name, outcome.tokenizer) for outcome in found}
     places = [(name, role, kind) for name, role, kind in places if (name, kind) not in done]
     with tempfile.TemporaryDirectory() as folder:
-        run = forked if asked.forked else by_command
-        for outcome in outcomes(places, asked.jobs.split(","), Path(folder), run, asked.method):
+        run, ask = (forked, asked_in_a_fork) if asked.forked else (by_command, asked_by_command)
+        for outcome in outcomes(places, asked.jobs.split(","), Path(folder), run, ask, asked.method):
             line = f"{outcome.name} {outcome.tokenizer} {outcome.job}: {outcome.fate} {outcome.words}"
             sys.stderr.write(f"{line} ({outcome.seconds:.0f} s)\n")
             found.append(outcome)

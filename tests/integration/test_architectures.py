@@ -42,7 +42,8 @@ architectures.import_everything()
 roles = architectures.text_architectures()
 places = [(name, roles[name], kind) for name, kind in {SAMPLE!r}.items() if name in {wanted!r}]
 with tempfile.TemporaryDirectory() as folder:
-    for outcome in architectures.outcomes(places, [{job!r}], Path(folder), architectures.forked, "lora"):
+    run, ask = architectures.forked, architectures.asked_in_a_fork
+    for outcome in architectures.outcomes(places, [{job!r}], Path(folder), run, ask, "lora"):
         print(outcome.name, outcome.fate, outcome.words, flush=True)
 """
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}

@@ -103,3 +103,13 @@ def test_types_of_tokens_go_with_their_rows():
     made = rows_like(data, rows=2, length=4)
     assert made.types is not None
     assert len(made.types) == len(made.ids)
+
+
+@pytest.mark.parametrize("length", [2, 4, 9])
+def test_a_row_that_is_made_begins_and_ends_as_real_ones_do(length):
+    data = encoded([[5, 6], [5, 7, 8, 9, 1]])
+    made = rows_like(data, rows=2, length=length)
+    row = made.ids[:length].tolist()
+    assert (row[0], row[-1]) == (5, 1), "a model may look for what ends a text"
+    assert row.count(1) == 1
+    assert made.ids[length:].tolist() == row

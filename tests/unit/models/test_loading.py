@@ -7,7 +7,14 @@ import pytest
 
 from proxtune.errors import UserError
 from proxtune.models.introspection import blocks_of, head_of
-from proxtune.models.loading import classifier_config, load_classifier
+from proxtune.models.loading import (
+    attention_for,
+    classifier_config,
+    generator_config,
+    load_classifier,
+    load_generator,
+    longest_allowed,
+)
 from proxtune.models.tokenizer import load_tokenizer
 
 
@@ -60,3 +67,71 @@ def test_the_body_is_the_pretrained_one_and_the_head_is_drawn_from_the_seed(tiny
     ):
         assert torch.equal(p, q)
         assert p.dtype == torch.float32
+
+
+BERT = {"vocab_size": 60, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+
+
+@pytest.mark.parametrize(
+    ("model_type", "asked", "takes"),
+    [
+        ("bert", {"max_position_embeddings": 40}, 40),
+        ("roberta", {"max_position_embeddings": 40, "pad_token_id": 1}, 38),
+        ("camembert", {"max_position_embeddings": 40, "pad_token_id": 1}, 38),
+        ("ibert", {"max_position_embeddings": 40, "pad_token_id": 1}, 38),
+        ("mpnet", {"max_position_embeddings": 40, "pad_token_id": 1}, 38),
+        ("xlm-roberta", {"max_position_embeddings": 40, "pad_token_id": 5}, 34),
+    ],
+)
+def test_positions_may_begin_after_the_padding_ids(model_type, asked, takes):
+    from transformers import AutoConfig
+
+    assert longest_allowed(None, AutoConfig.for_model(model_type, **BERT, **asked)) == takes
+
+
+def test_a_model_without_a_limit_takes_what_its_tokenizer_says():
+    from types import SimpleNamespace
+
+    from transformers import T5Config
+
+    config = T5Config(vocab_size=60, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)
+    assert longest_allowed(SimpleNamespace(model_max_length=300), config) == 300
+    assert longest_allowed(SimpleNamespace(model_max_length=10**30), config) == 512
+
+
+@pytest.mark.parametrize(
+    ("wanted", "has", "taken"),
+    [("sdpa", True, "sdpa"), ("sdpa", False, "eager"), ("eager", True, "eager"), ("someone/kernels", True, "eager")],
+)
+def test_attention_is_one_that_the_class_has(wanted, has, taken):
+    assert attention_for(type("Model", (), {"_supports_sdpa": has}), wanted) == taken
+
+
+def test_no_part_of_a_config_keeps_its_dropout(tmp_path, tiny_decoder):
+    from transformers import MptConfig, MptForCausalLM
+
+    tokenizer = load_tokenizer(tiny_decoder)
+    config = MptConfig(vocab_size=len(tokenizer), d_model=16, n_layers=1, n_heads=2, attn_config={"attn_pdrop": 0.3})
+    MptForCausalLM(config).save_pretrained(tmp_path)
+    assert config.attn_config.attn_pdrop == 0.3
+    assert classifier_config(tmp_path, ["a", "b"], tokenizer, 16).attn_config.attn_pdrop == 0.0
+
+
+def test_a_class_that_looks_ahead_unless_it_is_told_is_told_to_generate(tmp_path, tiny_decoder):
+    import torch
+    from transformers import BertConfig, BertLMHeadModel
+
+    tokenizer = load_tokenizer(tiny_decoder)
+    BertLMHeadModel(BertConfig(**BERT | {"vocab_size": len(tokenizer)}, is_decoder=True)).save_pretrained(tmp_path)
+    raw = json.loads((tmp_path / "config.json").read_text()) | {"is_decoder": False}
+    (tmp_path / "config.json").write_text(json.dumps(raw))
+    model = load_generator(tmp_path, generator_config(tmp_path, tokenizer, 16)).eval()
+    ids = torch.arange(10, 18)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(model(input_ids=ids).logits[:, :4], model(input_ids=ids[:, :4]).logits)
+
+
+def test_a_model_that_sees_generates_too(tmp_path, tiny_decoder):
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"model_type": "gemma3", "architectures": ["Gemma3ForConditionalGeneration"]}))
+    assert generator_config(tmp_path, load_tokenizer(tiny_decoder), 16).model_type == "gemma3"

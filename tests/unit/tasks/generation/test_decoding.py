@@ -1,5 +1,7 @@
 """Generated answers are the likeliest tokens one after another, however many rows are answered at a time."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -85,6 +87,35 @@ def test_the_cache_of_a_token_is_a_key_and_a_value_in_each_block(tiny_chat, tiny
         made = model(input_ids=torch.ones(1, 5, dtype=torch.long), use_cache=True).past_key_values
     held = sum(layer.keys.nbytes + layer.values.nbytes for layer in made.layers)
     assert cache_bytes(task.config, "fp32") == held / 5
+
+
+def test_a_state_does_not_grow_and_heads_may_differ_by_layer():
+    from transformers import LlamaConfig, MambaConfig
+
+    assert cache_bytes(MambaConfig(hidden_size=16, num_hidden_layers=2), "fp32") == 0
+    config = LlamaConfig(hidden_size=16, num_hidden_layers=2, num_attention_heads=4)
+    config.num_key_value_heads = [1, 2]
+    assert cache_bytes(config, "bf16") == 2 * 2 * 2 * 4 * 2
+
+
+def test_rows_that_may_not_be_filled_up_are_answered_by_length(tiny_chat, tiny_pairs):
+    task = toy_data(tiny_chat, tiny_pairs)
+    model, governor = load_generator(tiny_chat, task.config).eval(), Governor(None, ProcessMeter(), 0)
+    some = select_rows(task.train, np.arange(6))
+    shapes, own = [], model.generate
+
+    def generate(**asked):
+        shapes.append(bool(asked["attention_mask"].all()))
+        return own(**asked)
+
+    model.generate = generate
+    how = replace(settings_of(task), new_tokens=3)
+    together = dict(generate_answers(model, some, how, "fp32", 10_000, governor))
+    assert not all(shapes)
+    shapes.clear()
+    alone = dict(generate_answers(model, some, replace(how, pads=False), "fp32", 10_000, governor))
+    assert all(shapes), "no row has padding"
+    assert alone == together
 
 
 def test_generating_leaves_the_model_training_as_it_was(tiny_chat, tiny_pairs):
