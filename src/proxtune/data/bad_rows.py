@@ -23,16 +23,29 @@ def check_bad_rows(bad_rows: str) -> None:
         raise UserError(f"--bad-rows {bad_rows}: say {' or '.join(BAD_ROWS)}")
 
 
-def reject_or_skip(table: Table, source: str, bad: list[tuple[int, str]], bad_rows: str) -> list[str]:
-    """The notes on the `bad` rows, (line, reason) each, that are left out; raises UserError where they are not to be."""
-    if not bad:
+class BadRows:
+    """The rows that are no use. State: how many there were, and the first few with their lines."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first: list[tuple[int, str]] = []
+
+    def add(self, line: int, why: BadRow) -> None:
+        """Count a row; of a file with millions only the first are kept."""
+        self.count += 1
+        if len(self.first) < _SHOWN:
+            self.first.append((line, str(why)))
+
+
+def reject_or_skip(table: Table, source: str, bad: BadRows, bad_rows: str) -> list[str]:
+    """The notes on the `bad` rows that are left out; raises UserError where they are not to be."""
+    if not bad.count:
         return []
-    counted = f"{len(bad):,} of {len(table.lines):,} rows"
-    shown = ", ".join(f"{table.unit} {line} ({why})" for line, why in bad[:_SHOWN]) + (
-        ", ..." if len(bad) > _SHOWN else ""
-    )
-    if len(bad) == len(table.lines):
-        raise UserError(f"{source}: none of {len(bad):,} rows can be used: {shown}; fix them, or name other columns")
+    counted = f"{bad.count:,} of {len(table.lines):,} rows"
+    shown = ", ".join(f"{table.unit} {line} ({why})" for line, why in bad.first)
+    shown += ", ..." if bad.count > len(bad.first) else ""
+    if bad.count == len(table.lines):
+        raise UserError(f"{source}: none of {bad.count:,} rows can be used: {shown}; fix them, or name other columns")
     if bad_rows == "fail":
         raise UserError(
             f"{source}: {counted} cannot be used: {shown}; fix them, or leave them out with --bad-rows skip"

@@ -106,52 +106,52 @@ def _unmarked_utf16(head: bytes) -> str | None:
 def _windows_1252(path: Path) -> TextFile:
     """The file as one in Windows-1252. Raises UserError where it looks like anything else, by its first letters beyond ASCII."""
     whole = broken = letters = odd = 0
-    example, first_broken, known = "", "", True
-    offset, line = 0, 1
+    example = ""
+    utf8 = codecs.getincrementaldecoder("utf-8")("surrogateescape")
     with path.open("rb") as file:
-        while letters < _ENOUGH and (block := file.read(_BLOCK) + file.readline()):
-            if not block.isascii():
-                as_utf8 = block.decode("utf-8", "surrogateescape")
-                bad = len(_BROKEN.findall(as_utf8))
-                whole += len(as_utf8) - len(as_utf8.encode("ascii", "ignore")) - bad
-                broken += bad
-                if bad and not first_broken:
-                    place = _first_error(block)
-                    broken_line = line + block.count(b"\n", 0, place)
-                    first_broken = f"byte {offset + place} (line {broken_line})"
-                try:
-                    text = block.decode("cp1252")
-                except UnicodeDecodeError:
-                    known = False
-                    break
-                letters += len(text) - len(text.encode("ascii", "ignore"))
-                odd += _odd_letters(text)
-                example = example or _example(text)
-            offset += len(block)
-            line += block.count(b"\n")
-    if known and whole > broken:
-        raise UserError(f"{path}: not UTF-8 at {first_broken}, though other characters are; mend that line")
-    if not known or odd > _MOST_ODD * letters:
+        while letters < _ENOUGH and (block := file.read(_BLOCK)):
+            if block.isascii():
+                continue
+            as_utf8 = utf8.decode(block)
+            kept = _BROKEN.sub("", as_utf8)
+            broken += len(as_utf8) - len(kept)
+            whole += len(kept) - len(kept.encode("ascii", "ignore"))
+            try:
+                text = block.decode("cp1252")
+            except UnicodeDecodeError:
+                odd = letters = 1  # it has a byte that Windows-1252 has not
+                break
+            letters += len(text) - len(text.encode("ascii", "ignore"))
+            odd += _odd_letters(text)
+            example = example or _example(text)
+    if whole > broken:
+        raise UserError(f"{path}: not UTF-8 at {_first_broken(path)}, though other characters are; mend that line")
+    if odd > _MOST_ODD * letters:
         advice = (
             "convert it from the encoding that it has, for example with `iconv -f windows-1251 -t utf-8` from Cyrillic"
         )
-        raise UserError(f"{path}: not UTF-8 at {first_broken}, nor Windows-1252; {advice}")
+        raise UserError(f"{path}: not UTF-8 at {_first_broken(path)}, nor Windows-1252; {advice}")
     told = f"not UTF-8, so read as Windows-1252 (Western European), for example {example!r}"
     return TextFile(path, "cp1252", (f"{told}; if that looks wrong, convert the file with `iconv`",))
 
 
+def _first_broken(path: Path) -> str:
+    """The place of the first byte that is not UTF-8."""
+    offset = 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                return f"byte {offset + error.start} (line {number})"
+            offset += len(line)
+    return "its end"
+
+
 def _odd_letters(text: str) -> int:
     """Letters and signs that look like those of another encoding."""
-    runs = sum(len(run) for run in _RUN.findall(text) if run.strip(_SIGNS))
-    return runs + sum(len(pattern.findall(text)) for pattern in _ODD)
-
-
-def _first_error(line: bytes) -> int:
-    try:
-        line.decode("utf-8")
-    except UnicodeDecodeError as error:
-        return error.start
-    return 0
+    runs = sum(len(run[0]) for run in _RUN.finditer(text) if run[0].strip(_SIGNS))
+    return runs + sum(1 for pattern in _ODD for _ in pattern.finditer(text))
 
 
 def _example(text: str) -> str:

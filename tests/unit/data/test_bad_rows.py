@@ -2,12 +2,20 @@
 
 import pytest
 
-from proxtune.data.bad_rows import check_bad_rows, reject_or_skip
+from proxtune.data.bad_rows import BadRow, BadRows, check_bad_rows, reject_or_skip
 from proxtune.data.table import Table
 from support.files import refusal
 
-BAD = [(2, "no text"), (5, "a list")]
-MANY = [(line, "no text") for line in range(1, 8)]
+
+def bad_rows_of(*rows: tuple[int, str]) -> BadRows:
+    bad = BadRows()
+    for line, why in rows:
+        bad.add(line, BadRow(why))
+    return bad
+
+
+BAD = bad_rows_of((2, "no text"), (5, "a list"))
+MANY = bad_rows_of(*((line, "no text") for line in range(1, 8)))
 
 
 def table(rows: int, unit: str = "line") -> Table:
@@ -17,7 +25,7 @@ def table(rows: int, unit: str = "line") -> Table:
 @pytest.mark.parametrize("bad_rows", ["fail", "skip"])
 def test_good_rows_need_no_word(bad_rows: str) -> None:
     check_bad_rows(bad_rows)
-    assert reject_or_skip(table(3), "a.csv", [], bad_rows) == []
+    assert reject_or_skip(table(3), "a.csv", BadRows(), bad_rows) == []
 
 
 def test_a_choice_that_there_is_not() -> None:

@@ -82,6 +82,9 @@ def test_baselines_are_scored_on_the_validation_rows_or_on_a_file(tmp_path, tiny
     write_json(tmp_path / "learned.json", {"metrics": {"accuracy": 0.5}})
     found = stages.do(BaselinesJob(folder=tmp_path), print, 0)
     assert {"majority", "tfidf"} <= found["baselines"].keys()
+    write_json(
+        tmp_path / "result.json", {"status": "done", "data": {"text_columns": ["text"], "label_column": "label"}}
+    )
     on_file = stages.do(BaselinesJob(folder=tmp_path, file=str(tiny_reviews)), print, 0)
     assert on_file["baselines"]["tfidf"]["accuracy"] > found["baselines"]["tfidf"]["accuracy"], (
         "it has learned these rows"

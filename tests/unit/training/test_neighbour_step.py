@@ -70,6 +70,16 @@ def test_labels_count_in_a_batch_as_they_do_in_all_rows(labels, data):
     np.testing.assert_allclose(shares, wanted / wanted.sum(), rtol=1e-4)
 
 
+def test_pairs_are_told_apart_by_the_types_of_their_tokens(tiny_model, rows):
+    pairs = replace(rows, types=(np.arange(len(rows.ids)) % 2).astype(np.int32))
+    losses = []
+    for data in (rows, pairs):
+        model = a_model(tiny_model).eval()
+        record = nno_step(NNO(model, neighbours=4, seed=1), PLAN, data, np.arange(8), model.config.pad_token_id)
+        losses.append(record.centre)
+    assert losses[0] != losses[1]
+
+
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
 def test_the_journal_leads_from_the_first_weights_to_the_last(tiny_folder, rows, dtype):
     import torch

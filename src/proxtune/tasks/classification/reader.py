@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from proxtune.data.bad_rows import BadRow, Missing, check_bad_rows, reject_or_skip
+from proxtune.data.bad_rows import BadRow, BadRows, Missing, check_bad_rows, reject_or_skip
 from proxtune.data.columns import PAIR_MARK, Columns, choose_columns, learned_columns
 from proxtune.data.examples import BETWEEN, Examples
 from proxtune.data.labels import join_labels
@@ -122,7 +122,7 @@ def to_examples(
     if label_column is not None and not labels_required and not _has_all_labels(table, label_column):
         label_column = None
     texts, second_texts, labels, lines = list[str](), list[str](), list[str](), list[int]()
-    bad: list[tuple[int, str]] = []
+    bad = BadRows()
     blank: list[int] = []
     for place, line in enumerate(table.lines):
         try:
@@ -133,7 +133,7 @@ def to_examples(
             if keeps_blank_places and (bad_rows == "skip" or isinstance(why, Missing)):
                 blank.append(place)
             else:
-                bad.append((line, str(why)))
+                bad.add(line, why)
             continue
         texts.append(row[0])
         second_texts += row[1:]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from proxtune.data.bad_rows import BadRow, Missing, check_bad_rows, reject_or_skip
+from proxtune.data.bad_rows import BadRow, BadRows, Missing, check_bad_rows, reject_or_skip
 from proxtune.data.examples import Message, Pairs
 from proxtune.data.readers.source import read_source, read_source_split
 from proxtune.data.table import Table
@@ -81,7 +81,7 @@ def _to_pairs(
     need_answers = need_answers or label_column is not None
     rows: list[Row] = []
     lines: list[int] = []
-    bad: list[tuple[int, str]] = []
+    bad = BadRows()
     blank: list[int] = []
     told: Counter[str] = Counter()
     for place, line in enumerate(table.lines):
@@ -91,7 +91,7 @@ def _to_pairs(
             if keeps_blank_places and (bad_rows == "skip" or isinstance(why, Missing)):
                 blank.append(len(rows) + len(blank))
             else:
-                bad.append((line, str(why)))
+                bad.add(line, why)
         else:
             rows += read
             lines += [line] * len(read)

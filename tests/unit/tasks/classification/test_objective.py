@@ -1,5 +1,6 @@
 """The objective of classes: against torch row by row, however a batch is cut, and with a teacher."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -26,7 +27,9 @@ class Counting(torch.nn.Module):
         torch.manual_seed(0)
         self.table = torch.nn.Embedding(30, 3)
 
-    def forward(self, input_ids, attention_mask):
+    def forward(self, input_ids, attention_mask, token_type_ids=None):
+        if token_type_ids is not None:  # a token of the second text counts for nothing
+            attention_mask = attention_mask * (1 - token_type_ids)
         return SimpleNamespace(logits=(self.table(input_ids) * attention_mask[..., None]).sum(1))
 
 
@@ -43,6 +46,13 @@ def alone(model, row):
 def test_outputs_are_the_logits_of_each_row(model):
     found = outputs(model, DATA, np.array([2, 0]), pad_id=0)
     torch.testing.assert_close(found, torch.stack([alone(model, 2), alone(model, 0)]))
+
+
+def test_a_model_is_told_the_texts_of_a_pair_apart(model):
+    pairs = replace(DATA, types=np.array([0, 0, 1, 0, 0, 0, 0, 1, 1, 0, 0, 1], dtype=np.int32))
+    found = outputs(model, pairs, EVERY, pad_id=0)
+    firsts = replace(DATA, ids=DATA.ids[pairs.types == 0], starts=np.array([0, 2, 3, 6, 8]))
+    torch.testing.assert_close(found, outputs(model, firsts, EVERY, pad_id=0))
 
 
 @pytest.mark.parametrize("cuts", [[4], [1, 3], [1, 1, 2]])
