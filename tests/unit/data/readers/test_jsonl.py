@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from proxtune.data.readers.json_shapes import why_no_rows
 from proxtune.data.readers.jsonl import read_json, read_jsonl
 from support.files import Write, refusal
 
@@ -31,6 +32,7 @@ objects = st.lists(
 def test_objects_read_back_as_written(
     tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]], ascii_only: bool
 ) -> None:
+    assume(len(rows) > 1 or why_no_rows(rows[0]) is None)  # one row of lists is columns
     folder: Path = tmp_path_factory.mktemp("json")
     lined, listed, wrapped = folder / "r.jsonl", folder / "r.json", folder / "w.json"
     lined.write_text("".join(json.dumps(row, ensure_ascii=ascii_only) + "\n" for row in rows), "utf-8", "surrogatepass")
