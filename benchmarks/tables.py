@@ -31,6 +31,7 @@ RECORDS = {
     "archive": "Whether points seen before help.",
     "kills": "SIGKILL at random moments of a run, then `resume`.",
     "durability-tiny": "What snapshots and journal cost.",
+    "fuzz": "Damaged files of every kind: read, or refused in a sentence, in time and in memory.",
 }
 _HEAD = """# Benchmarks
 
