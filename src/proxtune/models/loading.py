@@ -232,8 +232,12 @@ def _places(config: Any) -> list[int]:
             model = _class_for(config, auto)(copy.deepcopy(config))
     except Exception:  # a class that must compute to be made
         return []
+    tables = [module for name, module in model.named_modules() if "position" in name and hasattr(module, "weight")]
     return [
-        table.num_embeddings - table.padding_idx - 1
-        for name, table in model.named_modules()
-        if type(table) is torch.nn.Embedding and "position" in name and table.padding_idx is not None
+        len(table.weight) - table.padding_idx - 1
+        for table in tables
+        if getattr(table, "padding_idx", None) is not None
+        and (
+            type(table) is torch.nn.Embedding or not isinstance(table, torch.nn.Embedding)
+        )  # sines begin at no such place
     ]

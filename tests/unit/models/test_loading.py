@@ -108,13 +108,11 @@ def test_attention_is_one_that_the_class_has(wanted, has, taken):
 
 
 def test_no_part_of_a_config_keeps_its_dropout(tmp_path, tiny_decoder):
-    from transformers import MptConfig, MptForCausalLM
-
-    tokenizer = load_tokenizer(tiny_decoder)
-    config = MptConfig(vocab_size=len(tokenizer), d_model=16, n_layers=1, n_heads=2, attn_config={"attn_pdrop": 0.3})
-    MptForCausalLM(config).save_pretrained(tmp_path)
-    assert config.attn_config.attn_pdrop == 0.3
-    assert classifier_config(tmp_path, ["a", "b"], tokenizer, 16).attn_config.attn_pdrop == 0.0
+    parts = {"text_config": {"attention_dropout": 0.3}, "vision_config": {"attention_dropout": 0.3}}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gemma3", **parts}))
+    config = classifier_config(tmp_path, ["a", "b"], load_tokenizer(tiny_decoder), 16)
+    assert (config.text_config.attention_dropout, config.vision_config.attention_dropout) == (0.0, 0.0)
+    assert config.text_config.pad_token_id is not None
 
 
 def test_a_class_that_looks_ahead_unless_it_is_told_is_told_to_generate(tmp_path, tiny_decoder):
