@@ -165,6 +165,7 @@ def test_answers_are_learned_and_begun_as_the_model_knows_them(kind, tmp_path):
     assert own[-1] == tokenizer.eos_token_id
 
 
+@pytest.mark.filterwarnings("ignore:Recommended. pip install sacremoses")  # which only tidies punctuation up
 def test_a_target_that_has_a_vocabulary_of_its_own_is_read_by_that(tmp_path):
     """Marian's texts and answers are cut by two SentencePiece models."""
     spm = pytest.importorskip("sentencepiece")
