@@ -80,9 +80,9 @@ def do(job: Job, emit: Emit, others_bytes: int) -> dict[str, Any]:
 
             return predict(job, emit, others_bytes)
         case CheckJob():
-            from proxtune.pipeline.check import check
+            from proxtune.runtime.check import check
 
-            return check(job, emit, others_bytes)
+            return check(job.folder, emit, others_bytes)
         case _:
             raise AssertionError(f"no stage does {type(job).__name__}")
 

@@ -20,11 +20,13 @@ def test_what_cannot_be_read_counts_as_none(tmp_path):
 def test_a_base_model_that_was_scored_before_is_not_scored_again(tmp_path):
     write_json(tmp_path / BASE_RESULTS, RESULTS)
     assert read_base_results(tmp_path) == RESULTS
-    session = SimpleNamespace(task=find_task("translate"), folder=tmp_path)  # anything else asked of it would raise
+    task = find_task("translate")
+    session = SimpleNamespace(task=task, traits=task.traits, folder=tmp_path)  # anything else asked of it would raise
     assert evaluate_base_model(session, plan=None) == 3.0
 
 
 def test_a_task_with_a_new_head_compares_no_base_model(tmp_path):
-    session = SimpleNamespace(task=find_task("classify"), folder=tmp_path)
+    task = find_task("classify")
+    session = SimpleNamespace(task=task, traits=task.traits, folder=tmp_path)
     assert evaluate_base_model(session, plan=None) == 0.0
     assert not (tmp_path / BASE_RESULTS).exists()

@@ -238,15 +238,16 @@ class Classification:
         config = AutoConfig.from_pretrained(str(model_folder)) if model is None else model.config
         tokenizer = load_tokenizer(model_folder)
         labels = tuple(config.id2label.get(i, str(i)) for i in range(config.num_labels))
-        learned = (result.get("data") or {}).get("max_length")  # rows are cut where those were that it learned from
+        facts = result.get("data") or {}  # a run of an earlier version kept less
+        learned = facts.get("max_length")  # rows are cut where those were that it learned from
         allowed = length_allowed(recipe, tokenizer, config)
         most = allowed if learned is None else min(allowed, learned)
         encoded = encode(rows, labels, tokenizer, most, has_types=_has_types(tokenizer, config))
         check_tokens(tokenizer, config, encoded.ids)
         if model is None:
-            config._attn_implementation = result["data"].get("attention", "eager")
+            config._attn_implementation = facts.get("attention", "eager")
             model = load_classifier(model_folder, config, recipe.seed, "auto")
-            if not result["data"].get("pads", True):
+            if not facts.get("pads", True):
                 model = without_padding(model)
         return TrainedClassifier(model=model, rows=encoded, pad_id=config.pad_token_id, labels=labels)
 

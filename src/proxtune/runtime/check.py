@@ -6,12 +6,12 @@ import math
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from proxtune.data.examples import row_name
 from proxtune.errors import UserError
 from proxtune.models.source import weight_bytes
-from proxtune.pipeline.jobs import CheckJob
 from proxtune.runtime.clock import Clock
 from proxtune.runtime.guard import explain_model_errors
 from proxtune.runtime.session import Session, in_child_process, open_session
@@ -21,10 +21,10 @@ from proxtune.storage.run_folder import read_recipe
 from proxtune.tasks.describe import render_row
 
 
-def check(job: CheckJob, emit: Callable[[Event], None], others_bytes: int) -> dict[str, Any]:
-    """What `proxtune check` says. Raises UserError for a model or data that cannot be trained."""
-    recipe = read_recipe(job.folder / "recipe.toml")
-    session = open_session(recipe, job.folder, Clock(time.monotonic()), others_bytes, emit)
+def check(folder: Path, emit: Callable[[Event], None], others_bytes: int) -> dict[str, Any]:
+    """What `proxtune check` says of the recipe in `folder`. Raises UserError for a model or data that cannot be trained."""
+    recipe = read_recipe(folder / "recipe.toml")
+    session = open_session(recipe, folder, Clock(time.monotonic()), others_bytes, emit)
     data, tokenizer, source = session.data, session.data.tokenizer, session.source
     row = _median_row(session)
     with explain_model_errors(recipe.model):
@@ -61,8 +61,9 @@ def _median_row(session: Session) -> int:
 
 
 def _pass_one_row(session: Session, row: int) -> dict[str, Any]:
-    """Load the model, and pass a row forward and backward; gradients reach the embeddings' output, so weights need none."""
+    """Load the model, and pass a row forward and backward; gradients are those of norms and biases, and reach the embeddings."""
     import numpy as np
+    import torch
 
     from proxtune.models.introspection import head_of, model_facts
 
@@ -77,7 +78,11 @@ def _pass_one_row(session: Session, row: int) -> dict[str, Any]:
         load, lambda loaded: objective.outputs(loaded, data.train, rows, data.pad_id), data.config
     )
     loaded = time.perf_counter()
-    model.get_input_embeddings().register_forward_hook(lambda module, given, out: out.requires_grad_())
+    for parameter in model.parameters():  # few numbers in all, and the backward pass goes through every layer for them
+        parameter.requires_grad_(parameter.dim() == 1 and parameter.is_floating_point())
+    for module in model.modules():  # where no layer has such
+        if isinstance(module, torch.nn.Embedding):
+            module.register_forward_hook(lambda module, given, out: out.requires_grad_())
     loss = objective.loss(model.train(), data.train, rows, data.pad_id, rows, None)
     loss.backward()
     if not math.isfinite(float(loss.detach())):
