@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 SAMPLE = {
     "bert": "wordpiece",
@@ -27,7 +28,7 @@ SAMPLE = {
 }
 
 
-TRANSLATES = ("gemma2", "jamba", "mamba", "t5", "bart")
+TRANSLATES = ("gemma2", "mamba", "t5", "bart")
 
 
 @pytest.mark.parametrize("job", ["classify", "translate"])

@@ -52,7 +52,6 @@ BAD_DATA = {
     "missing": ("reviews.csv", None, ["reviews.csv", "no such file"]),
     "empty": ("reviews.csv", b"", ["reviews.csv", "empty"]),
     "binary": ("reviews.csv", bytes(range(256)) * 20, ["reviews.csv"]),
-    "latin-1": ("reviews.csv", "text,label\ncaf\xe9,good\n".encode("latin-1"), ["reviews.csv", "UTF-8"]),
     "malformed JSONL": ("reviews.jsonl", b'{"text": "a", "label": "x"}\n{"text": \n', ["reviews.jsonl line 2"]),
     "ragged": ("reviews.csv", b"text,label\na,x\nb,y,z\n", ["line 3"]),
     "no label column": ("reviews.csv", b"text\na fine film\na dull film\n", ["no label column", "--label-column"]),

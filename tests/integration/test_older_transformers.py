@@ -41,6 +41,8 @@ print(json.dumps(answers))
 @pytest.fixture(scope="module")
 def older(tmp_path_factory) -> str:
     """A python with the older transformers; torch and the rest are those of this one."""
+    if "PROXTUNE_OLDER_TRANSFORMERS" not in os.environ:
+        pytest.skip(f"installs {OLDER} from the network: set PROXTUNE_OLDER_TRANSFORMERS=1 to run it")
     folder = tmp_path_factory.mktemp("older")
     python = str(folder / "bin" / "python")
     try:

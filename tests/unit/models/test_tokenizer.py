@@ -214,8 +214,8 @@ def test_a_tokenizer_that_knows_few_words_is_refused_and_one_that_lacks_many_is_
     assert unknown_notes(tokenizer, ["a good film", "red"] * 20) == ()
     (note,) = unknown_notes(tokenizer, ["a good film quux"] * 20)
     assert note == "the tokenizer does not know 25% of the words in the first rows"
-    with pytest.raises(UserError, match="does not know 75% of the words"):
-        unknown_notes(tokenizer, ["a quux quuz corge"] * 20)
+    with pytest.raises(UserError, match="does not know 100% of the words"):
+        unknown_notes(tokenizer, ["quux quuz corge"] * 20)
     assert unknown_notes(tokenizer, ["", " "]) == ()
 
 
@@ -226,7 +226,7 @@ def test_characters_that_are_dropped_are_unknown_too():
 
     deaf = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(BPE({"a": 0, "b": 1}, [])))
     with pytest.raises(UserError, match="does not know"):
-        unknown_notes(deaf, ["人人", "天天", "人天", "ab"])
+        unknown_notes(deaf, ["人人", "天天", "人天"])
 
 
 def saved(tokenizer, folder: Path, model_type: str = "llama"):
