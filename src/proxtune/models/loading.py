@@ -232,12 +232,12 @@ def _places(config: Any) -> list[int]:
             model = _class_for(config, auto)(copy.deepcopy(config))
     except Exception:  # a class that must compute to be made
         return []
-    tables = [module for name, module in model.named_modules() if "position" in name and hasattr(module, "weight")]
-    return [
-        len(table.weight) - table.padding_idx - 1
-        for table in tables
-        if getattr(table, "padding_idx", None) is not None
-        and (
-            type(table) is torch.nn.Embedding or not isinstance(table, torch.nn.Embedding)
-        )  # sines begin at no such place
-    ]
+    places: list[int] = []
+    for name, table in model.named_modules():
+        if "position" not in name or not hasattr(table, "weight") or getattr(table, "padding_idx", None) is None:
+            continue
+        if type(table) is torch.nn.Embedding or not isinstance(
+            table, torch.nn.Embedding
+        ):  # sines begin at no such place
+            places.append(len(table.weight) - int(table.padding_idx) - 1)  # type: ignore[arg-type]
+    return places
