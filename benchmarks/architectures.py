@@ -295,7 +295,7 @@ def _logged(log: Path | None) -> list[Outcome]:
 
 def import_everything() -> None:
     """Once, for all forks."""
-    import sklearn.linear_model  # noqa: F401
+    import sklearn.linear_model  # noqa: F401  (imported here so that no fork has to)
     import torch
     import transformers
 

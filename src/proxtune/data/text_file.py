@@ -125,7 +125,7 @@ def _windows_1252(path: Path) -> TextFile:
             odd += _odd_letters(text)
             example = example or _example(text)
     if whole > broken:
-        raise UserError(f"{path}: not UTF-8 at {_first_broken(path)}, though other characters are; mend that line")
+        raise UserError(f"{path}: not UTF-8 at {_first_broken(path)}, though other characters are; fix that line")
     if odd > _MOST_ODD * letters:
         advice = (
             "convert it from the encoding that it has, for example with `iconv -f windows-1251 -t utf-8` from Cyrillic"

@@ -84,7 +84,7 @@ def test_other_encodings_are_not_taken_for_it(write: Write, text: str, codec: st
 
 def test_one_bad_line_in_utf_8_is_told_with_its_place(write: Write) -> None:
     message = refusal(open_text, write("a.csv", "text,label\nÖl, Öl, Öl,a\n".encode() + b"caf\xe9,b\n"))
-    assert "not UTF-8 at byte 30 (line 3), though other characters are; mend that line" in message
+    assert "not UTF-8 at byte 30 (line 3), though other characters are; fix that line" in message
 
 
 def test_windows_1252_that_was_converted_as_latin_1_is_put_right(write: Write) -> None:

@@ -2,7 +2,7 @@
 
 Templates differ in what they take and in what they leave open. Some refuse a system's turn; some end in an open `<think>`, or
 leave it to the model to name the channel that it answers in. What has to change is changed in the template itself, which is saved
-with the tokenizer: whoever fills it in later asks as the model was taught.
+with the tokenizer, so that later prompts are those that the model was trained with.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def instruction_for(task: str, pairs: Pairs, is_encoder_decoder: bool) -> str:
 
 
 def ready_to_ask(tokenizer: Any, split: Split[Pairs], is_encoder_decoder: bool) -> tuple[str, ...]:
-    """Set the tokenizer for what will be asked of it, in training and by whoever loads it with the model; what to say of it.
+    """Prepare the tokenizer for prompts, in training and in the saved model alike; returns notes on what was changed.
 
     Raises UserError where it knows few of the words, and for a chat template that cannot be filled in.
     """

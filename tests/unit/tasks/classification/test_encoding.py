@@ -89,7 +89,7 @@ def test_control_tokens_in_texts_are_text_and_that_is_said(tiny_model, tiny_text
     save_tokenizer(tokenizer, tmp_path)
     (tmp_path / "config.json").write_text((tiny_model / "config.json").read_text())
     again = load_tokenizer(tmp_path)(rows.texts)["input_ids"]
-    assert [number for row in again for number in row] == encoded.ids.tolist(), "whoever loads it reads the same"
+    assert [number for row in again for number in row] == encoded.ids.tolist(), "the saved tokenizer reads the same"
 
 
 def pairs(first: list[str], second: list[str]) -> Examples:

@@ -162,7 +162,7 @@ def test_what_was_fitted_needs_no_more(having, template):
 
 
 @pytest.mark.parametrize("template", [ALTERNATING, THINKING, ALWAYS, CHANNELS])
-def test_whoever_loads_the_tokenizer_asks_the_same(having, tiny_chat, tmp_path, template):
+def test_a_saved_tokenizer_makes_the_same_prompts(having, tiny_chat, tmp_path, template):
     from transformers import AutoTokenizer
 
     from proxtune.models.tokenizer import save_tokenizer

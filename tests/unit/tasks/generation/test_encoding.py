@@ -239,7 +239,7 @@ def test_an_encoder_decoder_s_answers_begin_and_end_as_its_tokenizer_has_them(
     assert asked.count(end) == put_around.count("</s>")
 
 
-def test_whoever_loads_a_decoder_s_tokenizer_prompts_as_it_learned(tiny_chat, tmp_path):
+def test_a_saved_decoder_tokenizer_prompts_as_in_training(tiny_chat, tmp_path):
     """The tokenizer of BERT, say, ends every text; an answer is none that follows on an end."""
     from tokenizers.processors import TemplateProcessing
     from transformers import AutoTokenizer
