@@ -174,7 +174,7 @@ def set_option(tokenizer: Any, name: str, value: Any) -> None:
 
 
 def unknown_notes(tokenizer: Any, texts: Sequence[str]) -> tuple[str, ...]:
-    """What to say where the tokenizer does not know many of the first texts' words. Raises UserError where it knows few."""
+    """Notes where the tokenizer does not know many words of the first texts. Raises UserError where it knows next to none."""
     first = [text for text in texts[:_FIRST_TEXTS] if text.strip()]
     if not first:
         return ()

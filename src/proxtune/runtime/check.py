@@ -38,7 +38,6 @@ def check(folder: Path, emit: Callable[[Event], None], others_bytes: int) -> dic
             "origin": source.origin,
             "model_type": data.config.model_type,
             "file_bytes": weight_bytes(source.folder),
-            "attention": data.config._attn_implementation,
             **passed,
         },
         "tokenizer": {
@@ -93,6 +92,7 @@ def _pass_one_row(session: Session, row: int) -> dict[str, Any]:
     facts, lm_head = model_facts(model), model.get_output_embeddings()
     return {
         "architecture": type(model).__name__,
+        "attention": str(model.config._attn_implementation),  # the one that works, which only this process knows
         "parameters": facts.parameters,
         "blocks": facts.blocks,
         "width": facts.width,

@@ -31,8 +31,8 @@ def explain_model_errors(model: str) -> Iterator[None]:
             raise
         words = "".join(traceback.format_exception(error))
         raise UserError(
-            f"cannot train model {model!r}: {reason_of(error)}. See whether plain transformers can train it with your versions, "
-            f"or choose another model; the traceback is in {_write_log(words)}"
+            f"cannot train model {model!r}: {reason_of(error)}; see whether plain transformers trains it with your versions, or "
+            f"choose another model; the traceback is in {_write_log(words)}"
         ) from error
 
 

@@ -209,7 +209,7 @@ def test_with_nothing_to_pad_with_a_sentence_says_so():
         agree_on_padding(made(special=["<unk>"]), config_of())
 
 
-def test_a_tokenizer_that_knows_few_words_is_refused_and_one_that_lacks_many_is_told_of():
+def test_a_tokenizer_that_knows_no_words_is_refused_and_one_that_lacks_many_is_told_of():
     tokenizer = made(unk_token="<unk>")
     assert unknown_notes(tokenizer, ["a good film", "red"] * 20) == ()
     (note,) = unknown_notes(tokenizer, ["a good film quux"] * 20)

@@ -20,15 +20,14 @@ from proxtune.tasks.classification.objective import LABELS
 from proxtune.tasks.lengths import useful_length
 
 _ROWS, _CHARACTERS = 1024, 1 << 20  # that are tokenised at a time
-_LONGEST_TOKENS = (
-    32  # characters of a token, on the average of a whole text, at the most; a text is cut there before it is tokenised
-)
+# Characters of a token, on the average of a whole text, at the most: a text is cut there before it is tokenised.
+_LONGEST_TOKENS = 32
 
 
 def ready_for_texts(tokenizer: Any, config: Any, split: Split[Examples]) -> tuple[str, ...]:
     """Let tokenizer and config pad alike, and the tokenizer read control tokens in texts as text; what to say of it.
 
-    Raises UserError where the tokenizer knows few of the words.
+    Raises UserError where the tokenizer knows next to none of the words.
     """
     set_option(tokenizer, "split_special_tokens", True)
     texts = [text for rows in (split.train, split.validation) for text in (*rows.texts, *rows.second_texts)]

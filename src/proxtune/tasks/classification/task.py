@@ -1,4 +1,4 @@
-"""Classification as a task: one text in, one of the user's labels out."""
+"""Classification as a task: a text or a pair of texts in, one of the user's labels out."""
 
 from __future__ import annotations
 
