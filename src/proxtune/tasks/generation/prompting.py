@@ -79,7 +79,7 @@ def instruction_for(task: str, pairs: Pairs, is_encoder_decoder: bool) -> str:
 def ready_to_ask(tokenizer: Any, split: Split[Pairs], is_encoder_decoder: bool) -> tuple[str, ...]:
     """Prepare the tokenizer for prompts, in training and in the saved model alike; returns notes on what was changed.
 
-    Raises UserError where it knows few of the words, and for a chat template that cannot be filled in.
+    Raises UserError where it knows next to none of the words, and for a chat template that cannot be filled in.
     """
     train = split.train
     asked = [turn.content for messages in train.prompts[:_FIRST_ROWS] for turn in messages[-1:]]
@@ -201,12 +201,6 @@ def put_around(tokenizer: Any, as_target: bool = False) -> tuple[tuple[int, ...]
         if whole[begin : begin + len(plain)] == plain:
             return tuple(whole[:begin]), tuple(whole[begin + len(plain) :])
     return (), ()
-
-
-def _opening(before: Sequence[int], config: Any) -> tuple[int, ...]:
-    """What begins an answer: what the tokenizer puts there, without what answers begin after anyway."""
-    start = getattr(config, "decoder_start_token_id", None)
-    return tuple(before[1:] if before and before[0] == start else before)
 
 
 def _closing(after: Sequence[int], ends: Sequence[int]) -> tuple[int, ...]:
