@@ -234,10 +234,11 @@ def _places(config: Any) -> list[int]:
         return []
     places: list[int] = []
     for name, table in model.named_modules():
-        if "position" not in name or not hasattr(table, "weight") or getattr(table, "padding_idx", None) is None:
+        weight, padding_id = getattr(table, "weight", None), getattr(table, "padding_idx", None)
+        if "position" not in name or weight is None or padding_id is None:
             continue
         if type(table) is torch.nn.Embedding or not isinstance(
             table, torch.nn.Embedding
         ):  # sines begin at no such place
-            places.append(len(table.weight) - int(table.padding_idx) - 1)  # type: ignore[arg-type]
+            places.append(len(weight) - padding_id - 1)
     return places

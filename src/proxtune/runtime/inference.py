@@ -75,7 +75,7 @@ def touch_embeddings(model: Any, *rows: Encoded) -> None:
     """Touch the embeddings that these rows use, all where they learn: weights are mapped, and come in as they are read."""
     try:
         weight = model.get_input_embeddings().weight  # (vocabulary, width)
-    except (AttributeError, NotImplementedError):  # of letters, hashed into several tables
+    except (AttributeError, NotImplementedError):  # CANINE hashes characters into several tables and has no single one
         return
     used = torch.from_numpy(np.unique(np.concatenate([data.ids for data in rows])))
     if weight.requires_grad or rows[0].objective.reads_vocabulary:  # by a head that is the same table, or as large

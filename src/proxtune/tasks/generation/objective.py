@@ -197,7 +197,10 @@ class _Said:
 
     @property
     def vocabulary(self) -> int:
-        return self.own.shape[-1] if self.own is not None else self.head.vocabulary  # type: ignore[union-attr]
+        if self.own is not None:
+            return int(self.own.shape[-1])
+        assert self.head is not None, "logits are the model's own or its head's"
+        return self.head.vocabulary
 
     def logits(self, piece: slice) -> Tensor:
         """Those of some places, (places, vocabulary) float32."""
