@@ -35,7 +35,6 @@ from proxtune.planning.profile import (
     traces_from_dict,
 )
 from proxtune.planning.tracer import Traced, trace_step
-from proxtune.runtime.guard import explain_model_errors
 from proxtune.runtime.inference import outputs_of, touch_embeddings, warm_up_forward
 from proxtune.runtime.session import Session, in_child_process
 from proxtune.runtime.trial import load_that_computes, try_model, with_trial, without_held_bf16
@@ -130,15 +129,14 @@ def _profile_forward(
 ) -> ModelProfile:
     """Facts of the model, traces of its forward pass, and the rates of that."""
     data = session.data
-    with explain_model_errors(session.source.name):
-        model = load_that_computes(
-            lambda: _load_model(session, weight_dtype).requires_grad_(False).to(session.device.torch_device),
-            lambda model: warm_up_forward(model, data.train, data.pad_id, "fp32", session.governor),
-            data.config,
-        )
-        touch_embeddings(model, data.train, data.validation)
-        passed_bytes = session.meter.now()
-        dtypes = try_model(model, session, dtypes, weight_dtype, measure_throughput and weight_dtype == "fp32").dtypes
+    model = load_that_computes(
+        lambda: _load_model(session, weight_dtype).requires_grad_(False).to(session.device.torch_device),
+        lambda model: warm_up_forward(model, data.train, data.pad_id, "fp32", session.governor),
+        data.config,
+    )
+    touch_embeddings(model, data.train, data.validation)
+    passed_bytes = session.meter.now()
+    dtypes = try_model(model, session, dtypes, weight_dtype, measure_throughput and weight_dtype == "fp32").dtypes
     traces = _traces(model, FORWARD, dtypes, session, train=False, weight_dtype=weight_dtype)
     forward_flops = traces[trace_key(FORWARD, dtypes[0])].forward_flops
     session.meter.trim()
@@ -156,11 +154,6 @@ def _profile_forward(
 
 def _trace_family(session: Session, family: str, dtypes: Sequence[str]) -> dict[str, Any]:
     """Traces of a training step, with checkpointing and without, as plain values."""
-    with explain_model_errors(session.source.name):
-        return _traces_of_steps(session, family, dtypes)
-
-
-def _traces_of_steps(session: Session, family: str, dtypes: Sequence[str]) -> dict[str, Any]:
     data, method = session.data, find_method(family)
     if session.recipe.budget.memory is not None:
         set_allocator("tight")  # live bytes are counted, not those of the heap: it need not grow
