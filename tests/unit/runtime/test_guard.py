@@ -2,12 +2,13 @@
 
 import errno
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from proxtune.errors import DiskFailed, Interrupted, UserError
-from proxtune.memory.fork import in_forked_child
 from proxtune.runtime.guard import explain_model_errors, reason_of
 
 
@@ -33,8 +34,19 @@ def test_a_librarys_error_is_one_sentence_and_its_traceback_a_file():
 
 
 def test_what_a_child_process_raised_is_told_by_its_own_last_line():
-    words = explained(lambda: in_forked_child(broken))
-    assert "cannot train model 'owner/name': KeyError: 'no such weight" in words
+    code = """
+from proxtune.memory.fork import in_forked_child
+from proxtune.runtime.guard import explain_model_errors
+
+def broken():
+    raise KeyError("no such weight")
+
+with explain_model_errors("owner/name"):
+    in_forked_child(broken)
+"""  # in a process of its own: one that has computed, as that of other tests, must not fork
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    words = done.stderr.strip().splitlines()[-1]
+    assert "cannot train model 'owner/name': KeyError: 'no such weight'; see" in words
     log = Path(words.rsplit(" ", 1)[1])
     assert "in broken" in log.read_text()
     log.unlink()
