@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from proxtune.errors import UserError
-from proxtune.models.source import json_of, weight_files
-from proxtune.storage.safetensors_header import read_header
+from proxtune.models.source import json_of
 
 _NAMED = 6  # labels in a note
 
@@ -52,19 +50,15 @@ def replaces_head(folder: Path, labels: Sequence[str]) -> bool:
 
 
 def settle_head(model: Any, folder: Path, labels: Sequence[str], seed: int) -> None:
-    """Begin a classification layer anew that means other labels, and put the rows of one that is kept in the order of `labels`.
-
-    Raises UserError where other weights than the layer's do not have the shapes that the config says.
-    """
+    """Begin a classification layer anew that means other labels, and put the rows of a kept one in the order of `labels`."""
     import torch
 
     from proxtune.models.introspection import head_of
 
-    name, head = head_of(model)
+    _, head = head_of(model)
     before = labels_before(folder)
     with torch.no_grad():
         if replaces_head(folder, labels):
-            _check_shapes(model, folder, name)
             torch.manual_seed(seed)
             head.weight.normal_(0.0, float(getattr(model.config, "initializer_range", None) or 0.02))
             if head.bias is not None:
@@ -74,15 +68,3 @@ def settle_head(model: Any, folder: Path, labels: Sequence[str], seed: int) -> N
             head.weight.copy_(head.weight[order].clone())
             if head.bias is not None:
                 head.bias.copy_(head.bias[order].clone())
-
-
-def _check_shapes(model: Any, folder: Path, head_name: str) -> None:
-    """What loads in spite of other shapes is drawn at random without a word: only the classification layer may be."""
-    entries = {name: entry for file in weight_files(folder) for name, entry in read_header(file).entries.items()}
-    for name, parameter in model.named_parameters():
-        found = entries.get(name)
-        if found is not None and found.shape != tuple(parameter.shape) and not name.startswith(head_name):
-            raise UserError(
-                f"{name} in {folder} has the shape {found.shape} where config.json says {tuple(parameter.shape)}; "
-                "give a model whose weights and config belong together"
-            )

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from proxtune.errors import UserError
 from proxtune.models.arguments import with_plain_arguments
 from proxtune.models.classifier_head import replaces_head, settle_head
+from proxtune.models.introspection import head_modules, head_of
 from proxtune.models.source import json_of
 from proxtune.models.word_classifier import answer_by_words, answers_by_words, classifying_by_words, forget_words
 
+_ADVICE = "give a model whose weights and config belong together"
+# Layers that sum a row up, and that checkpoints of bodies often lack: they are learned anew with the head.
+_SUMMARIES = ("pooler", "sequence_summary", "pooled")
 _RANDOM = (
     "dropout",
     "dropout_prob",
@@ -59,9 +64,7 @@ def generator_config(folder: Path, tokenizer: Any, max_length: int) -> Any:
     config = _config_in(folder)
     forget_words(config)
     if _generator(config) is None:
-        raise UserError(
-            f"the model in {folder} ({config.model_type}) does not generate text; choose a GPT- or T5-class model, like smollm2"
-        )
+        raise UserError(_no_generator(folder, config))
     for name in ("is_decoder", "causal"):  # of classes that are encoders too, and look ahead unless they are told
         if getattr(config, name, None) is False and not config.is_encoder_decoder:
             setattr(config, name, True)
@@ -69,9 +72,36 @@ def generator_config(folder: Path, tokenizer: Any, max_length: int) -> Any:
     return config
 
 
-def _config_in(folder: Path) -> Any:
-    from transformers import AutoConfig
+def _no_generator(folder: Path, config: Any) -> str:
+    """Why a model generates no text: by its kind, or since its checkpoint has left the language model's head out."""
+    from transformers import AutoModelForCausalLM
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES as MASKED
 
+    named = ", ".join(map(str, getattr(config, "architectures", None) or [])) or "no architectures"
+    if type(config) in AutoModelForCausalLM._model_mapping and config.model_type not in MASKED:
+        return (
+            f"the model in {folder} is saved without a language model's head (config.json has {named}); give the model that it "
+            "was made from"
+        )
+    return f"the model in {folder} ({config.model_type}) does not generate text; choose a GPT- or T5-class model, like smollm2"
+
+
+def _config_in(folder: Path) -> Any:
+    import transformers
+    from transformers import CONFIG_MAPPING, AutoConfig
+
+    told = json_of(folder / "config.json", f"the model in {folder}")
+    kind = told.get("model_type")
+    if isinstance(kind, str) and kind not in CONFIG_MAPPING:
+        if "auto_map" in told:
+            raise UserError(
+                f"the model in {folder} (model type {kind!r}) brings code of its own, which is never run; choose a model whose "
+                "class is in transformers"
+            )
+        raise UserError(
+            f"transformers {transformers.__version__} does not know the model type {kind!r} of {folder}; upgrade it, or choose "
+            "another model"
+        )
     try:
         return AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
     except Exception as error:
@@ -157,24 +187,67 @@ def load_generator(folder: Path, config: Any, dtype: str = "fp32") -> Any:
 def _load(auto: Any, folder: Path, config: Any, dtype: str, replaces_head: bool = False) -> Any:
     """What `auto` loads, held in `dtype`, with an attention that its class has, and without dropout.
 
-    With `replaces_head` a classification layer of another shape than the checkpoint's is drawn anew.
+    With `replaces_head` a classification layer of another shape than the checkpoint's is drawn anew. Raises UserError where
+    other weights are not in the files, or in another shape.
     """
     import torch
 
     config._attn_implementation = attention_for(_class_for(config, auto), config._attn_implementation)
-    model = auto.from_pretrained(
+    model, told = auto.from_pretrained(
         str(folder),
         config=config,
         dtype={"fp32": torch.float32, "bf16": torch.bfloat16, "auto": "auto"}[dtype],
         use_safetensors=True,
         trust_remote_code=False,
         attn_implementation=config._attn_implementation,
-        ignore_mismatched_sizes=replaces_head,
+        ignore_mismatched_sizes=True,  # `check_loaded` tells which, and where
+        output_loading_info=True,
     )
+    head = _head_parameters(model)
+    _check_loaded(told, folder, new=head, of_other_shape=head if replaces_head else ())
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):  # of a rate that the config does not name
             module.p = 0.0
     return model
+
+
+def _head_parameters(model: Any) -> set[str]:
+    """The parameters of a classifier's head, which a checkpoint need not have; a language model must have its own."""
+    if model.get_output_embeddings() is not None:
+        return set()
+    head = dict(head_modules(model)) or dict([head_of(model)])
+    return {f"{name}.{inner}" for name, module in head.items() for inner, _ in module.named_parameters()}
+
+
+def _check_loaded(
+    told: Mapping[str, Any], folder: Path, *, new: Collection[str] = (), of_other_shape: Collection[str] = ()
+) -> None:
+    """Raises UserError for weights that are not in the files of `folder`, or are there in another shape.
+
+    `told` is what `from_pretrained` says of its loading. The parameters `new` need not be in the files, and those
+    `of_other_shape` are drawn anew.
+    """
+    for name, found, wanted in sorted(told["mismatched_keys"], key=lambda item: str(item[0])):
+        if name not in of_other_shape:
+            raise UserError(
+                f"{name} in {folder} has the shape {tuple(found)} where config.json says {tuple(wanted)}; {_ADVICE}"
+            )
+    lacking = sorted(name for name in told["missing_keys"] if name not in new and not _is_summary(name))
+    if lacking:
+        strange = sorted(told["unexpected_keys"])
+        instead = f", and have {strange[0]} instead" if len(strange) >= len(lacking) else ""
+        raise UserError(
+            f"the weights in {folder} lack {lacking[0]}{_and_more(len(lacking) - 1)}{instead}: they would begin at "
+            f"random; {_ADVICE}"
+        )
+
+
+def _is_summary(name: str) -> bool:
+    return any(word in name for word in _SUMMARIES)
+
+
+def _and_more(count: int) -> str:
+    return f" and {count:,} more" if count else ""
 
 
 def attention_for(model_class: Any, wanted: str) -> str:

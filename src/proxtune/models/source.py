@@ -23,6 +23,8 @@ _WANTED = [
     *("vocab.json", "vocab.txt", "merges.txt", "bpe.codes", "dict.txt", "vocab-*.json", "*_vocab.json", "*.tokenizer"),
     *("*.model", "*.spm", "*.tiktoken", "*.jinja", "chat_template.json", *_QUANTIZED_BESIDE),
 ]
+_FLOATS = ("F64", "F32", "F16", "BF16")
+_POINTER = b"version https://git-lfs"  # of Git LFS begins so, where a clone left the file itself out
 _ELSEWHERE = ["*/*"]  # nothing of a folder within
 _READ = ["*.safetensors", "*.json", "*.txt", "*.model", "*.spm", "*.tiktoken", "*.jinja", "*.codes", "*.tokenizer"]
 _MOST_BYTES = {"config.json": 4_000_000, "tokenizer_config.json": 10_000_000}
@@ -61,6 +63,10 @@ def find_model(name: str) -> ModelSource:
     path = Path(name).expanduser()
     if path.is_dir():
         return _checked(ModelSource(name, path.resolve(), name))
+    if path.suffix == ".gguf":
+        raise UserError(
+            f"model {name!r} is a GGUF file, which cannot be trained; give the folder of the model that it was made from"
+        )
     if path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise UserError(
             f"model {name!r} is not a folder; give a model folder, a hub id or an alias ({', '.join(ALIASES)})"
@@ -152,11 +158,13 @@ def check_folder(folder: Path, name: str) -> None:
 
     Raises UserError for what is no model of safetensors, leads out of the folder, or asks for more than a model has.
     """
+    for place in [file for pattern in _READ for file in folder.glob(pattern)]:
+        _check_no_pointer(place, name)
     if (folder / "adapter_config.json").exists():
         raise UserError(f"{name} is an adapter, or has one; merge it into its model first")
     config = folder / "config.json"
     if not config.is_file():
-        raise UserError(f"{name} has no config.json in {folder}; give a transformers model folder")
+        raise UserError(f"{name} has no config.json in {folder}; {_where_else(folder)}")
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
         raise UserError(
@@ -179,6 +187,41 @@ def check_folder(folder: Path, name: str) -> None:
         _check_index(index, name)
     for place in weights:
         read_header(place)
+    for place in weight_files(folder):
+        _check_floats(place, name)
+
+
+def _where_else(folder: Path) -> str:
+    """What to give in the place of a folder that holds no model: one within it that does (a checkpoint's, say)."""
+    within = sorted(
+        place.parent.name for place in folder.glob("*/config.json") if any(place.parent.glob("*.safetensors"))
+    )
+    if within:
+        return f"give the model folder within it: {', '.join(within[-3:])}"
+    if any(folder.glob("*.gguf")):
+        return "its weights are in GGUF, which cannot be trained; give the model that they were made from"
+    return "give a transformers model folder"
+
+
+def _check_no_pointer(place: Path, name: str) -> None:
+    """Raises UserError for a file that Git LFS has yet to fetch."""
+    if not place.is_file():
+        return
+    with place.open("rb") as file:
+        begin = file.read(len(_POINTER))
+    if begin == _POINTER:
+        raise UserError(
+            f"{name}: {place.name} is a pointer of Git LFS, not the file; run git lfs pull in {place.parent}"
+        )
+
+
+def _check_floats(place: Path, name: str) -> None:
+    """Raises UserError for weights in codes, which would be taken for numbers where no config says what they stand for."""
+    for key, entry in read_header(place).entries.items():
+        if key.endswith("weight") and entry.dtype not in _FLOATS:
+            raise UserError(
+                f"{name} has {key} in {entry.dtype}, and quantized weights cannot be trained: give the model it was made from"
+            )
 
 
 def _check_config(config: Path, name: str) -> None:

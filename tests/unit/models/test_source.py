@@ -209,3 +209,34 @@ def test_a_chat_template_that_leads_out_of_the_folder_is_not_opened(tiny_model, 
     Path(tmp_path / "secret").write_text("secret")
     (folder / "chat_template.jinja").symlink_to(tmp_path / "secret")
     assert "leads out of its folder" in refusal(folder)
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "tokenizer.json"])
+def test_a_pointer_of_git_lfs_is_called_one(tiny_model, tmp_path, file):
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    (folder / file).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    assert f"{file} is a pointer of Git LFS, not the file; run git lfs pull in {folder}" in refusal(folder)
+
+
+@pytest.mark.parametrize(("dtype", "name"), [("int8", "I8"), ("float8_e4m3fn", "F8_E4M3")])
+def test_weights_in_codes_are_refused_though_no_config_names_them(tiny_model, tmp_path, dtype, name):
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    key = next(key for key in weights if key.endswith("query.weight"))
+    weights[key] = weights[key].to(getattr(torch, dtype))
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    assert f"{key} in {name}, and quantized weights cannot be trained" in refusal(folder)
+
+
+def test_a_folder_of_checkpoints_names_the_last_of_them(tiny_model, tmp_path):
+    shutil.copytree(tiny_model, tmp_path / "checkpoint-10")
+    assert "give the model folder within it: checkpoint-10" in refusal(tmp_path)
+
+
+def test_gguf_is_called_by_its_name(tmp_path):
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    assert "its weights are in GGUF, which cannot be trained" in refusal(tmp_path)
+    assert "is a GGUF file, which cannot be trained" in refusal(tmp_path / "model.gguf")
