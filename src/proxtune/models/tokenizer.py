@@ -12,6 +12,7 @@ import numpy as np
 
 from proxtune.errors import UserError
 from proxtune.models.post_processor import has_own_ending, keeps_post_processor
+from proxtune.models.source import json_of
 
 _VOCABULARIES = (
     *("tokenizer.json", "vocab.json", "vocab.txt", "vocab-src.json", "dict.txt", "*.model", "*.spm", "*.tiktoken"),
@@ -20,6 +21,7 @@ _VOCABULARIES = (
 _SENTENCEPIECE = ("*.model", "*.spm")
 _ROLES = ("eos_token", "bos_token", "unk_token", "cls_token", "sep_token")  # that rows are given
 _FILLERS = ("eos_token", "bos_token", "unk_token", "sep_token", "cls_token")  # of a padding token, the best first
+_NEW_FILLER = "<|pad|>"
 _FIRST_TEXTS = 200
 _MOST_UNKNOWN, _MANY_UNKNOWN = 0.99, 0.1  # of their tokens; words that are known may tell classes apart all the same
 
@@ -33,6 +35,7 @@ def load_tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     _check_files(folder)
+    _check_code(folder)
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
     except ImportError as error:
@@ -62,6 +65,20 @@ def _none_in(folder: Path) -> UserError:
     )
 
 
+def _check_code(folder: Path) -> None:
+    """Raises UserError for a tokenizer that brings its own code, and is of no class that transformers has."""
+    from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
+
+    path = folder / "tokenizer_config.json"
+    told = json_of(path, f"the tokenizer in {folder}") if path.is_file() else {}
+    own, kind = told.get("auto_map"), str(told.get("tokenizer_class"))
+    if own and ("AutoTokenizer" in own or isinstance(own, list)) and tokenizer_class_from_name(kind) is None:
+        raise UserError(
+            f"the tokenizer in {folder} ({kind}) brings code of its own, which is never run; choose a model whose tokenizer is "
+            "in transformers"
+        )
+
+
 def _check_files(folder: Path) -> None:
     """Raises UserError for a folder without a tokenizer, or with one of SentencePiece that nothing here can read."""
     if not _found(folder, (*_VOCABULARIES, "tokenizer_config.json")):
@@ -88,7 +105,7 @@ def _check_vocabulary(tokenizer: Any, folder: Path) -> None:
     own = dict(getattr(type(tokenizer), "vocab_files_names", None) or {})
     if not own or (folder / "tokenizer.json").is_file():  # bytes need no vocabulary
         return
-    if not _found(folder, own.values()) and not _found(folder, ("tekken.json", "*.tiktoken")):
+    if not _found(folder, own.values()) and not _found(folder, ("tekken.json", "*.tiktoken", *_SENTENCEPIECE)):
         raise _none_in(folder)
 
 
@@ -143,24 +160,29 @@ def agree_on_padding(tokenizer: Any, config: Any) -> tuple[str, ...]:
     own = getattr(config, "pad_token_id", None)
     known = isinstance(own, int) and own in tokenizer.added_tokens_decoder
     if tokenizer.pad_token_id is None:
-        filler = tokenizer.added_tokens_decoder[own].content if known else _filler(tokenizer)
+        filler = tokenizer.added_tokens_decoder[own].content if known else _filler(tokenizer, config)
         if not known:
             notes = (f"the tokenizer has no padding token that the model knows: {filler!r} fills rows up",)
-        tokenizer.pad_token = filler
+        tokenizer.add_special_tokens({"pad_token": filler})
     if not known or _is_decoder(config):
         config.pad_token_id = tokenizer.pad_token_id
     return notes
 
 
-def _filler(tokenizer: Any) -> str:
-    """A token to pad with: one that ends, begins or marks, never one that stands for words."""
+def _filler(tokenizer: Any, config: Any) -> str:
+    """A token to pad with: one that ends, begins or marks, never one that stands for words; a new one where there is none such
+    and the embedding has a row to spare.
+    """
     named = [str(getattr(tokenizer, role)) for role in _FILLERS if getattr(tokenizer, role, None) is not None]
     special = [token.content for _, token in sorted(tokenizer.added_tokens_decoder.items()) if token.special]
-    if not named and not special:
-        raise UserError(
-            "the tokenizer has neither a padding token nor one that ends a text; name a pad_token in tokenizer_config.json"
-        )
-    return (named or special)[0]
+    if named or special:
+        return (named or special)[0]
+    if len(tokenizer) < int(getattr(config, "vocab_size", None) or 0):
+        return _NEW_FILLER
+    raise UserError(
+        "the tokenizer has neither a padding token nor one that ends a text, and the model no row for a new one; name a "
+        "pad_token in tokenizer_config.json"
+    )
 
 
 def _is_decoder(config: Any) -> bool:

@@ -9,15 +9,26 @@ import numpy as np
 from proxtune.config.recipe import Recipe
 from proxtune.data.batching import padded
 from proxtune.data.dataset import Encoded
+from proxtune.errors import UserError
 from proxtune.models.loading import longest_allowed
 
+_FEWEST = 8
 _WHOLE = 0.995  # share of the rows that stay whole, where the others are so much longer:
 _FAR_LONGER = 1.5
 
 
 def length_allowed(recipe: Recipe, tokenizer: Any, config: Any, most: int | None = None) -> int:
-    """Tokens of a row at most, a multiple of 8: what the recipe asks for, or `most`; and no more than the model takes."""
-    allowed = longest_allowed(tokenizer, config) // 8 * 8
+    """Tokens of a row at most, a multiple of 8: what the recipe asks for, or `most`; and no more than the model takes.
+
+    Raises UserError for a model that takes fewer than 8.
+    """
+    taken = longest_allowed(tokenizer, config)
+    if taken < _FEWEST:
+        raise UserError(
+            f"the model takes rows of {taken} tokens at most (model_max_length in tokenizer_config.json, or the positions in "
+            "config.json), and at least 8 are needed; correct that, or choose another model"
+        )
+    allowed = taken // 8 * 8
     wanted = recipe.knobs.max_length or most
     return allowed if wanted is None else max(8, min(allowed, padded(wanted)))
 

@@ -42,8 +42,8 @@ def made(special=("<pad>", "<unk>", "<s>", "</s>"), **named):
     return PreTrainedTokenizerFast(tokenizer_object=backend, **named)
 
 
-def config_of(pad=None, architectures=()):
-    return SimpleNamespace(pad_token_id=pad, architectures=list(architectures))
+def config_of(pad=None, architectures=(), rows=0):
+    return SimpleNamespace(pad_token_id=pad, architectures=list(architectures), vocab_size=rows)
 
 
 @pytest.mark.parametrize(
@@ -209,6 +209,14 @@ def test_with_nothing_to_pad_with_a_sentence_says_so():
         agree_on_padding(made(special=["<unk>"]), config_of())
 
 
+def test_a_row_to_spare_in_the_embedding_is_one_for_padding():
+    tokenizer, config = made(special=["<unk>"]), config_of(rows=11)
+    notes = agree_on_padding(tokenizer, config)
+    assert (tokenizer.pad_token, config.pad_token_id, len(tokenizer)) == ("<|pad|>", 10, 11)
+    assert "'<|pad|>' fills rows up" in notes[0]
+    assert tokenizer(["red", "red green"], padding=True)["input_ids"][0] == [1, 10]
+
+
 def test_a_tokenizer_that_knows_no_words_is_refused_and_one_that_lacks_many_is_told_of():
     tokenizer = made(unk_token="<unk>")
     assert unknown_notes(tokenizer, ["a good film", "red"] * 20) == ()
@@ -281,3 +289,25 @@ def test_what_a_class_puts_around_texts_comes_back(tmp_path, name, flag):
     tokenizer = load_tokenizer(first)
     save_tokenizer(tokenizer, second)
     assert load_tokenizer(second)("a good film")["input_ids"] == tokenizer("a good film")["input_ids"]
+
+
+def test_a_class_whose_sentencepiece_file_it_does_not_name_is_read_from_it(tmp_path):
+    from transformers import GemmaTokenizer
+
+    spm = pytest.importorskip("sentencepiece")
+    with (tmp_path / "tokenizer.model").open("wb") as file:
+        spm.SentencePieceTrainer.train(
+            sentence_iterator=iter(["a good film", "red green blue", "the house by the river"] * 20), model_writer=file,
+            model_type="bpe", vocab_size=60, pad_id=0, eos_id=1, bos_id=2, unk_id=3, hard_vocab_limit=False, minloglevel=2,
+        )  # fmt: skip
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "GemmaTokenizer"}))
+    tokenizer = load_tokenizer(tmp_path)
+    assert isinstance(tokenizer, GemmaTokenizer)
+    assert tokenizer.tokenize("red house")
+
+
+def test_a_tokenizer_that_brings_its_own_code_is_not_asked_to_run_it(tiny_model, tmp_path):
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    own = {"tokenizer_class": "PerpetuumTokenizer", "auto_map": {"AutoTokenizer": ["code.PerpetuumTokenizer", None]}}
+    (folder / "tokenizer_config.json").write_text(json.dumps(own))
+    assert "PerpetuumTokenizer) brings code of its own, which is never run" in refusal(folder)

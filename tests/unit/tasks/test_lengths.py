@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from proxtune.config.recipe import Knobs, Recipe
 from proxtune.data.dataset import Encoded
+from proxtune.errors import UserError
 from proxtune.tasks.classification.objective import LABELS
 from proxtune.tasks.lengths import length_allowed, longest_row, useful_length
 
@@ -71,3 +72,11 @@ def test_a_few_rows_that_are_far_longer_are_cut_and_others_not() -> None:
 @pytest.mark.parametrize("rows", [3, 20, 99, 201])
 def test_one_of_few_rows_is_cut_as_well(rows: int) -> None:
     assert useful_length(np.append(np.full(rows - 1, 10), 8000), 8192) == 10
+
+
+def test_a_model_that_takes_next_to_nothing_is_refused() -> None:
+    from types import SimpleNamespace
+
+    tokenizer = SimpleNamespace(model_max_length=4)
+    with pytest.raises(UserError, match="rows of 4 tokens at most"):
+        length_allowed(recipe(None), tokenizer, model(512))
