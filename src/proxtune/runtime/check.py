@@ -15,7 +15,7 @@ from proxtune.models.source import weight_bytes
 from proxtune.runtime.clock import Clock
 from proxtune.runtime.guard import explain_model_errors
 from proxtune.runtime.session import Session, in_child_process, open_session
-from proxtune.runtime.trial import load_that_computes
+from proxtune.runtime.trial import check_finite, load_that_computes
 from proxtune.storage.events import Event
 from proxtune.storage.run_folder import read_recipe
 from proxtune.tasks.describe import render_row
@@ -76,12 +76,13 @@ def _pass_one_row(session: Session, row: int) -> dict[str, Any]:
     model = load_that_computes(
         load, lambda loaded: objective.outputs(loaded, data.train, rows, data.pad_id), data.config
     )
+    check_finite(model.eval(), data, row)
     loaded = time.perf_counter()
     for parameter in model.parameters():  # few numbers in all, and the backward pass goes through every layer for them
         parameter.requires_grad_(parameter.dim() == 1 and parameter.is_floating_point())
     for module in model.modules():  # where no layer has such
         if isinstance(module, torch.nn.Embedding):
-            module.register_forward_hook(lambda module, given, out: out.requires_grad_())
+            module.register_forward_hook(_with_slope)
     loss = objective.loss(model.train(), data.train, rows, data.pad_id, rows, None)
     loss.backward()
     if not math.isfinite(float(loss.detach())):
@@ -101,3 +102,8 @@ def _pass_one_row(session: Session, row: int) -> dict[str, Any]:
         "load_seconds": round(loaded - began, 2),
         "row_seconds": round(time.perf_counter() - loaded, 2),
     }
+
+
+def _with_slope(embedding: Any, given: Any, out: Any) -> Any:
+    """What an embedding gives, as something that a backward pass comes to: some models go on to write into it."""
+    return out if not hasattr(out, "requires_grad") or out.requires_grad else out + out.new_zeros(1).requires_grad_()

@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 
 from proxtune.data.dataset import select_rows
+from proxtune.data.examples import row_name
 from proxtune.errors import UserError
 from proxtune.memory.governor import is_refusal
 from proxtune.runtime.session import Session
 from proxtune.storage.atomic import write_json
+from proxtune.tasks.base import TaskData
 
 TRIAL = "trial.json"
 _FEW = 2  # rows that pass in bf16: one with padding
@@ -69,7 +71,9 @@ def try_model(model: Any, session: Session, dtypes: Sequence[str], weight_dtype:
     Raises UserError for a model that computes in none of `dtypes`, or that looks ahead where it is to generate.
     """
     data = session.data
-    shortest = select_rows(data.train, np.argsort(data.train.lengths, kind="stable")[:1])
+    place = int(np.argmin(data.train.lengths))
+    shortest = select_rows(data.train, np.asarray([place]))
+    check_finite(model.eval(), data, place)
     pads = shortest.objective.pads(model.eval(), shortest, data.pad_id)
     notes = [] if pads else ["this model does not take padding: rows of one length are computed together"]
     computed = [
@@ -89,6 +93,17 @@ def try_model(model: Any, session: Session, dtypes: Sequence[str], weight_dtype:
     found = Trial(attention=attention, dtypes=tuple(computed), pads=pads, notes=tuple(notes))
     write_json(session.folder / TRIAL, asdict(found))
     return found
+
+
+def check_finite(model: Any, data: TaskData, row: int) -> None:
+    """Raises UserError for a model that says no number of a row in the dtype of its weights."""
+    import torch
+
+    with torch.inference_mode():
+        said = data.train.objective.outputs(model, data.train, np.asarray([row]), data.pad_id)
+    if not bool(torch.isfinite(said).all()):
+        where = row_name(data.split.train, row)
+        raise UserError(f"what the model says of {where} is no number; the model's weights are damaged, choose another")
 
 
 def without_held_bf16(session: Session) -> None:

@@ -6,7 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
+from proxtune.runtime.check import _with_slope
 from support.commands import assert_refused, proxtune_in_a_process
 
 pytestmark = pytest.mark.slow
@@ -75,3 +77,23 @@ def test_a_row_whose_loss_is_not_a_number_is_named(tmp_path, tiny_model, tiny_re
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     done = proxtune_in_a_process("check", str(folder), str(tiny_reviews))
     assert_refused(done.returncode, done.stderr, "reviews.csv line", "damaged")
+
+
+class _WritesIntoIts(torch.nn.Module):
+    """A body that writes into what its embedding gives, as CTRL does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = torch.nn.Embedding(4, 2)
+
+    def forward(self, ids):
+        hidden = self.table(ids)
+        hidden *= 2.0
+        return hidden
+
+
+def test_a_model_that_writes_into_its_embeddings_can_be_checked():
+    model = _WritesIntoIts().requires_grad_(False)
+    model.table.register_forward_hook(_with_slope)
+    model(torch.tensor([[0, 1]])).sum().backward()
+    assert _with_slope(None, None, ("no", "tensor")) == ("no", "tensor")

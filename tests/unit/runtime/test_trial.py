@@ -106,3 +106,14 @@ def test_slopes_are_tried_and_leave_nothing_behind(tmp_path, rows):
     try_model(model, session_of(tmp_path, rows), ["bf16"], "fp32", True)
     assert not any(parameter.requires_grad or parameter.grad is not None for parameter in model.parameters())
     assert replace(trial.Trial(attention="eager", dtypes=("fp32",)), pads=False).notes == ()
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_damaged_weights_are_called_so_before_anything_else_is_tried(tmp_path, rows, number):
+    session, model = session_of(tmp_path, rows), Toy()
+    split = SimpleNamespace(train=SimpleNamespace(source="a.csv", lines=list(range(len(rows)))))
+    session = replace(session, data=replace(session.data, split=split))
+    with torch.no_grad():
+        model.bias.fill_(number)
+    with pytest.raises(UserError, match=r"a.csv line \d+ is no number; the model's weights are damaged"):
+        try_model(model, session, ["fp32"], "fp32", gradients=False)
