@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from proxtune.errors import UserError
@@ -36,6 +37,10 @@ _FOLDED = (
     "{%- set first = dict(folded.rest[0], content=(folded.texts + [folded.rest[0]['content']]) | join('\\n\\n')) %}"
     "{%- set messages = folded.kept + [first] + folded.rest[1:] %}{%- endif %}"
 )
+# Llama's templates take this day where they know none. Any other would come to other prompts when a run is resumed, or used.
+_DAY = datetime(2024, 7, 26)
+_ASKS_DAY = re.compile(r"strftime_now\(\s*(?:'([^']*)'|\"([^\"]*)\")?")
+_PINNED = "{%- macro strftime_now(format) %}"
 _NO_THINKING = "{%- set enable_thinking = false %}"
 _REFUSED = {
     "system": "the model's chat template takes no system turn: its text goes before the first user turn",
@@ -59,6 +64,7 @@ def fit_chat_template(
     notes: list[str] = []
     if isinstance(tokenizer.chat_template, Mapping):  # of several, by name
         tokenizer.chat_template = _default_of(tokenizer.chat_template)
+    notes += _with_one_day(tokenizer)
     if (
         _filled(tokenizer, [_USER, _ANSWER]) is None
         and _filled_with(tokenizer, _AS_PARTS, [_USER, _ANSWER]) is not None
@@ -71,6 +77,10 @@ def fit_chat_template(
         _put_before(tokenizer, _FOLDED.replace("ROLES", f"['{role}']"))
         if any(_begins_with(row, role) for row in rows):
             notes.append(_REFUSED[role])
+    if not writes_answers(tokenizer):
+        notes.append(
+            "the model's chat template does not write answers as they are: earlier ones may be missing or changed in it"
+        )
     if not thinks:
         notes += _without_thoughts(tokenizer)
     opening = _between(tokenizer)
@@ -91,6 +101,11 @@ def fill(tokenizer: Any, turns: Sequence[Mapping[str, str]], for_answer: bool = 
         ) from error
 
 
+def writes_answers(tokenizer: Any) -> bool:
+    """Whether an answer stands in the filled-in template as it is; some leave the assistant's turns out."""
+    return ANSWER in fill(tokenizer, [_USER, _ANSWER])
+
+
 def answer_space(tokenizer: Any) -> str:
     """The space that the template puts between what it writes for an answer to follow and the answer; most put none."""
     between = _between(tokenizer)
@@ -106,6 +121,23 @@ def open_thought(tokenizer: Any) -> str:
 def has_thoughts(answers: Sequence[str]) -> bool:
     """Whether most answers come with thoughts of their own."""
     return 2 * sum(bool(_CLOSED_THOUGHT.search(answer)) for answer in answers) > len(answers)
+
+
+def _with_one_day(tokenizer: Any) -> list[str]:
+    """Let a template that writes today's date always write the same."""
+    own = tokenizer.chat_template
+    asked = [found[1] or found[2] or "" for found in _ASKS_DAY.finditer(own)]
+    if not asked or _PINNED in own:
+        return []
+    written = [(form, _DAY.strftime(form)) for form in dict.fromkeys(asked) if form]
+    cases = "".join(
+        f"{{%- if format == {json.dumps(form)} %}}{{{{ {json.dumps(day)} }}}}{{%- else %}}" for form, day in written
+    )
+    usual = f"{{{{ {json.dumps(_DAY.strftime('%d %b %Y'))} }}}}"
+    _put_before(tokenizer, f"{_PINNED}{cases}{usual}{'{%- endif %}' * len(written)}{{%- endmacro %}}")
+    return [
+        f"the model's chat template writes the date: it is always {_DAY:%d %b %Y}, so that a resumed run reads the same"
+    ]
 
 
 def _without_thoughts(tokenizer: Any) -> list[str]:

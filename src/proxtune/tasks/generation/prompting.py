@@ -20,6 +20,7 @@ from proxtune.tasks.generation.chat_template import (
     has_chat_template,
     has_thoughts,
     open_thought,
+    writes_answers,
 )
 from proxtune.tasks.generation.languages import NAMES, language_pair, set_languages
 
@@ -171,7 +172,8 @@ def _by_template(tokenizer: Any, ends: list[int], known: dict[str, Any]) -> Prom
     added = {number: token for number, token in tokenizer.added_tokens_decoder.items() if token.content.strip()}
     whole = fill(tokenizer, [{"role": "user", "content": "a"}, {"role": "assistant", "content": ANSWER}])
     closing: list[int] = []
-    for token in tokenizer(whole.rpartition(ANSWER)[2], add_special_tokens=False)["input_ids"]:
+    behind = whole.rpartition(ANSWER)[2] if writes_answers(tokenizer) else ""
+    for token in tokenizer(behind, add_special_tokens=False)["input_ids"]:
         closing.append(token)
         if token in added:
             ends.append(token)

@@ -3,7 +3,14 @@
 import pytest
 
 from proxtune.errors import UserError
-from proxtune.tasks.generation.chat_template import answer_space, fill, fit_chat_template, has_thoughts, open_thought
+from proxtune.tasks.generation.chat_template import (
+    answer_space,
+    fill,
+    fit_chat_template,
+    has_thoughts,
+    open_thought,
+    writes_answers,
+)
 
 TALK = [
     {"role": "system", "content": "Be brief."},
@@ -200,3 +207,33 @@ def test_of_several_templates_the_default_is_taken(having):
     assert tokenizer.chat_template == PLAIN
     with pytest.raises(UserError, match="none called default"):
         fit_chat_template(having({"rag": PLAIN, "tool_use": ALWAYS}), [TALK])
+
+
+@pytest.mark.parametrize("form", ["%d %b %Y", "%Y-%m-%d"])
+def test_a_template_that_writes_the_date_always_writes_the_same(having, form):
+    tokenizer = having(f"<|today|>{{{{ strftime_now('{form}') }}}}\n" + PLAIN)
+    notes = fit_chat_template(tokenizer)
+    assert fill(tokenizer, TALK[1:2]).startswith(
+        {"%d %b %Y": "<|today|>26 Jul 2024\n", "%Y-%m-%d": "<|today|>2024-07-26\n"}[form]
+    )
+    assert any("always 26 Jul 2024" in note for note in notes)
+    assert fit_chat_template(tokenizer) == (), "nothing is left to change in what was saved"
+
+
+def test_a_template_without_the_date_is_left_alone(having):
+    tokenizer = having(PLAIN)
+    assert fit_chat_template(tokenizer) == ()
+    assert tokenizer.chat_template == PLAIN
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        PLAIN.replace("for m in messages", "for m in messages if m['role'] != 'assistant'"),
+        PLAIN.replace("m['content']", "m['content'] | upper"),
+    ],
+)
+def test_a_template_that_does_not_write_answers_is_told_of(having, template):
+    tokenizer = having(template)
+    assert not writes_answers(tokenizer)
+    assert any("does not write answers as they are" in note for note in fit_chat_template(tokenizer))
