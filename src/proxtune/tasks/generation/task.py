@@ -273,7 +273,10 @@ class Generation:
         begin_answers(tokenizer, config)
         config._attn_implementation = told.get("attention", config._attn_implementation)
         prompt_format = prompt_format_for(self.name, told["instruction"], tokenizer, config, ends)
-        encoded = encode_pairs(rows, prompt_format, tokenizer, length_allowed(recipe, tokenizer, config, LONGEST))
+        most = length_allowed(recipe, tokenizer, config, LONGEST)
+        if told.get("truncated_rows"):  # rows are cut where those were that it learned from
+            most = min(most, told["max_length"])
+        encoded = encode_pairs(rows, prompt_format, tokenizer, most)
         check_tokens(tokenizer, config, *all_ids(encoded))
         if model is None:
             model = load_generator(

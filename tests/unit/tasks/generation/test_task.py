@@ -44,3 +44,14 @@ def test_the_final_model_answers_as_many_rows_as_the_base_model_did(monkeypatch,
 
 def test_the_heads_bytes_are_those_of_the_objective():
     assert TRAITS.head_bytes == HEAD_BYTES
+
+
+@pytest.mark.parametrize("cut", [0, 3])
+def test_new_rows_are_cut_where_those_were_that_were_learned_and_only_then(tiny_t5, tiny_pairs, cut):
+    from proxtune.config.recipe import Recipe
+
+    recipe = Recipe(data=str(tiny_pairs), out="", task="translate", model=str(tiny_t5))
+    rows = TRANSLATE.read_inputs(recipe, ["red green blue " * 9], None)
+    told = {"instruction": "", "new_tokens": 4, "truncated_rows": cut, "max_length": 16}
+    trained = TRANSLATE.load_trained(tiny_t5, recipe, rows, result={"data": told}, model=SimpleNamespace())
+    assert (int(trained.rows.lengths[0]) <= 16) is (cut > 0)
