@@ -31,7 +31,12 @@ def prompt_for(labels: list[str]) -> LabelPrompt:
 
 
 def has_language_head(config: Any) -> bool:
-    """Whether a model's checkpoint is a decoder with a language-model head, whose words can be asked for."""
+    """Whether a model's checkpoint is a decoder with a language-model head, whose words can be asked for.
+
+    XLM and FlauBERT have heads of that name, and look ahead unless their config says that they are causal.
+    """
+    if getattr(config, "causal", None) is False:
+        return False
     return any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in getattr(config, "architectures", None) or [])
 
 

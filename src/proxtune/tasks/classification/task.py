@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 _MISTAKES_SHOWN = 25
 _ADDED_END = "the tokenizer puts no end behind a text, which this classifier looks for: now it does"
+_NO_QUESTION = (
+    "no question follows the texts, as it does for other decoders: this tokenizer's code leaves no place for one"
+)
 
 TRAITS = TaskTraits()
 # There is no layer of classes that could be fitted apart, or held to a size.
@@ -110,7 +113,10 @@ class Classification:
         tokenizer = load_tokenizer(model_folder)
         config = classifier_config(model_folder, labels, tokenizer, 512)
         notes = (*head_notes(model_folder, labels), *ready_for_texts(tokenizer, config, split))
-        prompt = prompt_for(labels) if has_language_head(config) and keeps_post_processor(tokenizer) else None
+        asks = has_language_head(config)
+        prompt = prompt_for(labels) if asks and keeps_post_processor(tokenizer) else None
+        if asks and prompt is None:
+            notes = (*notes, _NO_QUESTION)
         if prompt is not None:
             append_question(tokenizer, prompt)
         adds_end = not answers_by_words(config) and needs_end(tokenizer, config)

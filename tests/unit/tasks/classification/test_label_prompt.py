@@ -91,3 +91,10 @@ def test_a_saved_classifier_with_its_tokenizer_needs_no_prompt_from_its_user(tin
         expected = model(input_ids=torch.from_numpy(rows.ids.astype(np.int64))[None]).logits
         found = plain(**its_own("a dull film", return_tensors="pt")).logits
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(("causal", "speaks"), [(False, False), (True, True)])
+def test_a_language_head_that_looks_ahead_does_not_speak(causal, speaks):
+    from transformers import XLMConfig
+
+    assert has_language_head(XLMConfig(architectures=["XLMWithLMHeadModel"], causal=causal)) is speaks

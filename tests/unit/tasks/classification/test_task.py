@@ -1,5 +1,7 @@
 """Classification as a task: what it asks of a recipe, reads, says of its results and predicts. `check_task` tries the rest."""
 
+import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -99,3 +101,17 @@ def test_what_a_decoder_is_asked_is_told(recipe: Recipe, tiny_folder) -> None:
     assert data.knows_labels == (data.prompt is not None) == any("each text is followed by" in note for note in notes)
     assert data.labels == ("bad", "good")
     assert data.max_length % 8 == 0
+
+
+def test_a_decoder_whose_tokenizer_takes_no_question_is_told_of(recipe: Recipe, tmp_path: Path) -> None:
+    from transformers import CTRLConfig
+
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    words = ["<unk>", *letters, *(f"{letter}@@" for letter in letters)]
+    (tmp_path / "vocab.json").write_text(json.dumps({word: number for number, word in enumerate(words)}))
+    (tmp_path / "merges.txt").write_text("#version: 0.2\n")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "CTRLTokenizer"}))
+    CTRLConfig(vocab_size=len(words), architectures=["CTRLLMHeadModel"], n_layer=1).save_pretrained(tmp_path)
+    data = CLASSIFY.encode(recipe, CLASSIFY.read(recipe), tmp_path)
+    assert data.prompt is None
+    assert any("no question follows the texts" in note for note in data.notes)
