@@ -131,7 +131,7 @@ def test_code_that_a_model_brings_is_not_run(hostile, tmp_path, tiny_reviews):
         json.dumps({"tokenizer_class": "X", "auto_map": {"AutoTokenizer": ["tokenization_x.X", None]}})
     )
     done = proxtune_in_a_process("plan", str(tiny_reviews), "--model", str(hostile))
-    assert_refused(done.returncode, done.stderr, "cannot")
+    assert_refused(done.returncode, done.stderr, "brings code of its own, which is never run")
     from proxtune.models.loading import classifier_config
 
     for read in (load_tokenizer, lambda folder: classifier_config(folder, ["a", "b"], None, 8)):
