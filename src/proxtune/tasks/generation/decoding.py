@@ -110,18 +110,23 @@ def tokens_at_a_time(plan: Plan) -> int:
 def cache_bytes(config: Any, dtype: str) -> int:
     """Bytes of the cache for one token of one row: a key and a value in each block."""
     text = config.get_text_config(decoder=True)
-    all_heads = _most(getattr(text, "num_attention_heads", None))
+    all_heads = _most(text, "num_attention_heads")
     if not all_heads:
         return 0  # a state, which does not grow
-    heads = _most(getattr(text, "num_key_value_heads", None)) or all_heads
-    width = _most(getattr(text, "head_dim", None)) or width_of(config) // all_heads
+    heads = _most(text, "num_key_value_heads") or all_heads
+    width = _most(text, "head_dim") or width_of(config) // all_heads
     blocks = getattr(text, "num_decoder_layers", None) or getattr(text, "num_hidden_layers", None) or 1
     return 2 * blocks * heads * width * (2 if dtype == "bf16" else 4)
 
 
-def _most(value: Any) -> int:
+def _most(config: Any, name: str) -> int:
     """A number of a config, or the largest of those of its layers; 0 where it has none."""
-    return max(value, default=0) if isinstance(value, list | tuple) else int(value or 0)
+    # Where layers differ (Gemma 4), reading the whole config's value raises.
+    layers = config.per_layer_config if getattr(config, "is_heterogeneous", False) else (config,)
+    values = [getattr(layer, name, None) or 0 for layer in layers]
+    return max(
+        (max(value, default=0) if isinstance(value, list | tuple) else int(value) for value in values), default=0
+    )
 
 
 def prompt_lengths(data: Encoded) -> np.ndarray:

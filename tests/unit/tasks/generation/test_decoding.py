@@ -99,6 +99,16 @@ def test_a_state_does_not_grow_and_heads_may_differ_by_layer():
     assert cache_bytes(config, "bf16") == 2 * 2 * 2 * 4 * 2
 
 
+def test_the_cache_of_layers_that_differ_is_counted_by_the_widest():
+    from transformers import Gemma4TextConfig
+
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    config = Gemma4TextConfig(
+        **sizes, head_dim=8, global_head_dim=16, layer_types=["sliding_attention", "full_attention"]
+    )
+    assert cache_bytes(config, "fp32") == 2 * 2 * 2 * 16 * 4
+
+
 def test_rows_that_may_not_be_filled_up_are_answered_by_length(tiny_chat, tiny_pairs):
     task = toy_data(tiny_chat, tiny_pairs)
     model, governor = load_generator(tiny_chat, task.config).eval(), Governor(None, ProcessMeter(), 0)
