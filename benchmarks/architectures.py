@@ -295,6 +295,8 @@ def _logged(log: Path | None) -> list[Outcome]:
 
 def import_everything() -> None:
     """Once, for all forks."""
+    # transformers' loading threads each make torch's pool anew in a fork; two at a time are "Invalid thread pool!"
+    os.environ["HF_DEACTIVATE_ASYNC_LOAD"] = "1"
     import sklearn.linear_model  # noqa: F401  (imported here so that no fork has to)
     import torch
     import transformers

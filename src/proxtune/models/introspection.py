@@ -86,7 +86,8 @@ def adapter_targets(model: Any) -> list[str]:
     """Names of the linear layers of the body that adapters go on.
 
     Not those of a head, which learns in full or stays; not routers and experts, which see too few rows each to learn from few;
-    and not projections whose weights a kernel of a state-space mixer takes by itself, past the adapter.
+    not projections whose weights a kernel of a state-space mixer takes by itself, past the adapter; and not linear layers that
+    compute something else with their weights (the block-diagonal ones of DeepSeek-V4), to which x A B is nothing to add.
     """
     import torch
     from transformers.conversion_mapping import get_checkpoint_conversion_mapping
@@ -100,7 +101,7 @@ def adapter_targets(model: Any) -> list[str]:
     has_experts = any(map(_in_experts, modules)) or get_checkpoint_conversion_mapping(model.config.model_type)
     found = []
     for name, module in modules.items():
-        if not isinstance(module, torch.nn.Linear | Conv1D) or id(module) in aside:
+        if type(module).forward not in (torch.nn.Linear.forward, Conv1D.forward) or id(module) in aside:
             continue
         if has_experts and (_in_experts(name) or name.rpartition(".")[2] in _EXPERT_PARTS):
             continue

@@ -145,6 +145,17 @@ def test_projections_that_a_kernel_reads_by_itself_get_no_adapters():
     assert names == {"in_proj", "x_proj"}
 
 
+def test_a_linear_layer_that_computes_something_else_gets_no_adapter():
+    from transformers.models.deepseek_v4.modeling_deepseek_v4 import DeepseekV4GroupedLinear
+
+    model = language_model("llama", **LLAMA)
+    layer = model.model.layers[0].self_attn
+    layer.o_proj = DeepseekV4GroupedLinear(8, 16, n_groups=2)
+    names = adapter_targets(model)
+    assert "model.layers.0.self_attn.o_proj" not in names
+    assert "model.layers.1.self_attn.o_proj" in names
+
+
 def test_a_layer_that_is_stored_the_other_way_round_gets_one():
     model = language_model("gpt2", vocab_size=60, n_embd=16, n_layer=2, n_head=2, n_positions=32)
     assert {name.rpartition(".")[2] for name in adapter_targets(model)} == {"c_attn", "c_proj", "c_fc"}
