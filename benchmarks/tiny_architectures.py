@@ -175,7 +175,7 @@ def tokenizer_of(kind: str, role: str, texts: Iterable[str]) -> Any:
         )
     return PreTrainedTokenizerFast(
         tokenizer_object=made, pad_token="<pad>", bos_token="<s>", eos_token="</s>", cls_token="<s>", sep_token="</s>",
-        mask_token="<mask>", unk_token="<unk>", model_max_length=128,
+        mask_token="<mask>", unk_token="<unk>", model_max_length=_POSITIONS,
     )  # fmt: skip
 
 
