@@ -200,7 +200,7 @@ def _load(auto: Any, folder: Path, config: Any, dtype: str, replaces_head: bool 
         use_safetensors=True,
         trust_remote_code=False,
         attn_implementation=config._attn_implementation,
-        ignore_mismatched_sizes=True,  # `check_loaded` tells which, and where
+        ignore_mismatched_sizes=True,  # `_check_loaded` refuses all but those of a replaced head
         output_loading_info=True,
     )
     head = _head_parameters(model)
