@@ -321,13 +321,13 @@ def _record(found: list[Outcome]) -> tuple[str, dict[str, Any]]:
         table(["models", "job", "architectures", "runs", *_FATES], rows),
     ]
     for fate in ("differs", "failed", "refused", "not built"):
-        lines = [
-            f"- {outcome.name}, {outcome.tokenizer}, {outcome.job}: {outcome.words}"
-            for outcome in found
-            if outcome.fate == fate
-        ]
-        if lines:
-            parts.append(f"## {fate.capitalize()}\n\n" + "\n".join(dict.fromkeys(lines)))
+        kinds: dict[tuple[str, str, str], list[str]] = {}  # of tokenizers with which a job of a model ends alike
+        for outcome in found:
+            if outcome.fate == fate:
+                kinds.setdefault((outcome.name, outcome.job, outcome.words), []).append(outcome.tokenizer)
+        if kinds:
+            lines = [f"- {name}, {', '.join(some)}, {job}: {words}" for (name, job, words), some in kinds.items()]
+            parts.append(f"## {fate.capitalize()}\n\n" + "\n".join(lines))
     fates = Counter(outcome.fate for outcome in tried)
     headline = {
         "architectures": len({outcome.name for outcome in tried}), "runs": len(tried),

@@ -21,6 +21,7 @@ RECORDS = {
     "least": "The least memory each method is let run in, beside the least it truly runs in.",
     "prediction": "Promised against measured memory, plan by plan, where texts are classified.",
     "text-prediction": "The same where texts are written.",
+    "family-prediction": "The same for one model of each family.",
     "text-speed": "Tokens trained a second where texts are written, beside the Trainer.",
     "text-speed-gpu": "The same on a GPU.",
     "architectures": "Every text architecture, tiny and random: trained, saved, held against plain transformers.",

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from proxtune.config.recipe import Knobs, Recipe
-from proxtune.tasks.generation.task import GenerationData
+from proxtune.tasks.generation.dataset import GenerationData
 from proxtune.tasks.registry import find_task
 
 

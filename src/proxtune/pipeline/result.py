@@ -13,7 +13,7 @@ from proxtune.config.recipe import Recipe
 from proxtune.storage.events import StepDown
 from proxtune.storage.result import BASELINE_WORDS
 from proxtune.storage.serializable import Serializable
-from proxtune.tasks.generation.metrics import NAMES, in_points
+from proxtune.tasks.generation.scoring.metrics import NAMES, in_points
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from proxtune.report.formatting import DASH, number, part, shorten
 from proxtune.storage.result import BASELINE_WORDS
-from proxtune.tasks.generation.metrics import NAMES, in_points
+from proxtune.tasks.generation.scoring.metrics import NAMES, in_points
 
 BASELINES = {"majority": "always the most common label", "tfidf": "word counts (TF-IDF)", **BASELINE_WORDS}
 _OF_TOKENS = ("loss", "perplexity")  # of the references, on all validation rows

@@ -11,8 +11,8 @@ from proxtune.report.cards.base import CardParts
 from proxtune.report.formatting import amount, number, part
 from proxtune.report.markdown import as_code, base_of, markdown_table
 from proxtune.report.scores import score_table
-from proxtune.tasks.generation.metrics import NAMES, in_points
 from proxtune.tasks.generation.prompting import PromptFormat, answer_label, prompt_of
+from proxtune.tasks.generation.scoring.metrics import NAMES, in_points
 
 _KINDS = {"summarize": "summarization", "translate": "translation", "instruct": "text-generation"}
 _ENCODER_DECODER_PIPELINES = {"instruct": "text2text-generation"}  # where it is not called after the task

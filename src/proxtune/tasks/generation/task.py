@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,20 +14,16 @@ from proxtune.data.values import to_valid_unicode
 from proxtune.errors import UserError
 from proxtune.storage.events import AnswerPiece, Event, Prediction
 from proxtune.tasks.base import BaselineRequest, ModelAtHand, TaskData, TaskTraits, TrainedModel
+from proxtune.tasks.generation.dataset import GenerationData, own_data
 
 if TYPE_CHECKING:
     import numpy as np
 
     from proxtune.memory.governor import Governor
     from proxtune.tasks.generation.decoding import GenerationSettings
-    from proxtune.tasks.generation.prompting import PromptFormat
 
-VALIDATION_ANSWERS = 64  # rows that answers are generated for, at most: each takes a pass for every token
-_FEW_ANSWERS = 4  # rows that are answered to see how long one takes
-_ANSWERS_SHARE = 1 / 12  # of the time that is left, for answers before training, and as much after it
 _MOST_NEW_TOKENS = 512
 _LONGER = 1.5  # an answer may be than the longest in the training rows
-_FEW_TOKENS = 4  # of an answer, in a dry run
 _WARM_UP_TOKENS = 2
 _WINDOW = 32  # rows that are answered together, before the next are: answers come in order
 _ALL_TOKENS = 1 << 40
@@ -54,14 +49,6 @@ TRAITS = TaskTraits(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GenerationData(TaskData):
-    """With how the model is asked, and the tokens that an answer may have."""
-
-    prompt_format: PromptFormat
-    new_tokens: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainedGenerator(TrainedModel):
     """With how its answers are generated."""
 
@@ -78,7 +65,7 @@ class Generation:
     traits: TaskTraits = TRAITS
 
     def check(self, recipe: Recipe) -> None:
-        from proxtune.tasks.generation.metrics import require_scores
+        from proxtune.tasks.generation.scoring.metrics import require_scores
 
         require_scores(self.name)
 
@@ -165,12 +152,12 @@ class Generation:
         from proxtune.tasks.describe import row_facts
         from proxtune.tasks.generation.prompting import told_of_asking
 
-        asked = _own(data).prompt_format
+        asked = own_data(data).prompt_format
         told = (
             (f"before each text stands {asked.instruction!r} (--instruction to change)",) if asked.instruction else ()
         )
         return {
-            **row_facts(data, told), "instruction": asked.instruction, "new_tokens": _own(data).new_tokens,
+            **row_facts(data, told), "instruction": asked.instruction, "new_tokens": own_data(data).new_tokens,
             "asked_as": asked.form, **told_of_asking(data.tokenizer, asked, data.split.train.answers),
         }  # fmt: skip
 
@@ -188,42 +175,35 @@ class Generation:
 
         torch.manual_seed(seed)  # adapters are drawn next
         model = load_generator(model_folder, data.config, dtype)
-        generate_plainly(model, data.config, forced_language(data.tokenizer, _own(data).prompt_format))
+        generate_plainly(model, data.config, forced_language(data.tokenizer, own_data(data).prompt_format))
         return model
 
     def results(
         self, final: ModelAtHand, outputs: np.ndarray, base_results: Mapping[str, Any] | None
     ) -> dict[str, Any]:
+        from proxtune.tasks.generation.validation_answers import VALIDATION_ANSWERS, validation_answers
+
         count = VALIDATION_ANSWERS if base_results is None else len(base_results["answers"])
-        answers = _validation_answers(final, count)
-        _set_generation_defaults(final.model, _own(final.data))
+        answers = validation_answers(final, count)
+        _set_generation_defaults(final.model, own_data(final.data))
         return {"answers": answers}
 
     def base_results(self, base: ModelAtHand, seconds_left: float) -> dict[str, Any]:
-        count = _affordable_answers(base, seconds_left)
+        from proxtune.tasks.generation.validation_answers import affordable_answers, validation_answers
+
+        count = affordable_answers(base, seconds_left)
         began = time.monotonic()
-        answers = _validation_answers(base, count)
+        answers = validation_answers(base, count)
         return {"answers": answers, "seconds": time.monotonic() - began}
 
     def dry_run_results(self, final: ModelAtHand, micro_tokens: int) -> int:
-        from proxtune.data.batching import sorted_batches
-        from proxtune.data.dataset import select_rows
-        from proxtune.tasks.generation.decoding import cache_bytes, generate_answers, prompt_lengths, tokens_at_a_time
-        from proxtune.tasks.generation.samples import evenly_spaced_rows
+        from proxtune.tasks.generation.validation_answers import try_largest_piece
 
-        data, settings = _own(final.data), settings_of(final.data)
-        rows = evenly_spaced_rows(len(data.validation), VALIDATION_ANSWERS)
-        prompts = prompt_lengths(data.validation)[rows]
-        pieces = list(sorted_batches(prompts + settings.new_tokens, tokens_at_a_time(final.plan)))
-        largest = max(pieces, key=lambda piece: len(piece) * (int(prompts[piece].max()) + settings.new_tokens))
-        few = replace(settings, new_tokens=min(settings.new_tokens, _FEW_TOKENS))
-        chosen = select_rows(data.validation, rows[largest])
-        list(generate_answers(final.model, chosen, few, final.dtype, _ALL_TOKENS, final.governor))
-        return len(largest) * (settings.new_tokens - few.new_tokens) * cache_bytes(data.config, final.dtype)
+        return try_largest_piece(final)
 
     def baselines(self, recipe: Recipe, asked: BaselineRequest) -> dict[str, Any]:
         from proxtune.data.split import select_pairs
-        from proxtune.tasks.generation.samples import compare_answers, evenly_spaced_rows
+        from proxtune.tasks.generation.scoring.samples import compare_answers, evenly_spaced_rows
 
         assert asked.results is not None, "answers are compared"
         if asked.file is None:
@@ -348,45 +328,6 @@ class Generation:
             source, split, self.name, text_column=recipe.text_column, label_column=recipe.label_column,
             bad_rows=recipe.bad_rows, learned=True,
         )  # fmt: skip
-
-
-def _own(data: TaskData) -> GenerationData:
-    assert isinstance(data, GenerationData), "encoded by this task"
-    return data
-
-
-def settings_of(data: TaskData) -> GenerationSettings:
-    """How answers to the rows of a run are generated."""
-    from proxtune.tasks.generation.decoding import GenerationSettings
-
-    own = _own(data)
-    return GenerationSettings(
-        tokenizer=own.tokenizer, pad_id=own.pad_id, stop_ids=own.prompt_format.stop_ids, new_tokens=own.new_tokens,
-        pads=own.pads,
-    )  # fmt: skip
-
-
-def _validation_answers(at_hand: ModelAtHand, count: int) -> list[str]:
-    """What the model answers to `count` of the validation rows, or all of fewer, in their order."""
-    from proxtune.data.dataset import select_rows
-    from proxtune.tasks.generation.decoding import generate_answers, tokens_at_a_time
-    from proxtune.tasks.generation.samples import evenly_spaced_rows
-
-    rows = evenly_spaced_rows(len(at_hand.data.validation), count)
-    some, tokens = select_rows(at_hand.data.validation, rows), tokens_at_a_time(at_hand.plan)
-    settings = settings_of(at_hand.data)
-    found = dict(generate_answers(at_hand.model, some, settings, at_hand.dtype, tokens, at_hand.governor))
-    return [found[i] for i in range(len(rows))]
-
-
-def _affordable_answers(base: ModelAtHand, seconds_left: float) -> int:
-    """How many rows are answered before training and again after it: by what a few take, each time in a share of what is left."""
-    if math.isinf(seconds_left):
-        return VALIDATION_ANSWERS
-    began = time.monotonic()
-    few = _validation_answers(base, _FEW_ANSWERS)
-    each = (time.monotonic() - began) / len(few)
-    return max(len(few), min(VALIDATION_ANSWERS, int(_ANSWERS_SHARE * seconds_left / each)))
 
 
 def _set_generation_defaults(model: Any, data: GenerationData) -> None:

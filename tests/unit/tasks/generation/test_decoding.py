@@ -11,8 +11,8 @@ from proxtune.data.dataset import select_rows
 from proxtune.memory.devices.cpu import ProcessMeter
 from proxtune.memory.governor import Governor
 from proxtune.models.loading import load_generator
+from proxtune.tasks.generation.dataset import settings_of
 from proxtune.tasks.generation.decoding import AnswerStreamer, GenerationSettings, cache_bytes, generate_answers
-from proxtune.tasks.generation.task import settings_of
 from support.generating import toy_data
 
 

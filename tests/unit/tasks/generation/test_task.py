@@ -1,43 +1,21 @@
-"""Generation as a task: as many answers as the time allows, and as many again after training."""
+"""Generation as a task: as many answers after training as before it, and rows cut as they were learned."""
 
-import time
 from types import SimpleNamespace
 
 import pytest
 
 from proxtune.tasks.generation import task as generation
+from proxtune.tasks.generation import validation_answers
 from proxtune.tasks.generation.objective import HEAD_BYTES
-from proxtune.tasks.generation.task import SUMMARIZE, TRAITS, TRANSLATE, VALIDATION_ANSWERS
-
-
-@pytest.mark.parametrize(
-    ("left", "each", "count"),
-    [
-        (float("inf"), 9.0, VALIDATION_ANSWERS),
-        (1000.0, 0.5, VALIDATION_ANSWERS),
-        (240.0, 2.0, 10),  # 20 seconds of 240
-        (160.0, 100.0, 4),
-    ],
-)
-def test_the_base_model_answers_in_a_twelfth_of_the_time_that_is_left(monkeypatch, left, each, count):
-    now = [1000.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-
-    def answers(at_hand, rows):
-        now[0] += each * rows
-        return ["an answer"] * rows
-
-    monkeypatch.setattr(generation, "_validation_answers", answers)
-    found = TRANSLATE.base_results(None, left)
-    assert len(found["answers"]) == count
-    assert found["seconds"] == each * count
+from proxtune.tasks.generation.task import SUMMARIZE, TRAITS, TRANSLATE
+from proxtune.tasks.generation.validation_answers import VALIDATION_ANSWERS
 
 
 @pytest.mark.parametrize(("base", "count"), [(None, VALIDATION_ANSWERS), ({"answers": ["one", "other"]}, 2)])
 def test_the_final_model_answers_as_many_rows_as_the_base_model_did(monkeypatch, base, count):
-    monkeypatch.setattr(generation, "_validation_answers", lambda at_hand, rows: ["an answer"] * rows)
+    monkeypatch.setattr(validation_answers, "validation_answers", lambda at_hand, rows: ["an answer"] * rows)
     monkeypatch.setattr(generation, "_set_generation_defaults", lambda model, data: None)
-    monkeypatch.setattr(generation, "_own", lambda data: data)
+    monkeypatch.setattr(generation, "own_data", lambda data: data)
     final = SimpleNamespace(model=None, data=None)
     assert len(SUMMARIZE.results(final, None, base)["answers"]) == count
 

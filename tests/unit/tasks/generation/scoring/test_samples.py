@@ -5,8 +5,8 @@ import pytest
 from proxtune.config.recipe import Recipe
 from proxtune.data.examples import Message, Pairs
 from proxtune.tasks.base import BaselineRequest
-from proxtune.tasks.generation.metrics import each_text
-from proxtune.tasks.generation.samples import compare_answers, evenly_spaced_rows
+from proxtune.tasks.generation.scoring.metrics import each_text
+from proxtune.tasks.generation.scoring.samples import compare_answers, evenly_spaced_rows
 from proxtune.tasks.registry import find_task
 
 ASKED = [f"word{i} red green blue" for i in range(40)]

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxtune.errors import UserError
-from proxtune.tasks.generation.metrics import MAIN, each_text, require_scores, score_texts
+from proxtune.tasks.generation.scoring.metrics import MAIN, each_text, require_scores, score_texts
 
 # Words of three letters at most, which no stemmer changes.
 short = st.lists(st.sampled_from(["a", "cat", "sat", "on", "the", "mat"]), min_size=1, max_size=8)
@@ -111,7 +111,7 @@ def test_without_the_library(task: str, library: str, monkeypatch: pytest.Monkey
 def test_imports_are_small_and_leave_nltk_to_others() -> None:
     code = """
 import json, sys
-import proxtune.tasks.generation.metrics as scores
+import proxtune.tasks.generation.scoring.metrics as scores
 heavy = ("torch", "pandas", "sklearn", "scipy", "nltk", "nltk.stem.porter", "rouge_score", "sacrebleu")
 here = lambda: [name for name in heavy if name in sys.modules]
 before = here()

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from proxtune.data.examples import Pairs
-from proxtune.tasks.generation.baselines import text_baselines
-from proxtune.tasks.generation.metrics import MAIN, each_text, score_texts
+from proxtune.tasks.generation.scoring.baselines import text_baselines
+from proxtune.tasks.generation.scoring.metrics import MAIN, each_text, score_texts
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from proxtune.errors import UserError
-from proxtune.tasks.generation.rouge import import_rouge
+from proxtune.tasks.generation.scoring.rouge import import_rouge
 
 # as people call them, those that matter most first
 NAMES = {

@@ -6,9 +6,9 @@ import pytest
 
 from proxtune.data.examples import Message, Pairs
 from proxtune.samples import translations_path
-from proxtune.tasks.generation.baselines import first_sentence, text_baselines
-from proxtune.tasks.generation.metrics import score_texts
 from proxtune.tasks.generation.reader import read_pairs
+from proxtune.tasks.generation.scoring.baselines import first_sentence, text_baselines
+from proxtune.tasks.generation.scoring.metrics import score_texts
 
 
 def pairs(*rows: tuple[str, str]) -> Pairs:

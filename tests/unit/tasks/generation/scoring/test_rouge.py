@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from proxtune.tasks.generation import rouge
+from proxtune.tasks.generation.scoring import rouge
 from support.scripts import in_a_process_of_its_own
 
 
@@ -26,7 +26,7 @@ def test_it_takes_one_file_of_nltk_and_whoever_imports_nltk_later_gets_all_of_it
     stemmed, heavy, whole = in_a_process_of_its_own(
         """
 import json, sys
-from proxtune.tasks.generation.rouge import import_rouge
+from proxtune.tasks.generation.scoring.rouge import import_rouge
 scorer = import_rouge().RougeScorer(["rouge1"], use_stemmer=True)
 stemmed = scorer.score("running", "runs")["rouge1"].fmeasure
 heavy = [name for name in ("nltk", "sklearn", "scipy", "pandas") if name in sys.modules]

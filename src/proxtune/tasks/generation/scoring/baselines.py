@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 from proxtune.data.examples import Pairs
-from proxtune.tasks.generation.metrics import score_texts
+from proxtune.tasks.generation.scoring.metrics import score_texts
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s|(?<=[。！？])|\n\s*\n")
 _MOST_WORDS = 200  # of an answer that ROUGE-L is computed for: its table has a cell for each pair of words
