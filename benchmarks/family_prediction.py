@@ -26,7 +26,7 @@ from tiny_architectures import BEGIN, END, PAD, tokenizer_of
 
 BUDGET_BYTES = 8_000_000_000
 _SEED = 0
-_ROWS = 400  # of the sample: what is measured is bytes, and answers of a model that knows nothing take their time
+_ROWS, _VALIDATION_ROWS = 400, 8  # of the samples: what is measured is bytes, and answers of a random model are long
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,9 +82,12 @@ def main() -> None:
     for name in asked.families.split(","):
         family = FAMILIES[name]
         with tempfile.TemporaryDirectory() as folder:
-            data = _few_rows((movies_path if family.task == "classify" else translations_path)("train"), Path(folder))
+            sample = movies_path if family.task == "classify" else translations_path
+            data = _few_rows(sample("train"), _ROWS, Path(folder))
+            validation = _few_rows(sample("test"), _VALIDATION_ROWS, Path(folder))
             model, parameters = (family.model, None) if not family.role else _written(family, Path(folder) / "model")
             more = ["--model", model, "--task", family.task, "--epochs", "0.1", "--seed", str(_SEED)]
+            more += [] if family.task == "classify" else ["--validation", validation]
             body, found = predicted_and_measured(runs_of(list(family.plans), data, BUDGET_BYTES, *more), BUDGET_BYTES)
         size = "its own weights" if parameters is None else f"{parameters / 1e6:.0f} M random parameters"
         parts.append(f"## {name.capitalize()}: {family.model}, {size}, {family.task}\n\n{body}")
@@ -92,18 +95,19 @@ def main() -> None:
             [name, family.model, str(found["plans"]), f"{found['median_error']:.1%}", f"{found['worst_error']:.1%}"]
         )
         medians[name] = found["median_error"]
-        sys.stderr.write(f"{name}: median {found['median_error']:.1%}, worst {found['worst_error']:.1%}\n")
+        sys.stderr.write(f"{body}\n{name}: median {found['median_error']:.1%}, worst {found['worst_error']:.1%}\n")
     summary = table(["family", "model", "plans", "median error", "worst"], rows)
-    body = "\n\n".join([f"Seed {_SEED}; a tenth of an epoch of the first {_ROWS} rows.", summary, *parts])
+    rows_used = f"the first {_ROWS} rows, and {_VALIDATION_ROWS} for validation where texts are generated"
+    body = "\n\n".join([f"Seed {_SEED}; a tenth of an epoch of {rows_used}.", summary, *parts])
     headline = {"families": len(medians), "worst_median_error": max(medians.values()), "medians": medians}
     headline["median_of_medians"] = statistics.median(medians.values())
     write_record("family-prediction", "Predicted against measured peak memory, by family", body, headline)
 
 
-def _few_rows(sample: Path, folder: Path) -> str:
+def _few_rows(sample: Path, rows: int, folder: Path) -> str:
     """The first rows of a sample, as a file in the folder."""
     with sample.open("rb") as lines:
-        few = b"".join(line for line, _ in zip(lines, range(_ROWS), strict=False))
+        few = b"".join(line for line, _ in zip(lines, range(rows), strict=False))
     (folder / sample.name).write_bytes(few)
     return str(folder / sample.name)
 
