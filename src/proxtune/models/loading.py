@@ -12,8 +12,10 @@ from proxtune.models.arguments import with_plain_arguments
 from proxtune.models.classifier_head import replaces_head, settle_head
 from proxtune.models.introspection import head_modules, head_of
 from proxtune.models.source import json_of
+from proxtune.models.weights.unused import UnusedWeights, listed, sort_unused
 from proxtune.models.word_classifier import answer_by_words, answers_by_words, classifying_by_words, forget_words
 
+_NONE_UNUSED = UnusedWeights()
 _ADVICE = "give a model whose weights and config belong together"
 # Layers that sum a row up, and that checkpoints of bodies often lack: they are learned anew with the head.
 _SUMMARIES = ("pooler", "sequence_summary", "pooled")
@@ -204,7 +206,9 @@ def _load(auto: Any, folder: Path, config: Any, dtype: str, replaces_head: bool 
         output_loading_info=True,
     )
     head = _head_parameters(model)
-    _check_loaded(told, folder, new=head, of_other_shape=head if replaces_head else ())
+    unused = sort_unused(model, told["unexpected_keys"])
+    _check_loaded(told, folder, new=head, of_other_shape=head if replaces_head else (), unused=unused)
+    model.loading_notes = (*unused.notes, *_new_layer_notes(model, told["missing_keys"]))
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):  # of a rate that the config does not name
             module.p = 0.0
@@ -219,10 +223,34 @@ def _head_parameters(model: Any) -> set[str]:
     return {f"{name}.{inner}" for name, module in head.items() for inner, _ in module.named_parameters()}
 
 
+def loading_notes(model: Any) -> tuple[str, ...]:
+    """What was found out when `model` was loaded: weights of its files that it does not use, layers that they lack."""
+    return tuple(getattr(model, "loading_notes", ()))
+
+
+def _new_layer_notes(model: Any, missing: Collection[str]) -> tuple[str, ...]:
+    """What to say of layers before a classification layer that the files lack; that one itself is new as a rule."""
+    if not missing or model.get_output_embeddings() is not None:
+        return ()
+    last = head_of(model)[0]
+    layers = dict.fromkeys(name.rpartition(".")[0] for name in sorted(missing))
+    found = [layer for layer in layers if layer != last]
+    return (
+        (f"the files lack layers before the classification layer ({listed(found)}): they begin at random",)
+        if found
+        else ()
+    )
+
+
 def _check_loaded(
-    told: Mapping[str, Any], folder: Path, *, new: Collection[str] = (), of_other_shape: Collection[str] = ()
+    told: Mapping[str, Any],
+    folder: Path,
+    *,
+    new: Collection[str] = (),
+    of_other_shape: Collection[str] = (),
+    unused: UnusedWeights = _NONE_UNUSED,
 ) -> None:
-    """Raises UserError for weights that are not in the files of `folder`, or are there in another shape.
+    """Raises UserError for weights that are not in the files of `folder`, are there in another shape, or would be dropped.
 
     `told` is what `from_pretrained` says of its loading. The parameters `new` need not be in the files, and those
     `of_other_shape` are drawn anew.
@@ -239,6 +267,11 @@ def _check_loaded(
         raise UserError(
             f"the weights in {folder} lack {lacking[0]}{_and_more(len(lacking) - 1)}{instead}: they would begin at "
             f"random; {_ADVICE}"
+        )
+    if unused.dropped:
+        raise UserError(
+            f"the weights in {folder} have {listed(unused.dropped)}, for which the model of config.json has no place: they would "
+            f"be dropped; {_ADVICE}"
         )
 
 

@@ -17,6 +17,7 @@ from proxtune.models.loading import (
     generator_config,
     load_classifier,
     load_generator,
+    loading_notes,
     longest_allowed,
 )
 from proxtune.models.tokenizer import load_tokenizer
@@ -196,9 +197,30 @@ def test_a_language_model_needs_its_head_and_a_classifier_does_not(tiny_decoder,
     assert classifier(folder).score.out_features == 2
 
 
-def test_a_layer_that_sums_rows_up_may_begin_anew(tiny_model, tmp_path):
+def test_a_layer_that_sums_rows_up_may_begin_anew_and_that_is_said(tiny_model, tmp_path):
     folder = changed(tiny_model, tmp_path / "model", lambda name: None if "pooler" in name else name)
-    assert classifier(folder).classifier.out_features == 2
+    model = classifier(folder)
+    assert model.classifier.out_features == 2
+    (note,) = loading_notes(model)
+    assert note == "the files lack layers before the classification layer (bert.pooler.dense): they begin at random"
+
+
+def test_a_body_with_all_its_layers_is_loaded_without_a_word(tiny_model, tiny_decoder):
+    assert loading_notes(classifier(tiny_model)) == loading_notes(generator(tiny_decoder)) == ()
+
+
+def with_fewer_layers(folder: Path, to: Path) -> Path:
+    shutil.copytree(folder, to)
+    config = json.loads((to / "config.json").read_text()) | {"num_hidden_layers": 1}
+    (to / "config.json").write_text(json.dumps(config))
+    return to
+
+
+def test_layers_that_the_config_does_not_count_are_not_dropped_in_silence(tiny_model, tiny_decoder, tmp_path):
+    words = refusal(classifier, with_fewer_layers(tiny_model, tmp_path / "encoder"))
+    assert re.search(r"have (bert\.)?encoder\.layer\.1, (bert\.)?encoder\.layer\.2, for which", words)
+    assert "they would be dropped" in words
+    assert "have model.layers.1, for which" in refusal(generator, with_fewer_layers(tiny_decoder, tmp_path / "decoder"))
 
 
 def test_a_config_of_another_width_is_told_with_both_shapes(tiny_decoder, tmp_path):
