@@ -19,6 +19,8 @@ _NONE_UNUSED = UnusedWeights()
 _ADVICE = "give a model whose weights and config belong together"
 # Layers that sum a row up, and that checkpoints of bodies often lack: they are learned anew with the head.
 _SUMMARIES = ("pooler", "sequence_summary", "pooled")
+# Ends of the names of classes that have a head of their own in the place of the language model's.
+_OTHER_HEADS = ("ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering", "ForMultipleChoice")
 _RANDOM = (
     "dropout",
     "dropout_prob",
@@ -65,7 +67,7 @@ def generator_config(folder: Path, tokenizer: Any, max_length: int) -> Any:
     """
     config = _config_in(folder)
     forget_words(config)
-    if _generator(config) is None:
+    if _generator(config) is None or (_other_head(config) and not _is_tied(config)):
         raise UserError(_no_generator(folder, config))
     for name in ("is_decoder", "causal"):  # of classes that are encoders too, and look ahead unless they are told
         if getattr(config, name, None) is False and not config.is_encoder_decoder:
@@ -80,12 +82,31 @@ def _no_generator(folder: Path, config: Any) -> str:
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES as MASKED
 
     named = ", ".join(map(str, getattr(config, "architectures", None) or [])) or "no architectures"
-    if type(config) in AutoModelForCausalLM._model_mapping and config.model_type not in MASKED:
+    decodes = type(config) in AutoModelForCausalLM._model_mapping and config.model_type not in MASKED
+    if decodes or _generator(config) is not None:
         return (
             f"the model in {folder} is saved without a language model's head (config.json has {named}); give the model that it "
             "was made from"
         )
     return f"the model in {folder} ({config.model_type}) does not generate text; choose a GPT- or T5-class model, like smollm2"
+
+
+def other_head_notes(config: Any) -> tuple[str, ...]:
+    """What to say of a head that a model which is to generate text was saved with instead of the language model's."""
+    name = _other_head(config)
+    told = "its head is not used, and the language model's is that of its embeddings"
+    return (f"the model was saved for another task ({name}): {told}",) if name else ()
+
+
+def _other_head(config: Any) -> str | None:
+    """The class that a model was saved as, where its head is none of a language model; None otherwise."""
+    names = map(str, getattr(config, "architectures", None) or [])
+    return next((name for name in names if name.endswith(_OTHER_HEADS)), None)
+
+
+def _is_tied(config: Any) -> bool:
+    """Whether the language model's head is the table of embeddings. T5 1.1 has one apart, though transformers 5 calls it tied."""
+    return bool(config.tie_word_embeddings) and getattr(config, "scale_decoder_outputs", True) is not False
 
 
 def _config_in(folder: Path) -> Any:
@@ -145,11 +166,14 @@ def _generator(config: Any) -> Any:
     """The transformers class that generates text with such a model: encoder-decoder or decoder; None for another model."""
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES as MASKED
 
     if config.is_encoder_decoder:
         return AutoModelForSeq2SeqLM if type(config) in AutoModelForSeq2SeqLM._model_mapping else None
     own = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type)  # of models that see too, and have another name
     named = any(name == own or is_language_model(name) for name in getattr(config, "architectures", None) or [])
+    if _other_head(config) and _is_tied(config) and config.model_type not in MASKED:
+        named = True  # its embeddings are the language model's head
     return AutoModelForCausalLM if named and type(config) in AutoModelForCausalLM._model_mapping else None
 
 

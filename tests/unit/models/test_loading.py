@@ -19,6 +19,7 @@ from proxtune.models.loading import (
     load_generator,
     loading_notes,
     longest_allowed,
+    other_head_notes,
 )
 from proxtune.models.tokenizer import load_tokenizer
 from support.files import refusal
@@ -155,6 +156,40 @@ def test_a_decoder_saved_without_its_language_head_is_called_so(tmp_path, tiny_d
     with pytest.raises(
         UserError, match=r"without a language model's head \(config.json has LlamaForSequenceClassification\)"
     ):
+        generator_config(folder, load_tokenizer(folder), 16)
+
+
+def saved_as(architecture: str, of: Path, to: Path, **changes) -> Path:
+    """A model folder whose config.json has that class."""
+    folder = shutil.copytree(of, to)
+    config = json.loads((folder / "config.json").read_text()) | {"architectures": [architecture]} | changes
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_a_head_of_another_task_is_told_where_the_language_models_is_that_of_the_embeddings(
+    tmp_path, tiny_t5, tiny_decoder
+):
+    for number, (model, name) in enumerate(
+        [(tiny_t5, "T5ForSequenceClassification"), (tiny_decoder, "LlamaForTokenClassification")]
+    ):
+        folder = saved_as(name, model, tmp_path / str(number), tie_word_embeddings=True)
+        config = generator_config(folder, load_tokenizer(folder), 16)
+        (note,) = other_head_notes(config)
+        assert note.startswith(f"the model was saved for another task ({name}): its head is not used")
+    config = generator_config(tiny_t5, load_tokenizer(tiny_t5), 16)
+    assert other_head_notes(config) == ()
+
+
+def test_an_encoder_decoder_saved_without_its_language_head_is_called_so(tmp_path, tiny_t5):
+    folder = saved_as("T5ForSequenceClassification", tiny_t5, tmp_path / "model", scale_decoder_outputs=False)
+    with pytest.raises(UserError, match="without a language model's head .*T5ForSequenceClassification"):
+        generator_config(folder, load_tokenizer(folder), 16)
+
+
+def test_an_encoder_saved_as_a_classifier_generates_nothing_all_the_same(tmp_path, tiny_model):
+    folder = saved_as("BertForSequenceClassification", tiny_model, tmp_path / "model")
+    with pytest.raises(UserError, match="does not generate text"):
         generator_config(folder, load_tokenizer(folder), 16)
 
 

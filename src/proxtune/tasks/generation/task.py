@@ -110,7 +110,7 @@ class Generation:
 
         from proxtune.data.batching import padded
         from proxtune.models.generation_settings import left_over_notes
-        from proxtune.models.loading import eos_token_ids, generator_config
+        from proxtune.models.loading import eos_token_ids, generator_config, other_head_notes
         from proxtune.models.tokenizer import agree_on_padding, check_tokens, load_tokenizer
         from proxtune.tasks.generation.encoding import (
             LONGEST,
@@ -128,6 +128,7 @@ class Generation:
         if instruction is None:
             instruction = instruction_for(self.name, split.train, config.is_encoder_decoder)
         notes = (
+            *other_head_notes(config),
             *left_over_notes(model_folder),
             *agree_on_padding(tokenizer, config),
             *ready_to_ask(tokenizer, split, config.is_encoder_decoder),
