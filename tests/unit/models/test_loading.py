@@ -183,7 +183,7 @@ def test_a_head_of_another_task_is_told_where_the_language_models_is_that_of_the
 
 def test_an_encoder_decoder_saved_without_its_language_head_is_called_so(tmp_path, tiny_t5):
     folder = saved_as("T5ForSequenceClassification", tiny_t5, tmp_path / "model", scale_decoder_outputs=False)
-    with pytest.raises(UserError, match="without a language model's head .*T5ForSequenceClassification"):
+    with pytest.raises(UserError, match=r"without a language model's head .*T5ForSequenceClassification"):
         generator_config(folder, load_tokenizer(folder), 16)
 
 

@@ -6,8 +6,10 @@ import pytest
 
 from proxtune.config.recipe import Recipe
 from proxtune.data.examples import Message, Pairs
-from proxtune.tasks.generation.languages import language_pair, set_languages
+from proxtune.tasks.generation.languages import check_languages, language_pair, set_languages
+from proxtune.tasks.generation.prompting import put_around
 from proxtune.tasks.registry import find_task
+from support.files import refusal
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
 WORDS = ["a", "good", "film", "red", "house", "un", "bon", "rouge", "maison"]
@@ -24,6 +26,9 @@ def pairs(columns=("en", "fr"), source="rows.csv") -> Pairs:
         (("source", "target"), "data/de-en/train.jsonl", ("de", "en")),
         (("source", "target"), "rows.csv", None),
         (("en", "en"), "x.csv", None),
+        (("English", "french"), "x.csv", ("en", "fr")),
+        (("pt-BR", "en_US"), "x.csv", ("pt", "en")),
+        (("en",), "x.csv", None),
     ],
 )
 def test_columns_or_a_path_name_the_languages(columns, source, found):
@@ -106,6 +111,32 @@ def test_columns_may_be_called_by_the_codes_themselves():
     tokenizer = tokenizer_of("Nllb")
     set_languages(tokenizer, pairs(columns=("lij_Latn", "zho_Hant")))
     assert (tokenizer.src_lang, tokenizer.tgt_lang) == ("lij_Latn", "zho_Hant")
+
+
+@pytest.mark.parametrize("kind", CODES)
+def test_an_answer_does_not_begin_with_the_token_of_its_language(kind, tmp_path):
+    from transformers import AutoTokenizer
+
+    tokenizer = tokenizer_of(kind)
+    set_languages(tokenizer, pairs())
+    ids = tokenizer(text_target="un bon film")["input_ids"]
+    assert tokenizer.decode(ids, skip_special_tokens=True).strip() == "un bon film"
+    tokenizer.save_pretrained(tmp_path)
+    saved = AutoTokenizer.from_pretrained(tmp_path)  # as users of the trained model have it
+    assert saved(text_target="un bon film")["input_ids"] == ids
+    assert saved.decode(ids, skip_special_tokens=True).strip() == "un bon film"
+
+
+def test_a_tokenizer_without_tokens_for_its_languages_is_refused():
+    import transformers
+
+    bare = transformers.NllbTokenizer(
+        vocab={piece: i for i, piece in enumerate([*SPECIAL, "▁", "a"])}, merges=[], extra_special_tokens=[]
+    )
+    words = refusal(check_languages, bare, [token for side in put_around(bare) for token in side])
+    assert "no tokens for its languages ('eng_Latn' is unknown to it)" in words
+    whole = tokenizer_of("Nllb")
+    check_languages(whole, [token for side in put_around(whole) for token in side])
 
 
 def test_languages_that_nothing_names_are_the_tokenizer_s_and_that_is_said():
