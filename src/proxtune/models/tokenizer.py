@@ -127,7 +127,7 @@ def _pieces_of(file: Path) -> set[str]:
 def _check_algorithm(tokenizer: Any, folder: Path) -> None:
     """Raises UserError where the tokenizer's class cuts texts by another algorithm than that of its SentencePiece file.
 
-    Some classes of transformers 5 know one, whatever the file says: the pieces are the file's, and texts fall into others of them.
+    Some classes of transformers 5 know one, whatever the file says: texts fall into other pieces of the file's.
     """
     files = [] if (folder / "tokenizer.json").is_file() else _found(folder, _SENTENCEPIECE)
     backend = getattr(tokenizer, "_tokenizer", None)
