@@ -24,6 +24,7 @@ _FLORES = {
     "ro": "ron_Latn", "ru": "rus_Cyrl", "sv": "swe_Latn", "tr": "tur_Latn", "uk": "ukr_Cyrl", "vi": "vie_Latn",
     "zh": "zho_Hans",
 }  # fmt: skip
+_NAMED = 3  # languages in a note
 _BY_NAME = {name.lower(): code for code, name in NAMES.items()}
 _REGION = re.compile(r"([a-z]{2})[-_][a-z]{2}\Z")  # pt-BR, en_US
 _PAIR = re.compile(r"(?<![a-z])([a-z]{2})[-_]([a-z]{2})(?![a-z])")
@@ -70,6 +71,18 @@ def check_languages(tokenizer: Any, put_around: Iterable[int]) -> None:
             f"the tokenizer has no tokens for its languages ({tokenizer.src_lang!r} is unknown to it), as its files do not list "
             "them; copy tokenizer.json and tokenizer_config.json of the base model into its folder"
         )
+
+
+def target_notes(tokenizer: Any, instruction: str, texts: Iterable[str]) -> tuple[str, ...]:
+    """What to say where a model learns from a word before a text which language to answer in (Marian), and texts lack it."""
+    codes = tuple(map(str, getattr(tokenizer, "supported_language_codes", None) or ()))
+    if not codes or all(f"{instruction} {text}".strip().startswith(codes) for text in texts):
+        return ()
+    named = ", ".join(codes[:_NAMED]) + (", …" if len(codes) > _NAMED else "")
+    advice = f"begin each with one of these, for example by --instruction '{codes[0]}'"
+    return (
+        f"the model finds the language of its answers before a text ({named}), and not every text here begins so: {advice}",
+    )
 
 
 def set_languages(tokenizer: Any, pairs: Pairs) -> tuple[str, ...]:

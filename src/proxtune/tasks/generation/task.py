@@ -119,6 +119,7 @@ class Generation:
             tokens_of,
             written_control_notes,
         )
+        from proxtune.tasks.generation.languages import target_notes
         from proxtune.tasks.generation.prompting import begin_answers, instruction_for, prompt_format_for, ready_to_ask
         from proxtune.tasks.lengths import length_allowed, longest_row, useful_length
 
@@ -133,6 +134,7 @@ class Generation:
             *agree_on_padding(tokenizer, config),
             *ready_to_ask(tokenizer, split, config.is_encoder_decoder),
         )
+        notes += target_notes(tokenizer, instruction, (turns[-1].content for turns in split.train.prompts))
         begin_answers(tokenizer, config)
         prompt_format = prompt_format_for(self.name, instruction, tokenizer, config, eos_token_ids(model_folder))
         allowed = length_allowed(recipe, tokenizer, config, LONGEST)

@@ -1,12 +1,13 @@
 """The languages of a translation: from the names of columns and files, told to multilingual tokenizers in their own codes."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from proxtune.config.recipe import Recipe
 from proxtune.data.examples import Message, Pairs
-from proxtune.tasks.generation.languages import check_languages, language_pair, set_languages
+from proxtune.tasks.generation.languages import check_languages, language_pair, set_languages, target_notes
 from proxtune.tasks.generation.prompting import put_around
 from proxtune.tasks.registry import find_task
 from support.files import refusal
@@ -150,6 +151,23 @@ def test_a_tokenizer_of_one_language_is_left_alone(tiny_t5):
     from proxtune.models.tokenizer import load_tokenizer
 
     assert set_languages(load_tokenizer(tiny_t5), pairs()) == ()
+
+
+@pytest.mark.parametrize(
+    ("instruction", "texts", "told"),
+    [
+        ("translate English to French:", [">>fra<< a film"], True),
+        ("", ["a film", ">>fra<< a film"], True),
+        ("", [">>fra<< a film", ">>ita<< a film"], False),
+        (">>fra<<", ["a film"], False),
+    ],
+)
+def test_a_model_that_finds_its_language_before_a_text_is_told_of_where_none_is(instruction, texts, told):
+    marian = SimpleNamespace(supported_language_codes=[">>fra<<", ">>ita<<"])
+    notes = target_notes(marian, instruction, texts)
+    assert len(notes) == told
+    assert not told or "by --instruction '>>fra<<'" in notes[0]
+    assert target_notes(SimpleNamespace(), instruction, texts) == ()
 
 
 def model_of(kind: str, folder):
