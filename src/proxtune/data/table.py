@@ -17,6 +17,18 @@ class Table:
     unit: str = "line"  # what `lines` counts: "line" or "row"
     has_header: bool = False  # the names came from a first line, which may turn out to be a row
     notes: list[str] = field(default_factory=list)
+    repeated: dict[str, str] = field(
+        default_factory=dict
+    )  # names that the header has twice: what the other is called here
+
+    def check_clear(self, source: str, *names: str | None) -> None:
+        """Raises UserError where one of the columns `names` is one of two that the header calls the same."""
+        for name in names:
+            if name in self.repeated:
+                raise UserError(
+                    f"{source}: two columns are called {name!r}, and they differ; rename one in the header (the second can be "
+                    f"chosen as {self.repeated[name]!r})"
+                )
 
 
 def unreadable(path: Path, error: OSError) -> UserError:

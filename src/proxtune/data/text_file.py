@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
@@ -16,6 +16,7 @@ _CHUNK = 1 << 20  # bytes
 _HEAD = 4096  # bytes in which UTF-16 without a mark is looked for
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
           (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))  # fmt: skip
+_FEW_NULS, _NUL_SHARE = 10, 0.001  # with more than both the file is no text, or a part of it was never written
 _BLOCK, _ENOUGH = 1 << 16, 200_000  # bytes looked at together, and letters beyond ASCII that are enough to judge by
 _BROKEN = re.compile("[\udc80-\udcff]")  # bytes that are no UTF-8, as Python escapes them
 _MOST_ODD = 0.1  # share of the letters beyond ASCII that may look wrong in Windows-1252
@@ -42,6 +43,7 @@ class TextFile:
     encoding: str
     notes: tuple[str, ...] = ()
     has_controls: bool = False  # Windows-1252 that was converted as if it were Latin-1
+    has_nuls: bool = False  # a few bytes that are zero, which are left out
 
     def lines(self) -> Iterator[str]:
         """Lines with their ends, without a byte-order mark. Raises UserError where it turns out to be no text."""
@@ -55,11 +57,11 @@ class TextFile:
         line = 1
         try:
             with self.path.open(encoding=self.encoding, newline="") as file:
-                for part in parts(file):
+                for part in map(_without_nuls, parts(file)) if self.has_nuls else parts(file):
                     if "\0" in part:
                         line += part.count("\n", 0, part.index("\0"))
-                        advice = "give a text file, or take the byte out, for example with `tr -d '\\000'`"
-                        raise UserError(f"{self.path} line {line}: holds a NUL byte; {advice}")
+                        advice = "give a text file, or take the bytes out, for example with `tr -d '\\000'`"
+                        raise UserError(f"{self.path} line {line}: holds NUL bytes; {advice}")
                     yield part.translate(_WINDOWS) if self.has_controls else part
                     line += part.count("\n")
         except UnicodeError as error:
@@ -71,6 +73,31 @@ class TextFile:
 
 def open_text(path: Path) -> TextFile:
     """The file with the encoding that it has, which takes a look at all of it. Raises UserError for one that is unknown."""
+    file = _in_its_encoding(path)
+    if file.encoding not in ("utf-8-sig", "cp1252"):  # where zeros are a part of every letter
+        return file
+    try:
+        nuls = _count_nuls(path)
+    except OSError as error:
+        raise unreadable(path, error) from None
+    if not nuls or nuls > max(_FEW_NULS, _NUL_SHARE * path.stat().st_size):
+        return file
+    told = (
+        "1 NUL byte, which belongs in no text, is" if nuls == 1 else f"{nuls:,} NUL bytes, which belong in no text, are"
+    )
+    return replace(file, notes=(*file.notes, f"{told} left out"), has_nuls=True)
+
+
+def _without_nuls(text: str) -> str:
+    return text.replace("\0", "")
+
+
+def _count_nuls(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(chunk.count(0) for chunk in iter(lambda: file.read(_CHUNK), b""))
+
+
+def _in_its_encoding(path: Path) -> TextFile:
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD)

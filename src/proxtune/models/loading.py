@@ -12,11 +12,15 @@ from proxtune.models.arguments import with_plain_arguments
 from proxtune.models.classifier_head import replaces_head, settle_head
 from proxtune.models.introspection import head_modules, head_of
 from proxtune.models.source import json_of
+from proxtune.models.weights.unused import UnusedWeights, listed, sort_unused
 from proxtune.models.word_classifier import answer_by_words, answers_by_words, classifying_by_words, forget_words
 
+_NONE_UNUSED = UnusedWeights()
 _ADVICE = "give a model whose weights and config belong together"
 # Layers that sum a row up, and that checkpoints of bodies often lack: they are learned anew with the head.
 _SUMMARIES = ("pooler", "sequence_summary", "pooled")
+# Ends of the names of classes that have a head of their own in the place of the language model's.
+_OTHER_HEADS = ("ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering", "ForMultipleChoice")
 _RANDOM = (
     "dropout",
     "dropout_prob",
@@ -63,7 +67,7 @@ def generator_config(folder: Path, tokenizer: Any, max_length: int) -> Any:
     """
     config = _config_in(folder)
     forget_words(config)
-    if _generator(config) is None:
+    if _generator(config) is None or (_other_head(config) and not _is_tied(config)):
         raise UserError(_no_generator(folder, config))
     for name in ("is_decoder", "causal"):  # of classes that are encoders too, and look ahead unless they are told
         if getattr(config, name, None) is False and not config.is_encoder_decoder:
@@ -78,12 +82,31 @@ def _no_generator(folder: Path, config: Any) -> str:
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES as MASKED
 
     named = ", ".join(map(str, getattr(config, "architectures", None) or [])) or "no architectures"
-    if type(config) in AutoModelForCausalLM._model_mapping and config.model_type not in MASKED:
+    decodes = type(config) in AutoModelForCausalLM._model_mapping and config.model_type not in MASKED
+    if decodes or _generator(config) is not None:
         return (
             f"the model in {folder} is saved without a language model's head (config.json has {named}); give the model that it "
             "was made from"
         )
     return f"the model in {folder} ({config.model_type}) does not generate text; choose a GPT- or T5-class model, like smollm2"
+
+
+def other_head_notes(config: Any) -> tuple[str, ...]:
+    """What to say of a head that a model which is to generate text was saved with instead of the language model's."""
+    name = _other_head(config)
+    told = "its head is not used, and the language model's is that of its embeddings"
+    return (f"the model was saved for another task ({name}): {told}",) if name else ()
+
+
+def _other_head(config: Any) -> str | None:
+    """The class that a model was saved as, where its head is none of a language model; None otherwise."""
+    names = map(str, getattr(config, "architectures", None) or [])
+    return next((name for name in names if name.endswith(_OTHER_HEADS)), None)
+
+
+def _is_tied(config: Any) -> bool:
+    """Whether the language model's head is the table of embeddings. T5 1.1 has one apart, though transformers 5 calls it tied."""
+    return bool(config.tie_word_embeddings) and getattr(config, "scale_decoder_outputs", True) is not False
 
 
 def _config_in(folder: Path) -> Any:
@@ -143,11 +166,14 @@ def _generator(config: Any) -> Any:
     """The transformers class that generates text with such a model: encoder-decoder or decoder; None for another model."""
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES as MASKED
 
     if config.is_encoder_decoder:
         return AutoModelForSeq2SeqLM if type(config) in AutoModelForSeq2SeqLM._model_mapping else None
     own = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type)  # of models that see too, and have another name
     named = any(name == own or is_language_model(name) for name in getattr(config, "architectures", None) or [])
+    if _other_head(config) and _is_tied(config) and config.model_type not in MASKED:
+        named = True  # its embeddings are the language model's head
     return AutoModelForCausalLM if named and type(config) in AutoModelForCausalLM._model_mapping else None
 
 
@@ -204,7 +230,9 @@ def _load(auto: Any, folder: Path, config: Any, dtype: str, replaces_head: bool 
         output_loading_info=True,
     )
     head = _head_parameters(model)
-    _check_loaded(told, folder, new=head, of_other_shape=head if replaces_head else ())
+    unused = sort_unused(model, told["unexpected_keys"])
+    _check_loaded(told, folder, new=head, of_other_shape=head if replaces_head else (), unused=unused)
+    model.loading_notes = (*unused.notes, *_new_layer_notes(model, told["missing_keys"]))
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):  # of a rate that the config does not name
             module.p = 0.0
@@ -219,10 +247,34 @@ def _head_parameters(model: Any) -> set[str]:
     return {f"{name}.{inner}" for name, module in head.items() for inner, _ in module.named_parameters()}
 
 
+def loading_notes(model: Any) -> tuple[str, ...]:
+    """What was found out when `model` was loaded: weights of its files that it does not use, layers that they lack."""
+    return tuple(getattr(model, "loading_notes", ()))
+
+
+def _new_layer_notes(model: Any, missing: Collection[str]) -> tuple[str, ...]:
+    """What to say of layers before a classification layer that the files lack; that one itself is new as a rule."""
+    if not missing or model.get_output_embeddings() is not None:
+        return ()
+    last = head_of(model)[0]
+    layers = dict.fromkeys(name.rpartition(".")[0] for name in sorted(missing))
+    found = [layer for layer in layers if layer != last]
+    return (
+        (f"the files lack layers before the classification layer ({listed(found)}): they begin at random",)
+        if found
+        else ()
+    )
+
+
 def _check_loaded(
-    told: Mapping[str, Any], folder: Path, *, new: Collection[str] = (), of_other_shape: Collection[str] = ()
+    told: Mapping[str, Any],
+    folder: Path,
+    *,
+    new: Collection[str] = (),
+    of_other_shape: Collection[str] = (),
+    unused: UnusedWeights = _NONE_UNUSED,
 ) -> None:
-    """Raises UserError for weights that are not in the files of `folder`, or are there in another shape.
+    """Raises UserError for weights that are not in the files of `folder`, are there in another shape, or would be dropped.
 
     `told` is what `from_pretrained` says of its loading. The parameters `new` need not be in the files, and those
     `of_other_shape` are drawn anew.
@@ -239,6 +291,11 @@ def _check_loaded(
         raise UserError(
             f"the weights in {folder} lack {lacking[0]}{_and_more(len(lacking) - 1)}{instead}: they would begin at "
             f"random; {_ADVICE}"
+        )
+    if unused.dropped:
+        raise UserError(
+            f"the weights in {folder} have {listed(unused.dropped)}, for which the model of config.json has no place: they would "
+            f"be dropped; {_ADVICE}"
         )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +21,9 @@ _VOCABULARIES = (
     *("bpe.codes", "tekken.json", "*.tokenizer"),
 )
 _SENTENCEPIECE = ("*.model", "*.spm")
+_TIKTOKEN = re.compile(rb"[A-Za-z0-9+/=]+ \d+\r?\n")  # the first line of a file that has a model's name too
+_FIRST_LINE = 256  # bytes
+_ALGORITHMS = {1: "Unigram", 2: "BPE"}  # of SentencePiece's numbers; its words and letters are neither
 _ROLES = ("eos_token", "bos_token", "unk_token", "cls_token", "sep_token")  # that rows are given
 _FILLERS = ("eos_token", "bos_token", "unk_token", "sep_token", "cls_token")  # of a padding token, the best first
 _NEW_FILLER = "<|pad|>"
@@ -43,8 +48,9 @@ def load_tokenizer(folder: Path) -> Any:
     except Exception as error:
         if not _found(folder, _VOCABULARIES):
             raise _none_in(folder) from error
-        raise UserError(f"the tokenizer in {folder} cannot be read: {_words(error)}") from error
+        raise UserError(f"the tokenizer in {folder} cannot be read: {_why_unread(folder, error)}") from error
     _check_vocabulary(tokenizer, folder)
+    _check_algorithm(tokenizer, folder)
     rows = embedding_rows(folder)
     if rows is not None:
         _check_embedding(tokenizer, folder, rows)
@@ -91,6 +97,90 @@ def _check_files(folder: Path) -> None:
         raise UserError(
             f"the tokenizer in {folder} is a SentencePiece model ({pieces[0].name}): pip install 'proxtune[sentencepiece]'"
         )
+    if not (folder / "tokenizer.json").is_file():
+        _check_pieces(pieces)
+
+
+def _check_pieces(files: Iterable[Path]) -> None:
+    """Raises UserError for a SentencePiece file that is damaged or empty: transformers takes some for an empty vocabulary."""
+    for file in files:
+        if _TIKTOKEN.match(file.read_bytes()[:_FIRST_LINE]):
+            continue
+        if not _pieces_of(file):
+            raise UserError(
+                f"{file} is no SentencePiece model that can be read ({file.stat().st_size:,} bytes, empty, damaged or cut off); "
+                "copy it from the base model again, or its tokenizer.json beside it"
+            )
+
+
+def _pieces_of(file: Path) -> set[str]:
+    """The pieces of a SentencePiece model; none of a file that is no such."""
+    from sentencepiece import SentencePieceProcessor
+
+    try:
+        model = SentencePieceProcessor(model_file=str(file))
+        return {model.id_to_piece(number) for number in range(model.get_piece_size())}
+    except Exception:  # RuntimeError, or whatever else its parser raises
+        return set()
+
+
+def _check_algorithm(tokenizer: Any, folder: Path) -> None:
+    """Raises UserError where the tokenizer's class cuts texts by another algorithm than that of its SentencePiece file.
+
+    Some classes of transformers 5 know one, whatever the file says: texts fall into other pieces of the file's.
+    """
+    files = [] if (folder / "tokenizer.json").is_file() else _found(folder, _SENTENCEPIECE)
+    backend = getattr(tokenizer, "_tokenizer", None)
+    if backend is None or len(files) != 1 or not _pieces_of(files[0]):
+        return
+    learned, taken = _algorithm_of(files[0]), type(backend.model).__name__
+    if learned is not None and learned != taken and taken in _ALGORITHMS.values():
+        raise UserError(
+            f"{files[0]} holds pieces for {learned}, and transformers' {type(tokenizer).__name__} would cut texts by {taken}: "
+            "other tokens than the model learned; copy the base model's tokenizer.json beside it"
+        )
+
+
+def _algorithm_of(file: Path) -> str | None:
+    """How tokenizers calls the algorithm of a SentencePiece file; None for one that it does not have."""
+    from transformers.convert_slow_tokenizer import import_protobuf
+
+    model = import_protobuf().ModelProto()
+    model.ParseFromString(file.read_bytes())
+    return _ALGORITHMS.get(model.trainer_spec.model_type)
+
+
+def _why_unread(folder: Path, error: Exception) -> str:
+    """Why transformers could not make a tokenizer: for one of SentencePiece, which of the class's own tokens are no pieces."""
+    files = [] if (folder / "tokenizer.json").is_file() else _found(folder, _SENTENCEPIECE)
+    if not files or not _reads_sentencepiece():
+        return _words(error)
+    lacking = [token for token in _tokens_by_default(folder) if all(token not in _pieces_of(file) for file in files)]
+    if not lacking:
+        return f"{_words(error)}; copy the base model's tokenizer.json beside {files[0].name}"
+    return (
+        f"{files[0].name} has no piece for {', '.join(lacking)}, which this model puts around texts ({_words(error)}); it may "
+        "belong to another model: copy the tokenizer of the base model, tokenizer.json too"
+    )
+
+
+def _tokens_by_default(folder: Path) -> list[str]:
+    """What the class of the tokenizer of a folder calls the tokens around a text, where its files call them nothing else."""
+    from transformers import TOKENIZER_MAPPING, AutoConfig
+    from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
+
+    path = folder / "tokenizer_config.json"
+    told = json_of(path, f"the tokenizer in {folder}") if path.is_file() else {}
+    try:
+        kind: Any = tokenizer_class_from_name(str(told.get("tokenizer_class")))
+        if kind is None:
+            found = TOKENIZER_MAPPING[type(AutoConfig.from_pretrained(str(folder), trust_remote_code=False))]
+            kind = found[0] if isinstance(found, tuple) else found
+        known = inspect.signature(kind.__init__).parameters
+    except Exception:  # no such class, or no config: others say so
+        return []
+    tokens = [told.get(role, known[role].default) for role in _ROLES if role in known]
+    return list(dict.fromkeys(token for token in tokens if isinstance(token, str)))
 
 
 def _reads_sentencepiece() -> bool:

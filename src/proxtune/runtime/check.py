@@ -16,7 +16,7 @@ from proxtune.runtime.clock import Clock
 from proxtune.runtime.guard import explain_model_errors
 from proxtune.runtime.session import Session, in_child_process, open_session
 from proxtune.runtime.trial import check_finite, load_that_computes
-from proxtune.storage.events import Event
+from proxtune.storage.events import Event, Notice
 from proxtune.storage.run_folder import read_recipe
 from proxtune.tasks.describe import render_row
 
@@ -30,6 +30,11 @@ def check(folder: Path, emit: Callable[[Event], None], others_bytes: int) -> dic
     with explain_model_errors(recipe.model):
         passed = in_child_process(session, partial(_pass_one_row, session, row))
         rendered = render_row(data, row)
+    facts = session.task.describe(data)
+    notes = [str(note) for note in passed.pop("notes")]  # that loading its weights showed
+    for note in notes:
+        emit(Notice(words=note))
+    facts["notes"] = [*facts["notes"], *notes]
     return {
         "status": "ok",
         "task": session.task.name,
@@ -48,7 +53,7 @@ def check(folder: Path, emit: Callable[[Event], None], others_bytes: int) -> dic
             },
             "chat_template": bool(getattr(tokenizer, "chat_template", None)),
         },
-        "data": session.task.describe(data),
+        "data": facts,
         "row": rendered,
     }
 
@@ -65,6 +70,7 @@ def _pass_one_row(session: Session, row: int) -> dict[str, Any]:
     import torch
 
     from proxtune.models.introspection import head_of, model_facts
+    from proxtune.models.loading import loading_notes
 
     data, began = session.data, time.perf_counter()
     rows, objective = np.asarray([row]), data.train.objective
@@ -98,6 +104,7 @@ def _pass_one_row(session: Session, row: int) -> dict[str, Any]:
         "blocks": facts.blocks,
         "width": facts.width,
         "head": head_of(model)[0] if lm_head is None else "the language model's own",
+        "notes": loading_notes(model),
         "loss": float(loss.detach()),
         "load_seconds": round(loaded - began, 2),
         "row_seconds": round(time.perf_counter() - loaded, 2),

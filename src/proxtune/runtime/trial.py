@@ -17,6 +17,7 @@ from proxtune.data.dataset import select_rows
 from proxtune.data.examples import row_name
 from proxtune.errors import UserError
 from proxtune.memory.governor import is_refusal
+from proxtune.models.loading import loading_notes
 from proxtune.runtime.session import Session
 from proxtune.storage.atomic import write_json
 from proxtune.tasks.base import TaskData
@@ -75,7 +76,9 @@ def try_model(model: Any, session: Session, dtypes: Sequence[str], weight_dtype:
     shortest = select_rows(data.train, np.asarray([place]))
     check_finite(model.eval(), data, place)
     pads = shortest.objective.pads(model.eval(), shortest, data.pad_id)
-    notes = [] if pads else ["this model does not take padding: rows of one length are computed together"]
+    notes = list(loading_notes(model))
+    if not pads:
+        notes.append("this model does not take padding: rows of one length are computed together")
     computed = [
         dtype
         for dtype in dtypes

@@ -94,10 +94,27 @@ def test_windows_1252_that_was_converted_as_latin_1_is_put_right(write: Write) -
     assert file.notes[0].startswith("4 control characters are read as the quotes, dashes and signs")
 
 
-def test_a_nul_byte_is_told_with_its_line(write: Write) -> None:
-    path = write("a.txt", b"one\nx\0y\n")
-    assert "line 2: holds a NUL byte" in refusal(lines_of, path)
-    assert "line 2: holds a NUL byte" in refusal(lambda: list(open_text(path).pieces()))
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"one\nx\0y\n", "1 NUL byte, which belongs in no text, is left out"),
+        (b"one\n\0\0xy\n", "2 NUL bytes, which belong in no text, are left out"),
+    ],
+)
+def test_a_few_nul_bytes_are_left_out_and_counted(write: Write, content: bytes, told: str) -> None:
+    file = open_text(write("a.txt", content))
+    assert list(file.lines()) == ["one\n", "xy\n"]
+    assert "".join(file.pieces()) == "one\nxy\n"
+    assert file.notes == (told,)
+    assert open_text(write("b.txt", "café\0\n".encode("cp1252"))).notes[1:] == (
+        "1 NUL byte, which belongs in no text, is left out",
+    )
+
+
+def test_a_file_that_is_zeros_in_part_is_refused_with_the_line(write: Write) -> None:
+    path = write("a.txt", b"one\nx" + bytes(100) + b"y\n")
+    assert "line 2: holds NUL bytes" in refusal(lines_of, path)
+    assert "line 2: holds NUL bytes" in refusal(lambda: list(open_text(path).pieces()))
 
 
 def test_a_damaged_utf_16_file(write: Write) -> None:

@@ -17,7 +17,9 @@ from proxtune.models.loading import (
     generator_config,
     load_classifier,
     load_generator,
+    loading_notes,
     longest_allowed,
+    other_head_notes,
 )
 from proxtune.models.tokenizer import load_tokenizer
 from support.files import refusal
@@ -157,6 +159,40 @@ def test_a_decoder_saved_without_its_language_head_is_called_so(tmp_path, tiny_d
         generator_config(folder, load_tokenizer(folder), 16)
 
 
+def saved_as(architecture: str, of: Path, to: Path, **changes) -> Path:
+    """A model folder whose config.json has that class."""
+    folder = shutil.copytree(of, to)
+    config = json.loads((folder / "config.json").read_text()) | {"architectures": [architecture]} | changes
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_a_head_of_another_task_is_told_where_the_language_models_is_that_of_the_embeddings(
+    tmp_path, tiny_t5, tiny_decoder
+):
+    for number, (model, name) in enumerate(
+        [(tiny_t5, "T5ForSequenceClassification"), (tiny_decoder, "LlamaForTokenClassification")]
+    ):
+        folder = saved_as(name, model, tmp_path / str(number), tie_word_embeddings=True)
+        config = generator_config(folder, load_tokenizer(folder), 16)
+        (note,) = other_head_notes(config)
+        assert note.startswith(f"the model was saved for another task ({name}): its head is not used")
+    config = generator_config(tiny_t5, load_tokenizer(tiny_t5), 16)
+    assert other_head_notes(config) == ()
+
+
+def test_an_encoder_decoder_saved_without_its_language_head_is_called_so(tmp_path, tiny_t5):
+    folder = saved_as("T5ForSequenceClassification", tiny_t5, tmp_path / "model", scale_decoder_outputs=False)
+    with pytest.raises(UserError, match=r"without a language model's head .*T5ForSequenceClassification"):
+        generator_config(folder, load_tokenizer(folder), 16)
+
+
+def test_an_encoder_saved_as_a_classifier_generates_nothing_all_the_same(tmp_path, tiny_model):
+    folder = saved_as("BertForSequenceClassification", tiny_model, tmp_path / "model")
+    with pytest.raises(UserError, match="does not generate text"):
+        generator_config(folder, load_tokenizer(folder), 16)
+
+
 WHOLE = {"missing_keys": set(), "mismatched_keys": set(), "unexpected_keys": set()}
 
 
@@ -196,9 +232,30 @@ def test_a_language_model_needs_its_head_and_a_classifier_does_not(tiny_decoder,
     assert classifier(folder).score.out_features == 2
 
 
-def test_a_layer_that_sums_rows_up_may_begin_anew(tiny_model, tmp_path):
+def test_a_layer_that_sums_rows_up_may_begin_anew_and_that_is_said(tiny_model, tmp_path):
     folder = changed(tiny_model, tmp_path / "model", lambda name: None if "pooler" in name else name)
-    assert classifier(folder).classifier.out_features == 2
+    model = classifier(folder)
+    assert model.classifier.out_features == 2
+    (note,) = loading_notes(model)
+    assert note == "the files lack layers before the classification layer (bert.pooler.dense): they begin at random"
+
+
+def test_a_body_with_all_its_layers_is_loaded_without_a_word(tiny_model, tiny_decoder):
+    assert loading_notes(classifier(tiny_model)) == loading_notes(generator(tiny_decoder)) == ()
+
+
+def with_fewer_layers(folder: Path, to: Path) -> Path:
+    shutil.copytree(folder, to)
+    config = json.loads((to / "config.json").read_text()) | {"num_hidden_layers": 1}
+    (to / "config.json").write_text(json.dumps(config))
+    return to
+
+
+def test_layers_that_the_config_does_not_count_are_not_dropped_in_silence(tiny_model, tiny_decoder, tmp_path):
+    words = refusal(classifier, with_fewer_layers(tiny_model, tmp_path / "encoder"))
+    assert re.search(r"have (bert\.)?encoder\.layer\.1, (bert\.)?encoder\.layer\.2, for which", words)
+    assert "they would be dropped" in words
+    assert "have model.layers.1, for which" in refusal(generator, with_fewer_layers(tiny_decoder, tmp_path / "decoder"))
 
 
 def test_a_config_of_another_width_is_told_with_both_shapes(tiny_decoder, tmp_path):

@@ -110,6 +110,48 @@ def test_a_sentencepiece_file_alone_is_read(tmp_path):
     assert tokenizer.decode(ids, skip_special_tokens=True) == "a good film"
 
 
+ALBERT_PIECES = {"pad_id": 0, "unk_id": 1, "bos_id": -1, "eos_id": -1, "user_defined_symbols": "[CLS],[SEP],[MASK]"}
+
+
+def spiece_alone(folder: Path, model: str, **pieces) -> Path:
+    """A folder with a SentencePiece file and the config of a model; returns the file."""
+    spm = pytest.importorskip("sentencepiece")
+    import transformers
+
+    kind = {"t5": transformers.T5Config, "albert": transformers.AlbertConfig}[model]
+    kind(vocab_size=200).save_pretrained(folder)
+    spm.SentencePieceTrainer.train(
+        sentence_iterator=iter(["a good film", "red green blue", "the house by the river"] * 20), vocab_size=60,
+        model_prefix=str(folder / "spiece"), hard_vocab_limit=False, minloglevel=2, **pieces,
+    )  # fmt: skip
+    return folder / "spiece.model"
+
+
+@pytest.mark.parametrize("kept", [0, 300])
+def test_a_damaged_sentencepiece_file_is_called_so(tmp_path, kept):
+    file = spiece_alone(tmp_path, "t5", pad_id=0, eos_id=1, unk_id=2, bos_id=-1)
+    file.write_bytes(file.read_bytes()[:kept])
+    words = refusal(tmp_path)
+    assert f"spiece.model is no SentencePiece model that can be read ({kept} bytes" in words
+    assert "copy it from the base model again" in words
+
+
+def test_pieces_of_another_model_are_told_by_those_that_lack(tmp_path):
+    spiece_alone(tmp_path, "albert", **ALBERT_PIECES)
+    assert load_tokenizer(tmp_path)("red")["input_ids"]
+    spiece_alone(tmp_path, "albert")
+    words = refusal(tmp_path)
+    assert "spiece.model has no piece for" in words
+    assert "[CLS]" in words
+    assert "copy the tokenizer of the base model" in words
+
+
+def test_pieces_that_were_learned_for_another_algorithm_are_refused(tmp_path):
+    spiece_alone(tmp_path, "t5", pad_id=0, eos_id=1, unk_id=2, bos_id=-1, model_type="bpe")
+    words = refusal(tmp_path)
+    assert "holds pieces for BPE, and transformers' T5Tokenizer would cut texts by Unigram" in words
+
+
 @pytest.mark.parametrize("added", [["<new>"], [f"word{i}" for i in range(9)]])
 def test_tokens_without_a_row_in_the_embedding_are_refused(tiny_model, tmp_path, added):
     folder = shutil.copytree(tiny_model, tmp_path / "model")

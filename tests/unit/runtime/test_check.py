@@ -66,6 +66,18 @@ def test_a_model_that_no_library_can_build_is_refused_in_a_sentence(tmp_path, ti
         log.unlink()
 
 
+def test_layers_that_the_files_lack_are_told(tmp_path, tiny_model, tiny_reviews):
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    weights = {name: weight for name, weight in load_file(folder / "model.safetensors").items() if "pooler" not in name}
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    found, said = checked(str(folder), str(tiny_reviews))
+    note = "the files lack layers before the classification layer (bert.pooler.dense): they begin at random"
+    assert found["data"]["notes"][-1] == note
+    assert note in re.sub(r"\s+", " ", said)
+
+
 def test_a_row_whose_loss_is_not_a_number_is_named(tmp_path, tiny_model, tiny_reviews):
     from safetensors.torch import load_file, save_file
 

@@ -47,6 +47,13 @@ def test_a_model_that_computes_in_both_is_planned_in_both(tmp_path, rows):
     assert (found.pads, found.notes) == (True, ())
 
 
+def test_what_loading_showed_is_told(tmp_path, rows):
+    model, session = Toy(), session_of(tmp_path, rows)
+    model.loading_notes = ("the files lack a layer",)
+    assert try_model(model, session, ["fp32"], "fp32", True).notes == ("the files lack a layer",)
+    assert with_trial(session).data.notes == ("the files lack a layer",)
+
+
 @pytest.mark.parametrize("gradients", [True, False])
 def test_bf16_that_overflows_leaves_fp32_and_is_told(tmp_path, rows, gradients):
     session = session_of(tmp_path, rows)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import re
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import chain, islice
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +143,8 @@ def _read(file: TextFile, dialect: Dialect, max_rows: int | None) -> Table:
     if not dialect.quotes:
         names = [_unquoted(name) for name in names]
     notes = _fit_names(path, names, columns, lines[0])
-    return Table(dict(zip(_header(path, names), columns, strict=True)), lines, has_header=True, notes=notes)
+    named, repeated, told = _by_name(names, columns)
+    return Table(named, lines, has_header=True, notes=[*notes, *told], repeated=repeated)
 
 
 def _reader(file: TextFile, dialect: Dialect) -> tuple[Any, int]:
@@ -192,9 +193,24 @@ def _fit_names(path: Path, names: list[str], columns: list[list[object]], line: 
     raise UserError(f"{path} line {line}: {len(columns)} fields where the header has {len(names)}; {hint}")
 
 
-def _header(path: Path, fields: list[str]) -> list[str]:
+def _by_name(
+    fields: list[str], columns: list[list[object]]
+) -> tuple[dict[str, list[object]], dict[str, str], list[str]]:
+    """Columns by name, which of the names are those of two columns, and notes.
+
+    A name that comes again gets a number, as in pandas (`text.1`); a column that is there twice, cell for cell, is kept once.
+    """
+    named, repeated, notes = dict[str, list[object]](), dict[str, str](), list[str]()
     names = [name.strip() or f"column {place}" for place, name in enumerate(fields, start=1)]
-    for name, count in Counter(names).items():
-        if count > 1:
-            raise UserError(f"{path} line 1: two columns are called {name!r}; rename one in the header")
-    return names
+    own, numbers = set(names), defaultdict[str, Iterator[int]](lambda: count(1))
+    for name, column in zip(names, columns, strict=True):
+        if name not in named:
+            named[name] = column
+        elif named[name] == column:
+            notes.append(f"column {name!r} is there twice, cell for cell: it is read once")
+        else:
+            other = next(new for number in numbers[name] if (new := f"{name}.{number}") not in own)
+            named[other] = column
+            repeated.setdefault(name, other)
+            notes.append(f"two columns are called {name!r}: the second is read as {other!r}")
+    return named, repeated, notes

@@ -52,6 +52,7 @@ def _read_files(paths: list[Path], source: str, objects: bool, max_rows: int | N
             unit=tables[0].unit,
             has_header=tables[0].has_header,
             notes=notes,
+            repeated=tables[0].repeated,
         )
     names = list(tables[0].columns)
     for path, table in zip(paths, tables, strict=True):
@@ -59,8 +60,11 @@ def _read_files(paths: list[Path], source: str, objects: bool, max_rows: int | N
             raise UserError(
                 f"{path}: its columns differ from those of {paths[0]}; make them the same in all of {source}"
             )
+    repeated = {name: other for table in tables for name, other in table.repeated.items()}
     columns = {name: [cell for table in tables for cell in table.columns[name]] for name in names}
-    return Table(columns, list(range(1, sum(len(table.lines) for table in tables) + 1)), "row", notes=notes)
+    return Table(
+        columns, list(range(1, sum(len(table.lines) for table in tables) + 1)), "row", notes=notes, repeated=repeated
+    )
 
 
 def _local(source: str) -> Path | None:

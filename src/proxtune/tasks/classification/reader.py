@@ -118,6 +118,7 @@ def to_examples(
     Raises UserError for missing or nested values, unless `bad_rows` is "skip"; unless `labels_required`, a label column with such
     is left out. With `keeps_blank_places`, rows without a text are never refused.
     """
+    table.check_clear(source, columns.text, columns.second, columns.label)
     label_column = columns.label
     if label_column is not None and not labels_required and not _has_all_labels(table, label_column):
         label_column = None

@@ -22,7 +22,7 @@ from proxtune.tasks.generation.chat_template import (
     open_thought,
     writes_answers,
 )
-from proxtune.tasks.generation.languages import NAMES, language_pair, set_languages
+from proxtune.tasks.generation.languages import NAMES, check_languages, language_pair, mark_languages, set_languages
 
 _LABELS = {"summarize": "Summary", "translate": "Translation", "instruct": "Answer"}
 _FIRST_ROWS = 100  # that are looked at for words that the tokenizer does not know
@@ -87,6 +87,7 @@ def ready_to_ask(tokenizer: Any, split: Split[Pairs], is_encoder_decoder: bool) 
     notes = unknown_notes(tokenizer, [*asked, *train.answers[:_FIRST_ROWS]][: 2 * _FIRST_ROWS])
     if is_encoder_decoder:
         notes += set_languages(tokenizer, train)
+        check_languages(tokenizer, [token for side in put_around(tokenizer) for token in side])
     else:
         set_option(tokenizer, "padding_side", "left")  # else an answer would follow on padding
     if has_chat_template(tokenizer) and not is_encoder_decoder:
@@ -110,6 +111,7 @@ def ask_as_before(tokenizer: Any, told: Mapping[str, Any], is_encoder_decoder: b
     """Set the base model's tokenizer as a run did that told this of its rows."""
     if is_encoder_decoder and "languages" in told and hasattr(tokenizer, "tgt_lang"):
         tokenizer.src_lang, tokenizer.tgt_lang = told["languages"]
+        mark_languages(tokenizer)
     elif has_chat_template(tokenizer) and not is_encoder_decoder:
         fit_chat_template(tokenizer, thinks=bool(told.get("thinks")))
 

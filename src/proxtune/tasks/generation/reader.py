@@ -77,6 +77,7 @@ def _to_pairs(
 ) -> Pairs:
     table = spread_translations(table)
     columns = choose_pair_columns(table, source, task, text_column, label_column, need_answers, learned=learned)
+    table.check_clear(source, *columns.names)
     keeps_blank_places = not need_answers and label_column is None
     need_answers = need_answers or label_column is not None
     rows: list[Row] = []

@@ -97,7 +97,7 @@ class Generation:
 
         from proxtune.data.batching import padded
         from proxtune.models.generation_settings import left_over_notes
-        from proxtune.models.loading import eos_token_ids, generator_config
+        from proxtune.models.loading import eos_token_ids, generator_config, other_head_notes
         from proxtune.models.tokenizer import agree_on_padding, check_tokens, load_tokenizer
         from proxtune.tasks.generation.encoding import (
             LONGEST,
@@ -106,6 +106,7 @@ class Generation:
             tokens_of,
             written_control_notes,
         )
+        from proxtune.tasks.generation.languages import target_notes
         from proxtune.tasks.generation.prompting import begin_answers, instruction_for, prompt_format_for, ready_to_ask
         from proxtune.tasks.lengths import length_allowed, longest_row, useful_length
 
@@ -115,10 +116,12 @@ class Generation:
         if instruction is None:
             instruction = instruction_for(self.name, split.train, config.is_encoder_decoder)
         notes = (
+            *other_head_notes(config),
             *left_over_notes(model_folder),
             *agree_on_padding(tokenizer, config),
             *ready_to_ask(tokenizer, split, config.is_encoder_decoder),
         )
+        notes += target_notes(tokenizer, instruction, (turns[-1].content for turns in split.train.prompts))
         begin_answers(tokenizer, config)
         prompt_format = prompt_format_for(self.name, instruction, tokenizer, config, eos_token_ids(model_folder))
         allowed = length_allowed(recipe, tokenizer, config, LONGEST)

@@ -80,6 +80,14 @@ def test_a_guess_is_noted_behind_what_the_reader_noted(write: Write) -> None:
     assert notes[1].startswith("text from column 'text', label from column 'label' (guessed")
 
 
+def test_a_column_of_a_name_that_comes_twice_is_not_taken_in_silence(write: Write) -> None:
+    path = write("a.csv", "text,label,id,id,text\nx,a,1,2,z\ny,b,2,3,w\n")
+    assert "two columns are called 'text', and they differ" in fails(path)
+    found = read_examples(str(path), text_column="text.1")
+    assert found.texts == ["z", "w"]
+    assert "two columns are called 'id': the second is read as 'id.1'" in found.notes
+
+
 def test_half_a_character_is_replaced_and_noted(write: Write) -> None:
     examples = read_examples(str(write("a.jsonl", '{"text": "cut \\ud83d", "label": "a\\ud83d"}')))
     assert (examples.texts, examples.labels) == (["cut \ufffd"], ["a\ufffd"])

@@ -1,13 +1,16 @@
 """The languages of a translation: from the names of columns and files, told to multilingual tokenizers in their own codes."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from proxtune.config.recipe import Recipe
 from proxtune.data.examples import Message, Pairs
-from proxtune.tasks.generation.languages import language_pair, set_languages
+from proxtune.tasks.generation.languages import check_languages, language_pair, set_languages, target_notes
+from proxtune.tasks.generation.prompting import put_around
 from proxtune.tasks.registry import find_task
+from support.files import refusal
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
 WORDS = ["a", "good", "film", "red", "house", "un", "bon", "rouge", "maison"]
@@ -24,6 +27,9 @@ def pairs(columns=("en", "fr"), source="rows.csv") -> Pairs:
         (("source", "target"), "data/de-en/train.jsonl", ("de", "en")),
         (("source", "target"), "rows.csv", None),
         (("en", "en"), "x.csv", None),
+        (("English", "french"), "x.csv", ("en", "fr")),
+        (("pt-BR", "en_US"), "x.csv", ("pt", "en")),
+        (("en",), "x.csv", None),
     ],
 )
 def test_columns_or_a_path_name_the_languages(columns, source, found):
@@ -108,6 +114,32 @@ def test_columns_may_be_called_by_the_codes_themselves():
     assert (tokenizer.src_lang, tokenizer.tgt_lang) == ("lij_Latn", "zho_Hant")
 
 
+@pytest.mark.parametrize("kind", CODES)
+def test_an_answer_does_not_begin_with_the_token_of_its_language(kind, tmp_path):
+    from transformers import AutoTokenizer
+
+    tokenizer = tokenizer_of(kind)
+    set_languages(tokenizer, pairs())
+    ids = tokenizer(text_target="un bon film")["input_ids"]
+    assert tokenizer.decode(ids, skip_special_tokens=True).strip() == "un bon film"
+    tokenizer.save_pretrained(tmp_path)
+    saved = AutoTokenizer.from_pretrained(tmp_path)  # as users of the trained model have it
+    assert saved(text_target="un bon film")["input_ids"] == ids
+    assert saved.decode(ids, skip_special_tokens=True).strip() == "un bon film"
+
+
+def test_a_tokenizer_without_tokens_for_its_languages_is_refused():
+    import transformers
+
+    bare = transformers.NllbTokenizer(
+        vocab={piece: i for i, piece in enumerate([*SPECIAL, "▁", "a"])}, merges=[], extra_special_tokens=[]
+    )
+    words = refusal(check_languages, bare, [token for side in put_around(bare) for token in side])
+    assert "no tokens for its languages ('eng_Latn' is unknown to it)" in words
+    whole = tokenizer_of("Nllb")
+    check_languages(whole, [token for side in put_around(whole) for token in side])
+
+
 def test_languages_that_nothing_names_are_the_tokenizer_s_and_that_is_said():
     tokenizer = tokenizer_of("MBart50")
     (note,) = set_languages(tokenizer, pairs(columns=("source", "target")))
@@ -119,6 +151,23 @@ def test_a_tokenizer_of_one_language_is_left_alone(tiny_t5):
     from proxtune.models.tokenizer import load_tokenizer
 
     assert set_languages(load_tokenizer(tiny_t5), pairs()) == ()
+
+
+@pytest.mark.parametrize(
+    ("instruction", "texts", "told"),
+    [
+        ("translate English to French:", [">>fra<< a film"], True),
+        ("", ["a film", ">>fra<< a film"], True),
+        ("", [">>fra<< a film", ">>ita<< a film"], False),
+        (">>fra<<", ["a film"], False),
+    ],
+)
+def test_a_model_that_finds_its_language_before_a_text_is_told_of_where_none_is(instruction, texts, told):
+    marian = SimpleNamespace(supported_language_codes=[">>fra<<", ">>ita<<"])
+    notes = target_notes(marian, instruction, texts)
+    assert len(notes) == told
+    assert not told or "by --instruction '>>fra<<'" in notes[0]
+    assert target_notes(SimpleNamespace(), instruction, texts) == ()
 
 
 def model_of(kind: str, folder):

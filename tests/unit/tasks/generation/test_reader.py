@@ -323,3 +323,10 @@ def test_blank_rows_to_predict_keep_their_places(write: Write) -> None:
     ]  # fmt: skip
     nothing = write("b.csv", "id,prompt\n1,\n")
     assert "none of 1 rows asks anything" in fails(nothing, "instruct", need_answers=False)
+
+
+def test_a_column_of_a_name_that_comes_twice_is_not_taken_in_silence(write: Write) -> None:
+    path = write("a.csv", "source,target,source,id,id\na,b,c,1,2\nd,e,f,3,4\n")
+    assert "two columns are called 'source', and they differ" in refusal(read_pairs, str(path), "translate")
+    found = read_pairs(str(path), "translate", text_column="source.1")
+    assert [messages[0].content for messages in found.prompts] == ["c", "f"]
