@@ -126,7 +126,7 @@ def write_record(name: str, title: str, body: str, headline: dict[str, Any]) -> 
     """Write `NAME-DATE.md` beside this file and print the headline figures as the last line."""
     machine = f"{os.cpu_count()} cores, {platform.machine()}, {_processor()}"
     known = ", ".join(f"{name} {version}" for name, version in versions().items() if version)
-    measured = f" · commit {commit()}" if commit() else ""
+    measured = " · commit " + at if (at := commit()) else ""
     text = f"# {title}\n\n{date.today().isoformat()} · {machine} · {known}{measured}\n\n{body.rstrip()}\n"
     path = HERE / f"{name}-{date.today().isoformat()}.md"
     path.write_text(text, encoding="utf-8")

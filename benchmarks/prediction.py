@@ -62,7 +62,7 @@ def runs_of(plans: list[Knobs], data: str, budget_bytes: int, *words: str) -> di
 
 def predicted_and_measured(seen: dict[str, Seen], budget_bytes: int) -> tuple[str, dict[str, float]]:
     """A table of the phases of each run, and its headline."""
-    rows, errors, over = [], [], 0
+    rows, errors, peaks, over = [], [], [], 0
     for name, run in seen.items():
         if run.status != 0:
             rows.append([name, f"exit {run.status}: {run.result.get('message', '')[:80]}", "", "", ""])
@@ -70,16 +70,19 @@ def predicted_and_measured(seen: dict[str, Seen], budget_bytes: int) -> tuple[st
             continue
         predicted, measured = run.result["predicted"]["memory_bytes"], run.result["measured"]["memory_bytes"]
         over += max(run.peak_bytes, *measured.values()) > budget_bytes
+        peaks.append(abs(max(predicted.values()) / max(measured.values()) - 1))
         for phase, bytes_ in predicted.items():
             error = bytes_ / measured[phase] - 1
             errors.append(abs(error))
             rows.append([name, phase, f"{bytes_ / 1e6:.0f}", f"{measured[phase] / 1e6:.0f}", f"{error:+.1%}"])
     median, worst = statistics.median(errors), max(errors)
     body = table(["plan", "phase", "predicted MB", "measured MB", "error"], rows)
-    body += f"\n\nMedian error {median:.1%}, worst {worst:.1%}, {len(seen)} plans, "
+    peak = statistics.median(peaks)
+    body += f"\n\nMedian error {median:.1%} of a phase, {peak:.1%} of the peak; worst {worst:.1%}, {len(seen)} plans, "
     body += f"{over} above the budget of {budget_bytes / 1e6:.0f} MB."
     return body, {
         "plans": len(seen), "median_error": round(median, 4), "worst_error": round(worst, 4), "over_budget": over,
+        "median_peak_error": round(peak, 4),
     }  # fmt: skip
 
 

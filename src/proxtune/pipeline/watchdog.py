@@ -230,7 +230,7 @@ def _done(pid: int) -> tuple[int, ...] | None:
 
 def _thread_states(pid: int) -> list[str]:
     try:
-        threads = os.listdir(f"{_PROC}/{pid}/task")  # noqa: PTH208
+        threads = os.listdir(f"{_PROC}/{pid}/task")  # noqa: PTH208 (likewise)
     except OSError:
         return []
     return [fields[0] for thread in threads if (fields := _stat(f"{_PROC}/{pid}/task/{thread}/stat")) is not None]

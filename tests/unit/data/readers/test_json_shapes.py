@@ -47,5 +47,5 @@ def test_rows_under_another_name() -> None:
     assert rows_under({"version": 2, "examples": ROWS}) == (
         "one object, with rows under 'examples'; write such a list by itself"
     )
-    assert rows_under({f"list {n}": ROWS for n in range(6)}).startswith("one object, with rows under 'list 0', ")  # type: ignore[union-attr]
+    assert str(rows_under({f"list {n}": ROWS for n in range(6)})).startswith("one object, with rows under 'list 0', ")
     assert rows_under({"a": [], "b": [1]}) is None
