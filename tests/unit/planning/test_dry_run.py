@@ -9,7 +9,7 @@ import pytest
 
 import proxtune.planning.dry_run
 import proxtune.runtime.inference
-import proxtune.tasks.generation.decoding
+import proxtune.tasks.generation.validation_answers
 import proxtune.training.bit_allocation
 import proxtune.training.optimizer
 from proxtune.compression.architecture import Structure
@@ -147,7 +147,7 @@ def test_texts_are_judged_at_last_as_a_run_does_it(tiny_chat, tiny_pairs, monkey
         [],
         [],
         proxtune.runtime.inference.outputs_of,
-        proxtune.tasks.generation.decoding.generate_answers,
+        proxtune.tasks.generation.validation_answers.generate_answers,
     )
 
     def said(model, data, pad_id, dtype, *others):
@@ -159,7 +159,7 @@ def test_texts_are_judged_at_last_as_a_run_does_it(tiny_chat, tiny_pairs, monkey
         return answer(model, data, how, dtype, *others)
 
     monkeypatch.setattr(proxtune.planning.dry_run, "outputs_of", said)
-    monkeypatch.setattr(proxtune.tasks.generation.decoding, "generate_answers", answers)
+    monkeypatch.setattr(proxtune.tasks.generation.validation_answers, "generate_answers", answers)
     data = toy_data(tiny_chat, tiny_pairs)
     plan = replace(PLAN, method=method, dtype="bf16", rank=4, last_layers=1, max_length=data.max_length)
     found = measured("translate", data, load_generator(tiny_chat, data.config), tiny_chat, plan)
