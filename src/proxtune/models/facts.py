@@ -17,6 +17,7 @@ class ModelFacts:
     head_parameters: int  # of a classification layer; 0 for a language-model head
     width: int
     blocks: int
+    layout_copies_bytes: int = 0  # of what is copied in fp32 while files are written (`weights/file_layout.py`)
 
     def as_dict(self) -> dict[str, int]:
         """Plain values for JSON."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from proxtune.models.facts import ModelFacts
+from proxtune.models.weights.file_layout import layout_copies_bytes
 
 _LARGE_SHARE = 0.25  # of the parameters of the largest list: less is no list of blocks (norms, projections)
 # Of experts in files of transformers 4: peft takes a layer of such a name for all experts of the model, fused since.
@@ -159,6 +160,7 @@ def model_facts(model: Any) -> ModelFacts:
         head_parameters=sum(p.numel() for head in heads for p in head.parameters()),
         blocks=len(blocks_of(model)[1]),
         width=width_of(model.config),
+        layout_copies_bytes=layout_copies_bytes(model) * 4 // model.dtype.itemsize,
     )
 
 

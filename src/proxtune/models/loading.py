@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from proxtune.errors import UserError
 from proxtune.models.arguments import with_plain_arguments
 from proxtune.models.classifier_head import replaces_head, settle_head
-from proxtune.models.introspection import head_modules, head_of
 from proxtune.models.source import json_of
-from proxtune.models.weights.unused import UnusedWeights, listed, sort_unused
+from proxtune.models.weights.loaded import check_loaded, head_parameters, new_layer_notes
+from proxtune.models.weights.unused import sort_unused
 from proxtune.models.word_classifier import answer_by_words, answers_by_words, classifying_by_words, forget_words
 
-_NONE_UNUSED = UnusedWeights()
-_ADVICE = "give a model whose weights and config belong together"
-# Layers that sum a row up, and that checkpoints of bodies often lack: they are learned anew with the head.
-_SUMMARIES = ("pooler", "sequence_summary", "pooled")
 # Ends of the names of classes that have a head of their own in the place of the language model's.
 _OTHER_HEADS = ("ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering", "ForMultipleChoice")
 _RANDOM = (
@@ -226,85 +221,22 @@ def _load(auto: Any, folder: Path, config: Any, dtype: str, replaces_head: bool 
         use_safetensors=True,
         trust_remote_code=False,
         attn_implementation=config._attn_implementation,
-        ignore_mismatched_sizes=True,  # `_check_loaded` refuses all but those of a replaced head
+        ignore_mismatched_sizes=True,  # `check_loaded` refuses all but those of a replaced head
         output_loading_info=True,
     )
-    head = _head_parameters(model)
+    head = head_parameters(model)
     unused = sort_unused(model, told["unexpected_keys"])
-    _check_loaded(told, folder, new=head, of_other_shape=head if replaces_head else (), unused=unused)
-    model.loading_notes = (*unused.notes, *_new_layer_notes(model, told["missing_keys"]))
+    check_loaded(told, folder, new=head, of_other_shape=head if replaces_head else (), unused=unused)
+    model.loading_notes = (*unused.notes, *new_layer_notes(model, told["missing_keys"]))
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):  # of a rate that the config does not name
             module.p = 0.0
     return model
 
 
-def _head_parameters(model: Any) -> set[str]:
-    """The parameters of a classifier's head, which a checkpoint need not have; a language model must have its own."""
-    if model.get_output_embeddings() is not None:
-        return set()
-    head = dict(head_modules(model)) or dict([head_of(model)])
-    return {f"{name}.{inner}" for name, module in head.items() for inner, _ in module.named_parameters()}
-
-
 def loading_notes(model: Any) -> tuple[str, ...]:
     """What was found out when `model` was loaded: weights of its files that it does not use, layers that they lack."""
     return tuple(getattr(model, "loading_notes", ()))
-
-
-def _new_layer_notes(model: Any, missing: Collection[str]) -> tuple[str, ...]:
-    """What to say of layers before a classification layer that the files lack; that one itself is new as a rule."""
-    if not missing or model.get_output_embeddings() is not None:
-        return ()
-    last = head_of(model)[0]
-    layers = dict.fromkeys(name.rpartition(".")[0] for name in sorted(missing))
-    found = [layer for layer in layers if layer != last]
-    return (
-        (f"the files lack layers before the classification layer ({listed(found)}): they begin at random",)
-        if found
-        else ()
-    )
-
-
-def _check_loaded(
-    told: Mapping[str, Any],
-    folder: Path,
-    *,
-    new: Collection[str] = (),
-    of_other_shape: Collection[str] = (),
-    unused: UnusedWeights = _NONE_UNUSED,
-) -> None:
-    """Raises UserError for weights that are not in the files of `folder`, are there in another shape, or would be dropped.
-
-    `told` is what `from_pretrained` says of its loading. The parameters `new` need not be in the files, and those
-    `of_other_shape` are drawn anew.
-    """
-    for name, found, wanted in sorted(told["mismatched_keys"], key=lambda item: str(item[0])):
-        if name not in of_other_shape:
-            raise UserError(
-                f"{name} in {folder} has the shape {tuple(found)} where config.json says {tuple(wanted)}; {_ADVICE}"
-            )
-    lacking = sorted(name for name in told["missing_keys"] if name not in new and not _is_summary(name))
-    if lacking:
-        strange = sorted(told["unexpected_keys"])
-        instead = f", and have {strange[0]} instead" if len(strange) >= len(lacking) else ""
-        raise UserError(
-            f"the weights in {folder} lack {lacking[0]}{_and_more(len(lacking) - 1)}{instead}: they would begin at "
-            f"random; {_ADVICE}"
-        )
-    if unused.dropped:
-        raise UserError(
-            f"the weights in {folder} have {listed(unused.dropped)}, for which the model of config.json has no place: they would "
-            f"be dropped; {_ADVICE}"
-        )
-
-
-def _is_summary(name: str) -> bool:
-    return any(word in name for word in _SUMMARIES)
-
-
-def _and_more(count: int) -> str:
-    return f" and {count:,} more" if count else ""
 
 
 def attention_for(model_class: Any, wanted: str) -> str:

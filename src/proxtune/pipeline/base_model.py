@@ -43,7 +43,8 @@ def evaluate_base_model(session: Session, plan: Plan) -> float:
         session.emit(Notice(words=f"the base model was not scored: its process was {error}"))
         return time.monotonic() - began
     memory = session.phases.memory_bytes
-    memory["evaluate"] = max(found.pop("memory_bytes"), memory.get("evaluate", 0))
+    for phase, peak in found.pop("memory_bytes").items():
+        memory[phase] = max(peak, memory.get(phase, 0))
     write_json(session.folder / BASE_RESULTS, found)
     return float(found["seconds"])
 
@@ -60,8 +61,9 @@ def read_base_results(folder: Path) -> dict[str, Any] | None:
 def _evaluate(session: Session, plan: Plan) -> dict[str, Any]:
     """The task's results, the metrics of all validation rows, and the peak."""
     data, governor = session.data, session.governor
-    session.phases.enter("evaluate")
+    session.phases.enter("load")
     model = loaded(plan, session).to(session.device.torch_device)
+    session.phases.enter("evaluate")
     dtype = "fp32" if plan.loaded_dtype == plan.dtype else plan.dtype
     warm_up_forward(model, data.validation, data.pad_id, dtype, governor)
     governor.hold()
@@ -74,5 +76,5 @@ def _evaluate(session: Session, plan: Plan) -> dict[str, Any]:
     return {
         **results,
         "metrics": data.validation.objective.score(outputs, data.validation),
-        "memory_bytes": session.phases.memory_bytes["evaluate"],
+        "memory_bytes": {phase: session.phases.memory_bytes[phase] for phase in ("load", "evaluate")},
     }

@@ -96,7 +96,7 @@ def memory_of(plan: Plan, profile: Profile) -> tuple[dict[str, int], dict[str, i
         "prepare": load - converted,
         "train": sum(terms.values()) if method.makes_steps else growth(standing + evaluate),
         "evaluate": growth(standing + after_training) + merged,
-        "save": standing + merged - terms["optimizer"] + _loaded_bytes(plan, profile) // _COPIED_SHARE,
+        "save": standing + merged - terms["optimizer"] + _copied_bytes(plan, profile),
     }
     return memory, terms
 
@@ -120,6 +120,12 @@ def weight_bytes_of(plan: Plan, profile: Profile) -> int:
 def _loaded_bytes(plan: Plan, profile: Profile) -> int:
     """The same of the weights as they are loaded, and merged in the end."""
     return profile.weights_bytes * _WIDTHS[plan.loaded_dtype] // 4
+
+
+def _copied_bytes(plan: Plan, profile: Profile) -> int:
+    """What is there twice while weights are written: a part of them, and those that have another layout in files."""
+    laid_out = 0 if profile.has_size_limit else profile.model.layout_copies_bytes * _WIDTHS[plan.loaded_dtype] // 4
+    return _loaded_bytes(plan, profile) // _COPIED_SHARE + laid_out
 
 
 def converted_bytes(file_bytes: int, weights_bytes: int) -> int:

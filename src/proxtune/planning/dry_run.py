@@ -23,7 +23,9 @@ from proxtune.data.batching import cut, epoch_batches, one_of_each_shape, padded
 from proxtune.data.dataset import Encoded, select_rows
 from proxtune.memory.governor import Governor, is_refusal
 from proxtune.methods.registry import find_method
+from proxtune.models.introspection import without_adapters
 from proxtune.models.quantized_linear import dequantized_extra_bytes
+from proxtune.models.weights.file_layout import layout_copies_bytes
 from proxtune.optim.nno import NNO
 from proxtune.planning.cost_model import fragmentation_bytes, with_growth
 from proxtune.runtime.inference import outputs_of, touch_embeddings, warm_up_forward
@@ -81,6 +83,7 @@ def dry_run(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> D
     standing = meter.now()
     weights = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
     dequantized_extra = dequantized_extra_bytes(model)
+    layout_copies = layout_copies_bytes(without_adapters(model))
     limit = plan.micro_batch * plan.max_length
     constraint: SizeConstraint | NoSizeConstraint = NoSizeConstraint()
     try:
@@ -138,7 +141,7 @@ def dry_run(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> D
         "save": at_rest - merged + to_come + others,
     }
     memory["evaluate"] += dequantized_extra  # when what was learned is merged
-    memory["save"] += dequantized_extra
+    memory["save"] += dequantized_extra + (0 if constraint.needs_training else layout_copies)
     in_training = (validation_peak if long_rows else with_growth(validation_peak, calibration)) + to_come + others
     terms = {
         "growth": to_come,
