@@ -24,6 +24,16 @@ _WANTED = [
     *("*.model", "*.spm", "*.tiktoken", "*.jinja", "chat_template.json", *_QUANTIZED_BESIDE),
 ]
 _FLOATS = ("F64", "F32", "F16", "BF16")
+_PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+_OTHER_WEIGHTS = {
+    "TensorFlow": ("*.h5", "*.keras", "*.ckpt.index", "saved_model.pb"),
+    "Flax": ("*.msgpack",),
+    "ONNX": ("*.onnx", "onnx/*.onnx"),
+    "OpenVINO": ("openvino_*.xml",),
+    "Core ML": ("*.mlpackage", "*.mlmodel"),
+    "MLX": ("*.npz",),
+    "llama.cpp (GGUF)": ("*.gguf",),
+}
 _POINTER = b"version https://git-lfs"  # of Git LFS begins so, where a clone left the file itself out
 _ELSEWHERE = ["*/*"]  # nothing of a folder within
 _READ = ["*.safetensors", "*.json", "*.txt", "*.model", "*.spm", "*.tiktoken", "*.jinja", "*.codes", "*.tokenizer"]
@@ -167,9 +177,7 @@ def check_folder(folder: Path, name: str) -> None:
         raise UserError(f"{name} has no config.json in {folder}; {_where_else(folder)}")
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
-        raise UserError(
-            f"{name} has no .safetensors weights; pickled weights are never loaded, convert the model first"
-        )
+        raise UserError(f"{name} has no .safetensors weights; {_other_weights(folder)}")
     if not weight_files(folder):
         raise UserError(
             f"{name} has weights that transformers does not look for ({weights[0].name}); it takes model.safetensors, or shards "
@@ -189,6 +197,18 @@ def check_folder(folder: Path, name: str) -> None:
         read_header(place)
     for place in weight_files(folder):
         _check_floats(place, name)
+
+
+def _other_weights(folder: Path) -> str:
+    """What to do about a folder without safetensors, by the weights that it has instead."""
+    if any(any(folder.glob(pattern)) for pattern in _PICKLED):
+        return "pickled weights are never loaded, convert the model first"
+    for kind, patterns in _OTHER_WEIGHTS.items():
+        if any(any(folder.glob(pattern)) for pattern in patterns):
+            return (
+                f"its weights are for {kind}, which cannot be trained; give the PyTorch model that they were made from"
+            )
+    return f"give a model that is saved in them (save_pretrained writes them): {folder} has no weights that can be read"
 
 
 def _where_else(folder: Path) -> str:

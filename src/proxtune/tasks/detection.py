@@ -11,8 +11,10 @@ from proxtune.models.source import json_of
 from proxtune.samples import movies_path, translations_path
 from proxtune.tasks.generation.columns import (
     ANSWERS,
+    CHOSEN,
     INSTRUCTIONS,
     PROMPTS,
+    REJECTED,
     SHORTER,
     SOURCES,
     SUMMARIES,
@@ -71,6 +73,7 @@ def _prompts(prompt_table: Table, answer_table: Table) -> _Guess | None:
     for prompts, answers, sure in (
         (INSTRUCTIONS, ANSWERS, True),
         (("prompt",), ("completion",), True),
+        (PROMPTS, CHOSEN, find_column(answer_table, REJECTED) is not None),
         (PROMPTS, ANSWERS, False),
     ):
         answer = find_column(answer_table, answers)

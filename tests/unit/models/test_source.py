@@ -45,6 +45,24 @@ def test_pickled_weights_are_never_loaded(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("tf_model.h5", "are for TensorFlow"),
+        ("flax_model.msgpack", "are for Flax"),
+        ("onnx/model.onnx", "are for ONNX"),
+        ("openvino_model.xml", "are for OpenVINO"),
+        ("model-q4_k_m.gguf", "are for llama.cpp (GGUF)"),
+        ("tokenizer.json", "has no weights that can be read"),
+    ],
+)
+def test_weights_of_other_frameworks_are_called_what_they_are(tmp_path, file, words):
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_bytes(b"{}")
+    assert words in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
     ("config", "words"),
     [(b"{", "unreadable"), (b"\xff\xfe{}", "unreadable"), (b"[]", "not a JSON object"), (b"{}", "no model_type")],
 )

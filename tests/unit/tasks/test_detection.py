@@ -42,6 +42,8 @@ def rows(**columns: str) -> str:
         ({"question": "Who is {n}?", "answer": "It is {n}"}, "instruct"),
         ({"question": "Is it {n}?", "answer": "yes {k}"}, "classify"),
         ({"sentence": "a film {n}", "stars": "{k}"}, "classify"),
+        ({"prompt": "a film {n}", "chosen": "kind {k}", "rejected": "no {k}"}, "instruct"),
+        ({"text": "a film {n}", "chosen": "{k}"}, "classify"),
     ],
 )
 def test_from_names_and_cells(write: Write, columns: dict[str, str], task: str) -> None:

@@ -16,7 +16,7 @@ from proxtune.data.columns import (
 )
 from proxtune.data.table import Table
 from proxtune.errors import UserError
-from proxtune.tasks.generation.conversations import is_conversation
+from proxtune.tasks.generation.conversations import has_question, is_conversation
 
 # What is asked and what is answered, as text.
 KINDS = {"summarize": ("text", "summary"), "translate": ("source", "target"), "instruct": ("prompt", "answer")}
@@ -51,6 +51,7 @@ ANSWERS = (
     *("completion", "response", "answer", "output", "outputs", "reply", "solution", "assistant"),
     *("answers", "responses", "completions"),
 )
+CHOSEN, REJECTED = ("chosen",), ("rejected",)  # of two answers, the one that was preferred is learned
 HISTORY = ("history",)  # Alpaca's: questions and answers that came before
 INSTRUCTIONS, INPUTS, SYSTEMS = ("instruction",), ("input", "context"), ("system", "system_prompt")
 TURNS = ("messages", "conversations", "conversation", "turns", "chat")
@@ -59,7 +60,7 @@ _PROMPT_NAMES = {"summarize": TEXTS, "translate": SOURCES, "instruct": PROMPTS}
 _ANSWER_NAMES = {
     "summarize": (*SUMMARIES, *SHORTER, "target", "tgt", "output"),
     "translate": (*TARGETS, "output", "reference"),
-    "instruct": (*ANSWERS, "target"),
+    "instruct": (*ANSWERS, "target", *CHOSEN),
 }
 _JUDGED = ("label", "labels", "score", "rating", "weight", "is_correct")
 _LANGUAGE = re.compile(r"[a-z]{2}(_[a-z]{2,4})?\Z")  # "en", "pt_br"
@@ -101,7 +102,10 @@ def find_turns(table: Table, name: str | None = None) -> str | None:
     """The column of conversations, `name` or one with a usual name; None where there is none."""
     usual = {normalized(column): column for column in table.columns}
     names = [usual[known] for known in TURNS if known in usual] if name is None else [name]
-    return next((column for column in names if any(map(is_conversation, table.columns[column]))), None)
+    found = next((column for column in names if any(map(is_conversation, table.columns[column]))), None)
+    chosen = find_column(table, CHOSEN) if found is None and name is None else None
+    # of answers alone, whose questions stand in another column, no conversation can be made
+    return chosen if chosen is not None and any(map(has_question, table.columns[chosen])) else found
 
 
 def find_languages(table: Table) -> tuple[str, str] | None:
@@ -146,6 +150,8 @@ def choose_pair_columns(
     if turns is not None:
         if prompt is None:
             note = f"conversations from column {turns!r} (guessed; --text-column to change)"
+            rejected = find_column(table, REJECTED)
+            note += f"; not used: {rejected!r}" if rejected is not None else ""
         return PairColumns(turns=turns, system=find_column(table, SYSTEMS, turns), note=note)
 
     prompt_guessed, answer_guessed = prompt is None, answer is None
@@ -202,9 +208,11 @@ def _with_additions(table: Table, columns: PairColumns) -> PairColumns:
 
 def _unused(table: Table, columns: PairColumns) -> list[str]:
     """Columns that may matter and are not used: of sentences, or of what somebody thought of the answers."""
-    judged = find_column(table, _JUDGED)
     found = unused_texts(table, columns.names)
-    return found if judged is None or judged in (*columns.names, *found) else [*found, judged]
+    for names in (REJECTED, _JUDGED):
+        name = find_column(table, names)
+        found += [] if name is None or name in (*columns.names, *found) else [name]
+    return found
 
 
 def _note(task: str, prompt: str | None, answer: str | None, unused: list[str]) -> str | None:

@@ -21,7 +21,7 @@ _MOST_TURNS = 1_000  # each answer is a row with all turns before it: their numb
 
 GREETED = "a conversation begins with the assistant: that turn is context, not an answer to learn"
 UNWEIGHTED = "an answer has the weight 0: it is context, and is not learned"
-DOUBLED = "turns of the user follow one another: they are joined"
+DOUBLED = "turns of one role follow one another: they are joined"
 THOUGHT = "what the assistant thought (`reasoning_content`, `thinking`) is left out"
 
 
@@ -58,6 +58,13 @@ def holds_turns(cell: object) -> bool:
     )
 
 
+def has_question(cell: object) -> bool:
+    """Whether a cell is a list of turns, one of them the user's."""
+    if not isinstance(cell, list) or not holds_turns(cell):
+        return False
+    return any(_ROLES.get(str(turn.get("role", turn.get("from"))).strip().lower()) == "user" for turn in cell)
+
+
 def read_turns(cell: object, system: str | None = None) -> Conversation:
     """The turns of a conversation; `system` is put first where it has no system's turn of its own. Raises BadRow."""
     values = [(place, _object(place, value)) for place, value in enumerate(_values(cell), start=1)]
@@ -65,20 +72,22 @@ def read_turns(cell: object, system: str | None = None) -> Conversation:
     for place, value in values:
         turn = _turn(place, value)
         before = turns[-1].role if turns else None
-        if turn.role == "user" and before == "user":
-            turns[-1] = Message("user", f"{turns[-1].content}\n\n{turn.content}")
+        told += [THOUGHT] if value.get("reasoning_content") or value.get("thinking") else []
+        if turn.role == before:
+            if turn.role == "assistant" and _is_left_out(value) != _is_left_out(values[place - 2][1]):
+                raise BadRow(f"turn {place} is {turn.role} after {before} of another weight: they cannot be joined")
+            turns[-1] = Message(turn.role, f"{turns[-1].content}\n\n{turn.content}")
             told.append(DOUBLED)
             continue
+        if turn.role == "system" and before is not None:
+            due = "assistant" if before == "user" else "user"
+            raise BadRow(f"turn {place} is system after {before}, where {due} is due")
         if turn.role == "assistant" and before in (None, "system"):
             context.add(len(turns))
             told.append(GREETED)
-        elif turn.role == before or (turn.role == "system" and before is not None):
-            due = "assistant" if before == "user" else "user"
-            raise BadRow(f"turn {place} is {turn.role} after {before}, where {due} is due")
         if turn.role == "assistant" and _is_left_out(value):
             context.add(len(turns))
             told.append(UNWEIGHTED)
-        told += [THOUGHT] if value.get("reasoning_content") or value.get("thinking") else []
         turns.append(turn)
     if turns[-1].role == "system":
         raise BadRow("no turn but the system's")

@@ -110,6 +110,19 @@ def test_a_column_of_turns_holds_lists() -> None:
     assert find_turns(table(own=TURNS), "own") == "own"
 
 
+def test_of_preferences_the_chosen_answer_is_learned_and_the_other_is_said_to_be_unused() -> None:
+    found = columns_of(table("prompt", "rejected", "chosen"), "instruct")
+    assert (found.prompt, found.answer) == ("prompt", "chosen")
+    assert found.note is not None
+    assert found.note.endswith("; not used: 'rejected'")
+    turns = [[{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]]
+    whole = columns_of(table("prompt", chosen=turns, rejected=turns), "instruct")
+    assert whole.turns == "chosen"
+    assert whole.note == "conversations from column 'chosen' (guessed; --text-column to change); not used: 'rejected'"
+    apart = columns_of(table(prompt=[turns[0][:1]], chosen=[turns[0][1:]]), "instruct")
+    assert (apart.turns, apart.prompt, apart.answer) == (None, "prompt", "chosen")
+
+
 def test_languages_are_two_columns_of_text() -> None:
     assert find_languages(table("en", "pt_BR", "label")) == ("en", "pt_BR")
     assert find_languages(table("id", "en", "fr")) == ("en", "fr")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import groupby
 
 import pytest
 from hypothesis import given, settings
@@ -102,10 +103,12 @@ def test_a_conversation_that_waits_for_an_answer() -> None:
         ([{"role": "user", "content": [7]}], "turn 1 (user) has a part that is no text"),
         ([{"role": "user", "content": []}], "turn 1 (user) is empty"),
         ([{"role": "user", "content": {"a": 1}}], "turn 1 (user) is an object, not a text"),
-        (cell(A, A), "turn 2 is assistant after assistant, where user is due"),
-        (cell(U, A, A), "turn 3 is assistant after assistant, where user is due"),
+        (
+            [*cell(U, A), {**cell(A)[0], "weight": 0}],
+            "turn 3 is assistant after assistant of another weight: they cannot be joined",
+        ),
         (cell(U, S, A), "turn 2 is system after user, where assistant is due"),
-        (cell(S, S), "turn 2 is system after system, where user is due"),
+        (cell(S, S), "no turn but the system's"),
         (cell(S), "no turn but the system's"),
     ],
 )
@@ -117,14 +120,14 @@ roles = st.sampled_from(["system", "user", "assistant"])
 
 
 def places_of_answers(said: list[str]) -> list[int] | None:
-    # The obvious twin: [system], [a greeting], then user and assistant by turns, the user's run together; None: out of order.
-    rest = said[1:] if said[:1] == ["system"] else said
-    rest = rest[1:] if rest[:1] == ["assistant"] else rest
-    joined = [role for place, role in enumerate(rest) if place == 0 or (role, rest[place - 1]) != ("user", "user")]
-    if not said or said == ["system"] or joined != (["user", "assistant"] * len(joined))[: len(joined)]:
+    # The obvious twin: one role's run is a turn; [system], [a greeting], then user and assistant; None: out of order.
+    turns = [role for role, _ in groupby(said)]
+    begin = turns[:1] == ["system"]
+    begin += turns[begin : begin + 1] == ["assistant"]
+    rest = turns[begin:]
+    if turns in ([], ["system"]) or rest != (["user", "assistant"] * len(rest))[: len(rest)]:
         return None
-    before = len(said) - len(rest)
-    return [before + place for place, role in enumerate(joined) if role == "assistant"]
+    return [begin + place for place, role in enumerate(rest) if role == "assistant"]
 
 
 @settings(max_examples=300, deadline=None)
@@ -142,7 +145,9 @@ def test_every_order_of_roles(said: list[str], need: bool) -> None:
         assert [answer for _, answer in rows] == [None]
     else:
         assert [len(asked) for asked, _ in rows] == places
-        assert all(answer is not None and said[int(answer)] == "assistant" for _, answer in rows)
+        answers = [answer.split("\n\n") for _, answer in rows if answer is not None]
+        assert len(answers) == len(rows)
+        assert all(said[int(place)] == "assistant" for places in answers for place in places)
     assert all(asked[-1].role == "user" for asked, _ in rows)
 
 
@@ -160,9 +165,11 @@ def test_a_greeting_is_context() -> None:
         split_turns(read_turns(cell(A)))
 
 
-def test_turns_of_the_user_in_a_row_are_joined() -> None:
-    read = read_turns(cell(U, Message("user", "v"), A))
-    assert (read.turns, read.told) == ((Message("user", "u\n\nv"), A), (DOUBLED,))
+def test_turns_of_one_role_in_a_row_are_joined() -> None:
+    read = read_turns(cell(U, Message("user", "v"), A, Message("assistant", "b")))
+    assert (read.turns, read.told) == ((Message("user", "u\n\nv"), Message("assistant", "a\n\nb")), (DOUBLED,))
+    assert read_turns(cell(S, Message("system", "t"), U, A)).turns[0] == Message("system", "s\n\nt")
+    assert split_turns(read_turns(cell(A, A, U, A))) == [((Message("assistant", "a\n\na"), U), "a")]
 
 
 @pytest.mark.parametrize("mark", [{"weight": 0}, {"weight": 0.0}, {"train": False}, {"trainable": False}])
