@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from proxtune.data.file_kind import SUFFIXES_OF_KINDS, check_kind
 from proxtune.data.readers.arrow import read_arrow
 from proxtune.data.readers.delimited import read_csv, read_tsv
 from proxtune.data.readers.folder import SPLIT_NAMES, SUFFIXES, find_split_file, find_train_files
@@ -29,6 +30,8 @@ _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?\Z")
 
 def _read_file(path: Path, objects: bool, max_rows: int | None) -> Table:
     suffix = path.suffix.lower()
+    if suffix not in _PICKLES:
+        check_kind(path)
     if suffix in _READERS:
         return _READERS[suffix](path, max_rows)
     if suffix in _ARROW:
@@ -79,7 +82,7 @@ def _local(source: str) -> Path | None:
         if path.is_file() or path.is_dir():
             return path
         raise UserError(f"{source}: not a regular file or folder; give one of those")
-    known = path.suffix.lower() in (*SUFFIXES, *_PICKLES, ".txt", ".xlsx", ".gz", ".zip")
+    known = path.suffix.lower() in (*SUFFIXES, *_PICKLES, *SUFFIXES_OF_KINDS)
     if known or source.startswith((".", "/", "~")) or not _HUB_NAME.match(source):
         raise UserError(f"{source}: no such file; check the path")
     return None
