@@ -146,7 +146,7 @@ def test_the_look_at_a_large_file_is_quick(write: Write, piece: str) -> None:
 
 def joined(utf8: int, windows: int) -> bytes:
     """Two exports put together, the first in UTF-8."""
-    lines = ["text,label\n".encode(), *["déjà vu, été,a\n".encode()] * utf8]
+    lines = [b"text,label\n", *["déjà vu, été,a\n".encode()] * utf8]
     return b"".join([*lines, b"plain,b\n", *["déjà vu, été,b\n".encode("cp1252")] * windows])
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from proxtune.data.bad_rows import BadRow, BadRows, Missing, check_bad_rows, reject_or_skip
 from proxtune.data.columns import PAIR_MARK, Columns, choose_columns, learned_columns
 from proxtune.data.examples import BETWEEN, Examples
-from proxtune.data.labels import join_labels
+from proxtune.data.labels import join_labels, number_notes
 from proxtune.data.readers.source import read_source, read_source_split
 from proxtune.data.table import Table
 from proxtune.data.values import cell_text, is_valid_unicode, to_valid_unicode
@@ -101,7 +101,8 @@ def _as_asked(
 ) -> Examples:
     columns = choose_columns(table, source, text_column, label_column, need_labels)
     needed = need_labels or label_column is not None
-    return to_examples(table, columns, source, labels_required=needed, bad_rows=bad_rows)
+    examples = to_examples(table, columns, source, labels_required=needed, bad_rows=bad_rows)
+    return replace(examples, notes=examples.notes + number_notes(examples.labels))
 
 
 def to_examples(

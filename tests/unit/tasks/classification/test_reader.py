@@ -215,3 +215,11 @@ def test_typed_texts() -> None:
     assert "'a' is one text, and the run learned from pairs: write 'one ||| two'" in refusal(
         typed_rows, ["a"], "one\ttwo"
     )
+
+
+def test_numbers_that_are_learned_as_classes_are_noted_once(write: Write) -> None:
+    path = write("a.csv", "text,label\n" + "".join(f"t {n},{n % 4 + 0.25}\n" for n in range(12)))
+    assert "they are learned as 4 classes, not as numbers" in read_examples(str(path)).notes[-1]
+    validation = read_new_rows(str(path), text_column="text", label_column="label")
+    assert validation is not None
+    assert not any("as numbers" in note for note in validation.notes)
