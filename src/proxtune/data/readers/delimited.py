@@ -13,7 +13,7 @@ from typing import Any
 
 from proxtune.data.table import Table, empty_file
 from proxtune.data.text_file import TextFile, open_text
-from proxtune.data.values import held_once
+from proxtune.data.values import held_once, is_blank
 from proxtune.errors import UserError
 
 _FIELD_LIMIT = 2**31 - 1  # the most that the csv module takes on every system; its own default is 131,072 characters
@@ -125,7 +125,7 @@ def _read(file: TextFile, dialect: Dialect, max_rows: int | None) -> Table:
     skipped = begins - 1
     try:
         for row in reader:
-            if not row or (len(row) == 1 and len(names) != 1 and not row[0].strip()):
+            if not row or (len(row) == 1 and len(names) != 1 and is_blank(row[0])):
                 pass  # a blank line
             elif not names:
                 names, width = row, len(row)

@@ -11,7 +11,7 @@ from proxtune.data.examples import BETWEEN, Examples
 from proxtune.data.labels import join_labels, number_notes
 from proxtune.data.readers.source import read_source, read_source_split
 from proxtune.data.table import Table
-from proxtune.data.values import cell_text, is_valid_unicode, to_valid_unicode
+from proxtune.data.values import cell_text, is_blank, is_valid_unicode, to_valid_unicode
 from proxtune.errors import UserError
 
 _TYPED = "the command line"
@@ -168,7 +168,7 @@ def _needed(table: Table, place: int, name: str, kind: str) -> str:
         word = cell_text(table.columns[name][place])
     except TypeError as error:
         raise BadRow(f"the {kind} in column {name!r} is {error}") from None
-    if word is None or not word.strip():
+    if word is None or is_blank(word):
         raise Missing(f"no {kind} in column {name!r}")
     return word
 
@@ -178,7 +178,7 @@ def _has_all_labels(table: Table, name: str) -> bool:
         words = [cell_text(cell) for cell in table.columns[name]]
     except TypeError:
         return False
-    return all(word is not None and word.strip() for word in words)
+    return all(word is not None and not is_blank(word) for word in words)
 
 
 def _blank_note(table: Table, source: str, blank: list[int]) -> list[str]:

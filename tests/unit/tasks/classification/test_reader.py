@@ -223,3 +223,12 @@ def test_numbers_that_are_learned_as_classes_are_noted_once(write: Write) -> Non
     validation = read_new_rows(str(path), text_column="text", label_column="label")
     assert validation is not None
     assert not any("as numbers" in note for note in validation.notes)
+
+
+def test_a_text_of_invisible_characters_is_no_text(write: Write) -> None:
+    path = write("a.csv", "text,label\n\u200b,a\n\u2060\ufeff,b\n\u00ad ,a\nx,\u200b\nx,b\n")
+    assert "4 of 5 rows cannot be used: line 2 (no text in column 'text'), line 3 (no text" in fails(path)
+    rows = read_new_rows(str(path), text_column="text")
+    assert rows is not None
+    assert (rows.texts, rows.blank) == (["x", "x"], (0, 1, 2))
+    assert read_examples(str(write("b.csv", "text,label\nx,a\n\u200b\ny,b\n"))).texts == ["x", "y"]
