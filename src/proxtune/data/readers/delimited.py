@@ -19,6 +19,7 @@ from proxtune.errors import UserError
 _FIELD_LIMIT = 2**31 - 1  # the most that the csv module takes on every system; its own default is 131,072 characters
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _SAMPLE = 100  # lines that a dialect is guessed from
+_SHOWN = 40  # characters of a text in a message
 _DECLARED = re.compile(r'"?sep=(.)"?[\r\n]*\Z')  # what spreadsheets write into a first line of its own
 _ESCAPED_QUOTE = re.compile(r'(?<!\\)((?:\\\\)*)\\"')
 
@@ -122,13 +123,14 @@ def _read(file: TextFile, dialect: Dialect, max_rows: int | None) -> Table:
     columns: list[list[object]] = []
     known: list[dict[str, str]] = []
     reader, begins = _reader(file, dialect)
-    skipped = begins - 1
+    skipped, header_line = begins - 1, begins
     try:
         for row in reader:
-            if not row or (len(row) == 1 and len(names) != 1 and is_blank(row[0])):
-                pass  # a blank line
+            # A line by itself is blank, but a quoted text of nothing is a row of a single column, and keeps its place.
+            if not row or (len(row) == 1 and len(names) != 1 and is_blank(row[0]) and (names or row[0])):
+                pass
             elif not names:
-                names, width = row, len(row)
+                names, width, header_line = row, len(row), begins
             else:
                 if not columns:
                     names = names[: max(len(row), _filled(names))]
@@ -146,12 +148,17 @@ def _read(file: TextFile, dialect: Dialect, max_rows: int | None) -> Table:
         hint = 'close the quote, and write a quote inside a quoted text twice ("")'
         raise _Refused(f"{path} line {begins}: broken quoting ({error}); {hint}", len(lines)) from None
     if not lines:
-        raise _Refused(f"{path}: has a header but no rows; add rows below it")
+        hint = f"; if it is a text, write a header such as `text` above {names[0][:_SHOWN]!r}" if width == 1 else ""
+        raise _Refused(f"{path}: has a header but no rows; add rows below it{hint}")
     if not dialect.quotes:
         names = [_unquoted(name) for name in names]
+    header = tuple(names)
     notes = _fit_names(path, names, columns, lines[0])
     named, repeated, told = _by_name(names, columns)
-    return Table(named, lines, has_header=True, notes=[*notes, *told], repeated=repeated)
+    return Table(
+        columns=named, lines=lines, has_header=True, header=header, header_line=header_line, notes=[*notes, *told],
+        repeated=repeated,
+    )  # fmt: skip
 
 
 def _reader(file: TextFile, dialect: Dialect) -> tuple[Any, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from proxtune.data.file_kind import SUFFIXES_OF_KINDS, check_kind
@@ -49,14 +50,7 @@ def _read_files(paths: list[Path], source: str, objects: bool, max_rows: int | N
     told = dict.fromkeys(note for table in tables for note in table.notes)
     notes = [f"read {paths[0]}{more}", *told]
     if len(tables) == 1:
-        return Table(
-            columns=tables[0].columns,
-            lines=tables[0].lines,
-            unit=tables[0].unit,
-            has_header=tables[0].has_header,
-            notes=notes,
-            repeated=tables[0].repeated,
-        )
+        return replace(tables[0], notes=notes)
     names = list(tables[0].columns)
     for path, table in zip(paths, tables, strict=True):
         if set(table.columns) != set(names):

@@ -8,6 +8,7 @@ from dataclasses import replace
 from proxtune.data.bad_rows import BadRow, BadRows, Missing, check_bad_rows, reject_or_skip
 from proxtune.data.columns import PAIR_MARK, Columns, choose_columns, learned_columns
 from proxtune.data.examples import BETWEEN, Examples
+from proxtune.data.header import keep_first_text
 from proxtune.data.labels import join_labels, number_notes
 from proxtune.data.readers.source import read_source, read_source_split
 from proxtune.data.table import Table
@@ -59,13 +60,16 @@ def read_new_rows(
 ) -> Examples | None:
     """Rows of another file, or of its own `split`, in the columns that a run learned from; None where there is no such split.
 
-    Without a `label_column` they are to be predicted: rows without a text are not refused, their places are in `blank`.
+    Without a `label_column` they are to be predicted: rows without a text are not refused, their places are in `blank`, and the
+    first line of a single column is a text unless it names one.
     Columns are guessed only where a run of an earlier version has kept no names. Raises UserError.
     """
     check_bad_rows(bad_rows)
     table = read_source(source) if split is None else read_source_split(source, split)
     if table is None:
         return None
+    if label_column is None:
+        table = keep_first_text(table, text_column)
     if text_column is None:
         columns = choose_columns(table, source, None, label_column, label_column is not None)
     else:

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, replace
 
 from proxtune.data.columns import (
+    TEXT_NAMES,
     column_list,
     find_column,
     learned_columns,
@@ -56,6 +57,7 @@ INSTRUCTIONS, INPUTS, SYSTEMS = ("instruction",), ("input", "context"), ("system
 TURNS = ("messages", "conversations", "conversation", "turns", "chat")
 
 _PROMPT_NAMES = {"summarize": TEXTS, "translate": SOURCES, "instruct": PROMPTS}
+HEADERS = {task: (*names, *TEXT_NAMES, *TURNS) for task, names in _PROMPT_NAMES.items()}  # of a file that only asks
 _ANSWER_NAMES = {
     "summarize": (*SUMMARIES, *SHORTER, "target", "tgt", "output"),
     "translate": (*TARGETS, "output", "reference"),

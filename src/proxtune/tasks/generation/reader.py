@@ -7,11 +7,12 @@ from dataclasses import replace
 
 from proxtune.data.bad_rows import BadRow, BadRows, Missing, check_bad_rows, reject_or_skip
 from proxtune.data.examples import Message, Pairs
+from proxtune.data.header import keep_first_text
 from proxtune.data.readers.source import read_source, read_source_split
 from proxtune.data.table import Table
 from proxtune.data.values import cell_text, is_blank, is_valid_unicode, to_valid_unicode
 from proxtune.errors import UserError
-from proxtune.tasks.generation.columns import KINDS, PairColumns, choose_pair_columns, spread_translations
+from proxtune.tasks.generation.columns import HEADERS, KINDS, PairColumns, choose_pair_columns, spread_translations
 from proxtune.tasks.generation.conversations import (
     GREETED,
     Conversation,
@@ -76,6 +77,8 @@ def _to_pairs(
     learned: bool,
 ) -> Pairs:
     table = spread_translations(table)
+    if learned and not need_answers:
+        table = keep_first_text(table, text_column, HEADERS[task])
     columns = choose_pair_columns(table, source, task, text_column, label_column, need_answers, learned=learned)
     table.check_clear(source, *columns.names)
     keeps_blank_places = not need_answers and label_column is None

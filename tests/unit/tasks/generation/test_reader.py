@@ -349,3 +349,17 @@ def test_invisible_characters_ask_and_answer_nothing(write: Write) -> None:
     assert pairs.answers == ["b"]
     turns = [{"role": "user", "content": "\u00ad"}, {"role": "assistant", "content": "a"}]
     assert "turn 1 (user) is empty" in fails(write("b.jsonl", lined({"messages": turns})), "instruct")
+
+
+def test_the_first_of_what_is_asked_alone_is_not_lost(write: Write) -> None:
+    def asked(first: str, task: str, learned: str) -> Pairs:
+        path = write("a.csv", f"{first}\nx\n")
+        return read_pairs(str(path), task, text_column=learned, need_answers=False, learned=True)
+
+    for task in ("summarize", "translate", "instruct"):
+        assert asked("good film", task, "v2").prompts == user("good film", "x")
+        assert "names no column of texts, so it is a text" in asked("good film", task, "v2").notes[0]
+        for header in ("v2", "text", "messages"):
+            assert asked(header, task, "v2").prompts == user("x")
+    assert asked("dialogue", "summarize", "v2").prompts == user("x")
+    assert asked("fr", "translate", "fr").prompts == user("x")
