@@ -235,7 +235,7 @@ def learned_columns(table: Table, source: str, text_column: str, label_column: s
     """
     why = "which the run learned from"
     only = next(iter(table.columns)) if len(table.columns) == 1 else None
-    if only is not None and only != text_column and label_column is None:
+    if only is not None and only != text_column and label_column is None and PAIR_MARK not in text_column:
         if table.has_header and looks_like_row(table):
             advice = f"write {text_column!r} into a line above it"
             raise UserError(f"{source}: the first line ({column_list(table)}) looks like a row, not a header; {advice}")

@@ -12,6 +12,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 _WHOLE_NUMBER = re.compile(r"([+-]?\d+)\.0+\Z")
+_NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d+)?\Z", re.IGNORECASE)
+_WHOLE = re.compile(r"[+-]?\d+([.,]0*)?\Z")
+_MANY_FRACTIONS = 3  # labels: two of them may well be the names of classes
 _TRUTH = {"true": "1", "false": "0"}
 _MISSING = {"nan", "NaN", "NAN", "null", "NULL", "None", "NA", "N/A", "n/a", "#N/A", "<NA>"}
 _SHOWN = 5  # spellings in a message
@@ -42,6 +45,20 @@ def join_labels(labels: Sequence[str]) -> tuple[list[str], list[str]]:
         told = [f"{label!r} ({counts[label]:,} rows)" for label in missing]
         notes.append(f"label {', '.join(told)} is kept as a class; if it means that there is none, empty those cells")
     return [spelled[keys[label]] for label in labels] if others else list(labels), notes
+
+
+def number_notes(labels: Sequence[str]) -> list[str]:
+    """The note where all labels are numbers and many have a fraction, as what a regression learns: here they are classes."""
+    classes = dict.fromkeys(labels)
+    numbers = [label for label in classes if _NUMBER.match(label)]
+    fractions = [label for label in numbers if not _WHOLE.match(label)]
+    if len(numbers) < len(classes) or len(fractions) < _MANY_FRACTIONS:
+        return []
+    told = ", ".join(map(repr, fractions[:_SHOWN])) + (", ..." if len(fractions) > _SHOWN else "")
+    return [
+        f"the labels are numbers with fractions ({told}): they are learned as {len(classes):,} classes, not as numbers, "
+        "and an answer that is nearly right counts as wrong"
+    ]
 
 
 def _keys(labels: Iterable[str]) -> dict[str, str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import replace
 from heapq import heapify, heapreplace
 from random import Random
 
-from proxtune.data.examples import Examples, Pairs, Split
+from proxtune.data.examples import Examples, Pairs, Rows, Split
 from proxtune.data.labels import ClassNumbers
 from proxtune.errors import UserError
 
@@ -78,7 +78,25 @@ def _given(train: Examples, validation: Examples) -> Split[Examples]:
         if known.find(label) is None:
             why = f"label {label!r} (line {line}) is nowhere in {train.source}"
             raise UserError(f"{validation.source}: {why}; use the same labels in both")
-    return Split(train, validation, _given_note(train, validation))
+    return _told_of_examples(Split(train, validation, _given_note(train, validation)))
+
+
+def _told_of_examples(split: Split[Examples]) -> Split[Examples]:
+    return _told(split, _texts(split.train), list(_texts(split.validation)))
+
+
+def _texts(rows: Examples) -> Iterable[Hashable]:
+    return rows.texts if rows.second_column is None else zip(rows.texts, rows.second_texts, strict=True)
+
+
+def _told(split: Split[Rows], train: Iterable[Hashable], validation: Sequence[Hashable]) -> Split[Rows]:
+    """The split, with a word where validation rows are training rows as well: scores on those say little of new ones."""
+    both = set(validation).intersection(train)  # a set of the fewer: there may be millions to train on
+    count = sum(row in both for row in validation)
+    if not count:
+        return split
+    are = "1 validation row is a training row" if count == 1 else f"{count:,} validation rows are training rows"
+    return replace(split, note=f"{split.note}; {are} too, letter by letter: scores on those say little of new rows")
 
 
 def _given_note(train: Examples | Pairs, validation: Examples | Pairs) -> str:
@@ -111,7 +129,7 @@ def split_examples(examples: Examples, validation: Examples | None = None, seed:
     if unjudged:
         shown = ", ".join(map(repr, unjudged[:5])) + (", ..." if len(unjudged) > 5 else "")
         note += f"; used for training only, because they have too few rows: {shown}"
-    return Split(select_examples(examples, kept), select_examples(examples, validation_rows), note)
+    return _told_of_examples(Split(select_examples(examples, kept), select_examples(examples, validation_rows), note))
 
 
 VALIDATION_PAIRS = 200  # a row of text says much, and each takes time: the loss is within a few percent
@@ -137,7 +155,7 @@ def split_pairs(pairs: Pairs, validation: Pairs | None = None, seed: int = 0) ->
         if part is not None and not part.answers:
             raise UserError(f"{part.source}: no answers; name their column with --label-column")
     if validation is not None:
-        return Split(pairs, validation, _given_note(pairs, validation))
+        return _told_of_pairs(Split(pairs, validation, _given_note(pairs, validation)))
     counts: dict[int, int] = {}
     for line in pairs.lines:
         counts[line] = counts.get(line, 0) + 1
@@ -147,7 +165,14 @@ def split_pairs(pairs: Pairs, validation: Pairs | None = None, seed: int = 0) ->
     validation_rows = [place for place, line in enumerate(pairs.lines) if line in validation_lines]
     kept = [place for place, line in enumerate(pairs.lines) if line not in validation_lines]
     note = f"validation: {len(validation_rows):,} of {len(pairs):,} rows, drawn with seed {seed}"
-    return Split(select_pairs(pairs, kept), select_pairs(pairs, validation_rows), note)
+    return _told_of_pairs(Split(select_pairs(pairs, kept), select_pairs(pairs, validation_rows), note))
+
+
+def _told_of_pairs(split: Split[Pairs]) -> Split[Pairs]:
+    train, validation = (
+        zip(part.prompts, part.answers, strict=True) for part in (split.train, split.validation)
+    )  # a question may well come again with another answer
+    return _told(split, train, list(validation))
 
 
 def _draw(counts: dict[int, int], wanted: int, seed: int) -> set[int]:

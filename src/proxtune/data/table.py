@@ -16,6 +16,8 @@ class Table:
     lines: list[int]
     unit: str = "line"  # what `lines` counts: "line" or "row"
     has_header: bool = False  # the names came from a first line, which may turn out to be a row
+    header: tuple[str, ...] = ()  # those names as the file writes them
+    header_line: int = 1
     notes: list[str] = field(default_factory=list)
     repeated: dict[str, str] = field(
         default_factory=dict

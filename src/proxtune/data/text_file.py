@@ -6,6 +6,7 @@ import codecs
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TextIO
 
@@ -19,6 +20,9 @@ _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (code
 _FEW_NULS, _NUL_SHARE = 10, 0.001  # with more than both the file is no text, or a part of it was never written
 _BLOCK, _ENOUGH = 1 << 16, 200_000  # bytes looked at together, and letters beyond ASCII that are enough to judge by
 _BROKEN = re.compile("[\udc80-\udcff]")  # bytes that are no UTF-8, as Python escapes them
+_MIXED = 0.01  # share of the lines beyond ASCII that are UTF-8, from which on the file is in two encodings
+# What two letters or signs of Windows-1252 hardly ever make: "ß…" and "Ó”" happen to be UTF-8 as well, "Ã©" is not written.
+_SURELY_UTF8 = re.compile("[\xa0-\u017f\u0380-\u03ff\u0400-\u045f\u05d0-\u05ea\u0620-\u064a\u0800-\U0010ffff]")
 _MOST_ODD = 0.1  # share of the letters beyond ASCII that may look wrong in Windows-1252
 
 # What Windows-1252 has at 80 to 9F, where Latin-1 has control characters that no text uses.
@@ -151,28 +155,60 @@ def _windows_1252(path: Path) -> TextFile:
             letters += len(text) - len(text.encode("ascii", "ignore"))
             odd += _odd_letters(text)
             example = example or _example(text)
-    if whole > broken:
-        raise UserError(f"{path}: not UTF-8 at {_first_broken(path)}, though other characters are; fix that line")
+    lines = _count_lines(path)
+    if whole > broken or (lines.utf8 and lines.utf8 >= _MIXED * (lines.utf8 + lines.other)):
+        raise UserError(f"{path}: {lines}")
     if odd > _MOST_ODD * letters:
         advice = (
             "convert it from the encoding that it has, for example with `iconv -f windows-1251 -t utf-8` from Cyrillic"
         )
-        raise UserError(f"{path}: not UTF-8 at {_first_broken(path)}, nor Windows-1252; {advice}")
+        raise UserError(f"{path}: not UTF-8 at {lines.first}, nor Windows-1252; {advice}")
     told = f"not UTF-8, so read as Windows-1252 (Western European), for example {example!r}"
-    return TextFile(path, "cp1252", (f"{told}; if that looks wrong, convert the file with `iconv`",))
+    notes = [f"{told}; if that looks wrong, convert the file with `iconv`"]
+    if lines.utf8:
+        looks = "1 line looks" if lines.utf8 == 1 else f"{lines.utf8:,} lines look"
+        notes.append(
+            f"{looks} like UTF-8 all the same (the first is line {lines.first_utf8}): check what is read there"
+        )
+    return TextFile(path, "cp1252", tuple(notes))
 
 
-def _first_broken(path: Path) -> str:
-    """The place of the first byte that is not UTF-8."""
-    offset = 0
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Lines:
+    """How many lines with characters beyond ASCII are UTF-8, how many are not, and where the first of each are."""
+
+    utf8: int
+    other: int
+    first_utf8: int  # line
+    first: str  # the place of the first byte that is not UTF-8
+
+    def __str__(self) -> str:
+        begins = f"not UTF-8 at {self.first}, though other characters are"
+        if self.other <= 1:
+            return f"{begins}; fix that line"
+        if not self.utf8:
+            return f"{begins}, in the same lines; fix these {self.other:,} lines"
+        counted = f"of the lines with letters or signs beyond ASCII {self.utf8:,} are UTF-8 and {self.other:,} are not"
+        return f"{begins}: {counted}, as where two files were joined; convert each to UTF-8 with `iconv` before you join them"
+
+
+def _count_lines(path: Path) -> _Lines:
+    utf8 = other = first_utf8 = number = offset = 0
+    first = "its end"
     with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                return f"byte {offset + error.start} (line {number})"
+        for line in chain.from_iterable(whole.splitlines(keepends=True) for whole in file):
+            number += 1
+            if not line.isascii():
+                try:
+                    is_sure = _SURELY_UTF8.search(line.decode("utf-8")) is not None
+                except UnicodeDecodeError as error:
+                    first = first if other else f"byte {offset + error.start} (line {number})"
+                    other += 1
+                else:
+                    first_utf8 = first_utf8 or (number if is_sure else 0)
+                    utf8 += is_sure
             offset += len(line)
-    return "its end"
+    return _Lines(utf8=utf8, other=other, first_utf8=first_utf8, first=first)
 
 
 def _odd_letters(text: str) -> int:

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 
+# Spaces, controls, and what no font shows: marks of zero width, of direction and of variants, soft hyphens, fillers, tags.
+_INVISIBLE = re.compile(
+    "[\\s\\x00-\\x1f\\x7f-\\x9f\\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f"
+    "\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001d173-\U0001d17a\U000e0000-\U000e0fff]*\\Z"
+)
 _SHORT, _KNOWN = 32, 1000  # characters of a cell that is held once, and how many such there are
 
 
@@ -27,6 +33,11 @@ def kind_of(cell: object) -> str:
     kind = type(cell).__name__
     kinds = {"list": "a list", "dict": "an object", "bytes": "bytes", "str": "a string", "NoneType": "nothing"}
     return kinds.get(kind, "a number" if isinstance(cell, int | float) else f"a {kind}")
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing of the text can be seen."""
+    return _INVISIBLE.match(text) is not None
 
 
 def to_valid_unicode(text: str) -> str:

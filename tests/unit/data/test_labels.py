@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxtune.data.labels import ClassNumbers, join_labels, label_key
+from proxtune.data.labels import ClassNumbers, join_labels, label_key, number_notes
 
 
 @pytest.mark.parametrize(
@@ -76,3 +76,32 @@ def test_a_class_is_found_by_any_spelling(classes: list[str], label: str, number
 def test_what_labels_have_in_common() -> None:
     assert label_key(" Very  GOOD ") == "very good"
     assert label_key("3.0") == label_key("3") != label_key("3.5")
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        (["3.75", "2.5", "-1.25", "4"], "('3.75', '2.5', '-1.25'): they are learned as 4 classes, not as numbers"),
+        (["3,75", "2,5", ".5"], "('3,75', '2,5', '.5'): they are learned as 3 classes"),
+        (["1.5e-3", "0.1", "0.2"], "as 3 classes"),
+        ([f"{n}.5" for n in range(9)], "('0.5', '1.5', '2.5', '3.5', '4.5', ...): they are learned as 9 classes"),
+    ],
+)
+def test_numbers_with_fractions_are_said_to_be_classes(labels: list[str], told: str) -> None:
+    (note,) = number_notes(labels * 2)
+    assert told in note
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [],
+        ["1", "2", "3", "4"],
+        ["1.0", "2.0", "3.0", "4."],
+        ["0.5", "1.5", "1"],
+        ["0.5", "1.5", "2.5", "unknown"],
+        ["1.2.3", "1.5.1", "2.0.1"],
+    ],
+)
+def test_other_labels_are_classes_without_a_word(labels: list[str]) -> None:
+    assert number_notes(labels) == []

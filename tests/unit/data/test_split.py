@@ -15,7 +15,8 @@ from support.files import refusal
 
 def examples_of(labels: list[str], source: str = "a.csv") -> Examples:
     places = range(len(labels))
-    return Examples([f"text {n}" for n in places], labels, source, [n + 2 for n in places], "text", "label")
+    text = "text" if source == "a.csv" else f"{source} text"  # another file has texts of its own
+    return Examples([f"{text} {n}" for n in places], labels, source, [n + 2 for n in places], "text", "label")
 
 
 def fails(examples: Examples, validation: Examples | None = None) -> str:
@@ -97,7 +98,7 @@ def test_rows_by_their_numbers() -> None:
 
 def pairs_of(lines: list[int], source: str = "a.jsonl") -> Pairs:
     places = range(len(lines))
-    asked = [(Message("user", f"text {n}"),) for n in places]
+    asked = [(Message("user", f"text {n} of {source}"),) for n in places]
     return Pairs(asked, [f"answer {n}" for n in places], source, lines, ("messages",), ["noted"])
 
 
@@ -161,7 +162,7 @@ def test_pairs_of_texts_stay_together():
 def test_labels_of_validation_rows_may_be_spelled_in_another_way():
     train = examples_of(["a", "b"] * 4)
     given = replace(train, labels=[label.upper() for label in train.labels], notes=["read as UTF-16"])
-    assert split_examples(train, given).note.endswith("8 rows (read as UTF-16)")
+    assert "8 rows (read as UTF-16)" in split_examples(train, given).note
 
 
 def test_thousands_of_labels_take_no_time():
@@ -170,3 +171,37 @@ def test_thousands_of_labels_take_no_time():
     split = split_examples(rows)
     assert len(split.validation) == 2000
     assert len(set(split.train.labels)) == 5000
+
+
+def test_validation_rows_that_are_training_rows_too_are_counted() -> None:
+    train, other = examples_of(["a", "b"] * 4), examples_of(["a", "b"], "v.csv")
+    same = split_examples(train, replace(other, texts=["text 3", "new"]))
+    assert "2 rows; 1 validation row is a training row too, letter by letter: scores on those say little" in same.note
+    assert (
+        "2 validation rows are training rows too"
+        in split_examples(train, replace(other, texts=["text 3", "text 3"])).note
+    )
+    assert "training row" not in split_examples(train, replace(other, texts=["text 3 ", "Text 3"])).note
+
+
+def test_a_pair_is_the_same_where_both_texts_are() -> None:
+    train = replace(examples_of(["a", "b"]), second_texts=["x", "y"], second_column="second")
+    other = replace(train, source="v.csv", second_texts=["x", "z"])
+    assert "1 validation row is a training row too" in split_examples(train, other).note
+
+
+def test_doubles_in_a_file_that_is_divided_are_counted_too() -> None:
+    doubled = replace(examples_of(["a", "b"] * 20), texts=["the same"] * 40)
+    assert "4 validation rows are training rows too" in split_examples(doubled, None, 0).note
+    assert "training rows too" not in split_examples(examples_of(["a", "b"] * 20), None, 0).note
+
+
+def test_what_is_asked_and_answered_twice_is_counted() -> None:
+    def pairs(answers: list[str], source: str) -> Pairs:
+        prompts = [(Message("user", "the same question"),)] * len(answers)
+        return Pairs(prompts, answers, source, list(range(len(answers))), ("q", "a"))
+
+    train = pairs(["one", "two"], "a.csv")
+    assert "1 validation row is a training row too" in split_pairs(train, pairs(["two", "three"], "v.csv")).note
+    assert "training row" not in split_pairs(train, pairs(["three"], "v.csv")).note
+    assert "training row" in split_pairs(pairs(["one"] * 30, "a.csv")).note

@@ -142,3 +142,56 @@ def test_the_look_at_a_large_file_is_quick(write: Write, piece: str) -> None:
     with contextlib.suppress(UserError):  # where it is told from Windows-1252
         open_text(path)
     assert time.process_time() - began < 2
+
+
+def joined(utf8: int, windows: int) -> bytes:
+    """Two exports put together, the first in UTF-8."""
+    lines = [b"text,label\n", *["déjà vu, été,a\n".encode()] * utf8]
+    return b"".join([*lines, b"plain,b\n", *["déjà vu, été,b\n".encode("cp1252")] * windows])
+
+
+@pytest.mark.parametrize(("utf8", "windows"), [(3, 3), (3, 200), (200, 3), (1, 60), (2000, 2000)])
+@pytest.mark.parametrize("last", [False, True])
+def test_two_exports_joined_are_refused_with_how_many_lines_are_of_each(
+    write: Write, utf8: int, windows: int, last: bool
+) -> None:
+    content = joined(utf8, windows)
+    head, *rest = content.splitlines(keepends=True)
+    content = b"".join([head, *reversed(rest)]) if last else content
+    message = refusal(open_text, write("a.csv", content))
+    line = 2 if last else utf8 + 3
+    assert f"(line {line}), though other characters are: of the lines" in message
+    assert f"beyond ASCII {utf8:,} are UTF-8 and {windows:,} are not, as where two files were joined" in message
+
+
+def test_utf_8_joined_to_another_encoding_is_not_told_to_convert_all_of_it(write: Write) -> None:
+    text = "это хороший фильм, я смотрел его дважды\n"
+    message = refusal(open_text, write("a.csv", text.encode() * 4 + text.encode("cp1251") * 5))
+    assert "4 are UTF-8 and 5 are not" in message
+
+
+def test_old_line_ends_are_lines_too(write: Write) -> None:
+    message = refusal(open_text, write("a.csv", joined(3, 4).replace(b"\n", b"\r")))
+    assert "(line 6), though" in message
+    assert "3 are UTF-8 and 4 are not" in message
+
+
+def test_lines_that_are_half_and_half(write: Write) -> None:
+    line = "Öl, Öl, Öl, ".encode() + b"caf\xe9\n"
+    assert "though other characters are, in the same lines; fix these 2 lines" in refusal(
+        open_text, write("a.csv", line * 2)
+    )
+
+
+@pytest.mark.parametrize("ending", ["heiß…", "ES PASÓ”", "wie heiß–"])
+def test_windows_1252_that_happens_to_be_utf_8_in_a_line_is_read(write: Write, ending: str) -> None:
+    text = "text,label\n" + "voilà, «été»,a\n" * 3 + f"{ending},b\n"
+    file = open_text(write("a.csv", text.encode("cp1252")))
+    assert ("".join(file.lines()), len(file.notes)) == (text, 1)
+
+
+def test_a_line_in_hundreds_that_looks_like_utf_8_is_noted(write: Write) -> None:
+    text = b"text,label\n" + "voilà,a\n".encode("cp1252") * 200
+    file = open_text(write("a.csv", text + "déjà,b\n".encode()))
+    assert file.encoding == "cp1252"
+    assert file.notes[1] == "1 line looks like UTF-8 all the same (the first is line 202): check what is read there"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxtune.data.values import cell_text, is_valid_unicode, kind_of, to_valid_unicode
+from proxtune.data.values import cell_text, is_blank, is_valid_unicode, kind_of, to_valid_unicode
 
 any_text = st.text(st.characters())  # lone surrogates among them
 
@@ -59,3 +59,17 @@ def test_half_characters_become_marks_and_all_else_stays(text: str) -> None:
 def test_two_halves_that_belong_together_are_one_character() -> None:
     assert to_valid_unicode("\ud83d\ude00!") == "😀!"
     assert to_valid_unicode("\ud83d!") == "\ufffd!"
+
+
+INVISIBLE = "\u200b\ufeff\u2060\u00ad\u200d\u200e\u180e\u3164\u2800\ufe0f\u061c\U000e0041\t \xa0\x07"
+
+
+@given(st.text(st.sampled_from(INVISIBLE)))
+def test_a_text_of_which_nothing_is_seen_is_blank(text: str) -> None:
+    assert is_blank(text)
+    assert not is_blank(f"{text}.{text}")
+
+
+@pytest.mark.parametrize("text", ["a", "0", "-", "\u0301", "\u0600", "\ufffd", "❤\ufe0f", "\U0001f469\u200d"])
+def test_whatever_is_seen_is_not_blank(text: str) -> None:
+    assert not is_blank(text)

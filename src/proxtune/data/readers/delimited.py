@@ -13,12 +13,13 @@ from typing import Any
 
 from proxtune.data.table import Table, empty_file
 from proxtune.data.text_file import TextFile, open_text
-from proxtune.data.values import held_once
+from proxtune.data.values import held_once, is_blank
 from proxtune.errors import UserError
 
 _FIELD_LIMIT = 2**31 - 1  # the most that the csv module takes on every system; its own default is 131,072 characters
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _SAMPLE = 100  # lines that a dialect is guessed from
+_SHOWN = 40  # characters of a text in a message
 _DECLARED = re.compile(r'"?sep=(.)"?[\r\n]*\Z')  # what spreadsheets write into a first line of its own
 _ESCAPED_QUOTE = re.compile(r'(?<!\\)((?:\\\\)*)\\"')
 
@@ -31,6 +32,14 @@ class Dialect:
     quotes: bool = True  # a quote at the beginning of a field encloses it
     skips_spaces: bool = False  # between a delimiter and a quote
     backslashes: bool = False  # a quote inside a quoted text is written \", not ""
+
+
+class _Refused(UserError):
+    """A dialect that a file is not written in: `rows` of them were read before the one that does not fit."""
+
+    def __init__(self, message: str, rows: int = 0) -> None:
+        super().__init__(message)
+        self.rows = rows
 
 
 def read_csv(path: Path, max_rows: int | None = None) -> Table:
@@ -46,14 +55,14 @@ def read_tsv(path: Path, max_rows: int | None = None) -> Table:
 def _delimited(path: Path, usual: str, max_rows: int | None) -> Table:
     """The rows in the first dialect in which every line has as many fields as the header."""
     file = open_text(path)
-    refused: UserError | None = None
+    refused: _Refused | None = None
     former_limit = csv.field_size_limit(_FIELD_LIMIT)
     try:
         for dialect in _dialects(file, usual):
             try:
                 table = _read(file, dialect, max_rows)
-            except UserError as error:
-                refused = refused or error
+            except _Refused as error:  # of equals the first: it is the likelier dialect
+                refused = error if refused is None or error.rows > refused.rows else refused
             else:
                 return replace(table, notes=[*file.notes, *_told(dialect, usual), *table.notes])
     finally:
@@ -110,25 +119,25 @@ def _fields(header: str, delimiter: str) -> int:
 
 def _read(file: TextFile, dialect: Dialect, max_rows: int | None) -> Table:
     """The file in this dialect. Raises UserError where a line does not have as many fields as the header."""
-    path, names, lines = file.path, list[str](), list[int]()
+    path, names, width, lines = file.path, list[str](), 0, list[int]()
     columns: list[list[object]] = []
     known: list[dict[str, str]] = []
     reader, begins = _reader(file, dialect)
-    skipped = begins - 1
+    skipped, header_line = begins - 1, begins
     try:
         for row in reader:
-            if not row or (len(row) == 1 and len(names) != 1 and not row[0].strip()):
-                pass  # a blank line
+            # A line by itself is blank, but a quoted text of nothing is a row of a single column, and keeps its place.
+            if not row or (len(row) == 1 and len(names) != 1 and is_blank(row[0]) and (names or row[0])):
+                pass
             elif not names:
-                names = row
+                names, width, header_line = row, len(row), begins
             else:
                 if not columns:
                     names = names[: max(len(row), _filled(names))]
                     columns, known = [[] for _ in row], [{} for _ in row]
                 if len(row) != len(columns) or not 0 <= len(row) - len(names) <= 1:
-                    hint = "quote a text that holds the delimiter, or fix the row"
-                    fields = "1 field" if len(row) == 1 else f"{len(row)} fields"
-                    raise UserError(f"{path} line {begins}: {fields} where the header has {len(names)}; {hint}")
+                    why = _misfit(row, begins, columns, lines, names, width)
+                    raise _Refused(f"{path} {why}", len(lines))
                 for column, cell, same in zip(columns, row, known, strict=True):
                     column.append(held_once(cell if dialect.quotes else _unquoted(cell), same))
                 lines.append(begins)
@@ -137,14 +146,19 @@ def _read(file: TextFile, dialect: Dialect, max_rows: int | None) -> Table:
             begins = reader.line_num + 1 + skipped
     except csv.Error as error:
         hint = 'close the quote, and write a quote inside a quoted text twice ("")'
-        raise UserError(f"{path} line {begins}: broken quoting ({error}); {hint}") from None
+        raise _Refused(f"{path} line {begins}: broken quoting ({error}); {hint}", len(lines)) from None
     if not lines:
-        raise UserError(f"{path}: has a header but no rows; add rows below it")
+        hint = f"; if it is a text, write a header such as `text` above {names[0][:_SHOWN]!r}" if width == 1 else ""
+        raise _Refused(f"{path}: has a header but no rows; add rows below it{hint}")
     if not dialect.quotes:
         names = [_unquoted(name) for name in names]
+    header = tuple(names)
     notes = _fit_names(path, names, columns, lines[0])
     named, repeated, told = _by_name(names, columns)
-    return Table(named, lines, has_header=True, notes=[*notes, *told], repeated=repeated)
+    return Table(
+        columns=named, lines=lines, has_header=True, header=header, header_line=header_line, notes=[*notes, *told],
+        repeated=repeated,
+    )  # fmt: skip
 
 
 def _reader(file: TextFile, dialect: Dialect) -> tuple[Any, int]:
@@ -164,6 +178,35 @@ def _reader(file: TextFile, dialect: Dialect) -> tuple[Any, int]:
         strict=True,
     )
     return reader, 2 if declared else 1
+
+
+def _misfit(
+    row: list[str], line: int, columns: list[list[object]], lines: list[int], names: list[str], width: int
+) -> str:
+    """Which row does not fit, in a sentence: the one at hand, or the ones before it where it is as wide as the header.
+
+    `names` are those of the header, which was `width` fields wide, without empty ones at the end.
+    """
+    hint = "quote a text that holds the delimiter, or fix the row"
+    before = len(columns)
+    if lines and before != width == len(row) and not (len(lines) > 1 and _fits(names, columns)):
+        return f"line {lines[0]}: {_counted(before)} where the header has {width}; {hint}"
+    if lines and before != len(names) and _fits(names, columns):
+        return f"line {line}: {_counted(len(row))} where the rows above it have {before}; {hint}"
+    return f"line {line}: {_counted(len(row))} where the header has {len(names)}; {hint}"
+
+
+def _counted(fields: int) -> str:
+    return "1 field" if fields == 1 else f"{fields} fields"
+
+
+def _fits(names: list[str], columns: list[list[object]]) -> bool:
+    """Whether columns are as many as names, or one more that holds nothing or the numbers of the rows."""
+    return len(columns) == len(names) or not any(columns[-1]) or _are_numbers(columns[0])
+
+
+def _are_numbers(cells: list[object]) -> bool:
+    return len(set(map(str, cells))) == len(cells) and all(str(cell).strip().isdigit() for cell in cells)
 
 
 def _filled(names: list[str]) -> int:
@@ -186,11 +229,12 @@ def _fit_names(path: Path, names: list[str], columns: list[list[object]], line: 
     if not any(columns[-1]):
         columns.pop()
         return ["every row ends in a delimiter that the header does not have; the empty column is left out"]
-    if len(set(map(str, columns[0]))) == len(columns[0]) and all(str(cell).strip().isdigit() for cell in columns[0]):
+    if _are_numbers(columns[0]):
         names.insert(0, "")
         return ["every row begins with its number, for which the header has no name"]
     hint = "quote a text that holds the delimiter, or fix the header"
-    raise UserError(f"{path} line {line}: {len(columns)} fields where the header has {len(names)}; {hint}")
+    every = f"line {line}: {len(columns)} fields, as in every row, where the header has {len(names)}"
+    raise _Refused(f"{path} {every}; {hint}", len(columns[0]))
 
 
 def _by_name(

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from proxtune.data.file_kind import SUFFIXES_OF_KINDS, check_kind
 from proxtune.data.table import unreadable
 from proxtune.errors import UserError
 
@@ -74,5 +75,8 @@ def find_train_files(folder: Path) -> list[Path]:
     if files:
         problem = f"{len(files)} data files and none is called train"
         raise UserError(f"{folder}: {problem}; give one of them, like {files[0]}")
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in SUFFIXES_OF_KINDS and path.is_file():
+            check_kind(path)
     kinds = "train.csv, .tsv, .jsonl, .json or .parquet"
     raise UserError(f"{folder}: nothing readable in this folder; put {kinds} there, or give a file")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+from proxtune.data.file_kind import SUFFIXES_OF_KINDS, check_kind
 from proxtune.data.readers.arrow import read_arrow
 from proxtune.data.readers.delimited import read_csv, read_tsv
 from proxtune.data.readers.folder import SPLIT_NAMES, SUFFIXES, find_split_file, find_train_files
@@ -29,6 +31,8 @@ _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?\Z")
 
 def _read_file(path: Path, objects: bool, max_rows: int | None) -> Table:
     suffix = path.suffix.lower()
+    if suffix not in _PICKLES:
+        check_kind(path)
     if suffix in _READERS:
         return _READERS[suffix](path, max_rows)
     if suffix in _ARROW:
@@ -46,14 +50,7 @@ def _read_files(paths: list[Path], source: str, objects: bool, max_rows: int | N
     told = dict.fromkeys(note for table in tables for note in table.notes)
     notes = [f"read {paths[0]}{more}", *told]
     if len(tables) == 1:
-        return Table(
-            columns=tables[0].columns,
-            lines=tables[0].lines,
-            unit=tables[0].unit,
-            has_header=tables[0].has_header,
-            notes=notes,
-            repeated=tables[0].repeated,
-        )
+        return replace(tables[0], notes=notes)
     names = list(tables[0].columns)
     for path, table in zip(paths, tables, strict=True):
         if set(table.columns) != set(names):
@@ -79,7 +76,7 @@ def _local(source: str) -> Path | None:
         if path.is_file() or path.is_dir():
             return path
         raise UserError(f"{source}: not a regular file or folder; give one of those")
-    known = path.suffix.lower() in (*SUFFIXES, *_PICKLES, ".txt", ".xlsx", ".gz", ".zip")
+    known = path.suffix.lower() in (*SUFFIXES, *_PICKLES, *SUFFIXES_OF_KINDS)
     if known or source.startswith((".", "/", "~")) or not _HUB_NAME.match(source):
         raise UserError(f"{source}: no such file; check the path")
     return None

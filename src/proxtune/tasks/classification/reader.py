@@ -8,10 +8,11 @@ from dataclasses import replace
 from proxtune.data.bad_rows import BadRow, BadRows, Missing, check_bad_rows, reject_or_skip
 from proxtune.data.columns import PAIR_MARK, Columns, choose_columns, learned_columns
 from proxtune.data.examples import BETWEEN, Examples
-from proxtune.data.labels import join_labels
+from proxtune.data.header import keep_first_text
+from proxtune.data.labels import join_labels, number_notes
 from proxtune.data.readers.source import read_source, read_source_split
 from proxtune.data.table import Table
-from proxtune.data.values import cell_text, is_valid_unicode, to_valid_unicode
+from proxtune.data.values import cell_text, is_blank, is_valid_unicode, to_valid_unicode
 from proxtune.errors import UserError
 
 _TYPED = "the command line"
@@ -59,13 +60,16 @@ def read_new_rows(
 ) -> Examples | None:
     """Rows of another file, or of its own `split`, in the columns that a run learned from; None where there is no such split.
 
-    Without a `label_column` they are to be predicted: rows without a text are not refused, their places are in `blank`.
+    Without a `label_column` they are to be predicted: rows without a text are not refused, their places are in `blank`, and the
+    first line of a single column is a text unless it names one.
     Columns are guessed only where a run of an earlier version has kept no names. Raises UserError.
     """
     check_bad_rows(bad_rows)
     table = read_source(source) if split is None else read_source_split(source, split)
     if table is None:
         return None
+    if label_column is None:
+        table = keep_first_text(table, text_column)
     if text_column is None:
         columns = choose_columns(table, source, None, label_column, label_column is not None)
     else:
@@ -101,7 +105,8 @@ def _as_asked(
 ) -> Examples:
     columns = choose_columns(table, source, text_column, label_column, need_labels)
     needed = need_labels or label_column is not None
-    return to_examples(table, columns, source, labels_required=needed, bad_rows=bad_rows)
+    examples = to_examples(table, columns, source, labels_required=needed, bad_rows=bad_rows)
+    return replace(examples, notes=examples.notes + number_notes(examples.labels))
 
 
 def to_examples(
@@ -167,7 +172,7 @@ def _needed(table: Table, place: int, name: str, kind: str) -> str:
         word = cell_text(table.columns[name][place])
     except TypeError as error:
         raise BadRow(f"the {kind} in column {name!r} is {error}") from None
-    if word is None or not word.strip():
+    if word is None or is_blank(word):
         raise Missing(f"no {kind} in column {name!r}")
     return word
 
@@ -177,7 +182,7 @@ def _has_all_labels(table: Table, name: str) -> bool:
         words = [cell_text(cell) for cell in table.columns[name]]
     except TypeError:
         return False
-    return all(word is not None and word.strip() for word in words)
+    return all(word is not None and not is_blank(word) for word in words)
 
 
 def _blank_note(table: Table, source: str, blank: list[int]) -> list[str]:

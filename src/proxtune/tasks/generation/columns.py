@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, replace
 
 from proxtune.data.columns import (
+    TEXT_NAMES,
     column_list,
     find_column,
     learned_columns,
@@ -57,12 +58,15 @@ INSTRUCTIONS, INPUTS, SYSTEMS = ("instruction",), ("input", "context"), ("system
 TURNS = ("messages", "conversations", "conversation", "turns", "chat")
 
 _PROMPT_NAMES = {"summarize": TEXTS, "translate": SOURCES, "instruct": PROMPTS}
+HEADERS = {task: (*names, *TEXT_NAMES, *TURNS) for task, names in _PROMPT_NAMES.items()}  # of a file that only asks
 _ANSWER_NAMES = {
     "summarize": (*SUMMARIES, *SHORTER, "target", "tgt", "output"),
     "translate": (*TARGETS, "output", "reference"),
     "instruct": (*ANSWERS, "target", *CHOSEN),
 }
-_JUDGED = ("label", "labels", "score", "rating", "weight", "is_correct")
+_JUDGED = ("label", "labels", "score", "rating", "reward", "weight", "weights", "is_correct", *REJECTED)
+_TOOLS = ("tools", "functions", "tool_choice", "available_tools")
+_UNUSED_SHOWN = 4  # columns in a note
 _LANGUAGE = re.compile(r"[a-z]{2}(_[a-z]{2,4})?\Z")  # "en", "pt_br"
 
 
@@ -148,11 +152,11 @@ def choose_pair_columns(
         raise UserError(f"{source}: {problem}; name two different ones")
     turns = find_turns(table, prompt) if task == "instruct" and answer is None else None
     if turns is not None:
-        if prompt is None:
-            note = f"conversations from column {turns!r} (guessed; --text-column to change)"
-            rejected = find_column(table, REJECTED)
-            note += f"; not used: {rejected!r}" if rejected is not None else ""
-        return PairColumns(turns=turns, system=find_column(table, SYSTEMS, turns), note=note)
+        columns = PairColumns(turns=turns, system=find_column(table, SYSTEMS, turns))
+        told = [f"conversations from column {turns!r} (guessed; --text-column to change)"] if prompt is None else []
+        unused = [] if learned or not need_answers else _said_of_rows(table, columns)
+        told += [_not_used(unused)] if unused else []
+        return replace(columns, note=note or "; ".join(told) or None)
 
     prompt_guessed, answer_guessed = prompt is None, answer is None
     languages = find_languages(table) if task == "translate" else None
@@ -208,11 +212,18 @@ def _with_additions(table: Table, columns: PairColumns) -> PairColumns:
 
 def _unused(table: Table, columns: PairColumns) -> list[str]:
     """Columns that may matter and are not used: of sentences, or of what somebody thought of the answers."""
-    found = unused_texts(table, columns.names)
-    for names in (REJECTED, _JUDGED):
-        name = find_column(table, names)
-        found += [] if name is None or name in (*columns.names, *found) else [name]
-    return found
+    texts = unused_texts(table, columns.names)
+    return texts + [name for name in _said_of_rows(table, columns) if name not in texts]
+
+
+def _said_of_rows(table: Table, columns: PairColumns) -> list[str]:
+    """Columns with what somebody thought of the answers, or which tools were there, in the file's order."""
+    names = [name for name in table.columns if normalized(name) in (*_JUDGED, *_TOOLS) and name not in columns.names]
+    return [name for name in names if any(cell not in (None, "", []) for cell in table.columns[name])]
+
+
+def _not_used(unused: list[str]) -> str:
+    return f"not used: {', '.join(map(repr, unused[:_UNUSED_SHOWN]))}{', ...' if len(unused) > _UNUSED_SHOWN else ''}"
 
 
 def _note(task: str, prompt: str | None, answer: str | None, unused: list[str]) -> str | None:
@@ -221,5 +232,5 @@ def _note(task: str, prompt: str | None, answer: str | None, unused: list[str]) 
     options = [option for option, column in (("--text-column", prompt), ("--label-column", answer)) if column]
     told = [f"{', '.join(parts)} (guessed; {'/'.join(options)} to change)"] if parts else []
     if unused:
-        told.append(f"not used: {', '.join(map(repr, unused[:3]))}{', ...' if len(unused) > 3 else ''}")
+        told.append(_not_used(unused))
     return "; ".join(told) or None

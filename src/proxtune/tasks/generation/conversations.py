@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from proxtune.data.bad_rows import BadRow
 from proxtune.data.examples import Message
-from proxtune.data.values import kind_of
+from proxtune.data.values import is_blank, kind_of
 
 # OpenAI's and Hugging Face's words, then ShareGPT's and those of other collections.
 _ROLES = {
@@ -17,6 +17,8 @@ _ROLES = {
     **{"assistant": "assistant", "gpt": "assistant", "model": "assistant", "bot": "assistant", "chatgpt": "assistant"},
 }
 _TOOLS = ("tool", "function", "observation", "ipython")  # how the roles of tools' turns begin
+_CONTENTS = ("content", "value", "text")  # keys of what is said: OpenAI's, ShareGPT's, and that of others
+_SHOWN = 4  # keys in a message
 _MOST_TURNS = 1_000  # each answer is a row with all turns before it: their number grows with the square
 
 GREETED = "a conversation begins with the assistant: that turn is context, not an answer to learn"
@@ -106,7 +108,9 @@ def read_history(cell: object) -> Conversation:
     turns: list[Message] = []
     for pair in _values(cell):
         if not (
-            isinstance(pair, list) and len(pair) == 2 and all(isinstance(said, str) and said.strip() for said in pair)
+            isinstance(pair, list)
+            and len(pair) == 2
+            and all(isinstance(said, str) and not is_blank(said) for said in pair)
         ):
             raise BadRow("the history is not a list of pairs, each a question and an answer")
         turns += [Message("user", pair[0]), Message("assistant", pair[1])]
@@ -158,7 +162,11 @@ def _object(place: int, value: object) -> Mapping[str, object]:
 def _turn(place: int, value: Mapping[str, object]) -> Message:
     role_given = value.get("role", value.get("from"))
     if not isinstance(role_given, str):
-        raise BadRow(f"turn {place} has no role")
+        raise BadRow(
+            f"turn {place} has no `role` or `from` ({_keys(value)})"
+            if role_given is None
+            else f"the role of turn {place} is {kind_of(role_given)}, not a word"
+        )
     called = _tool_called(value)
     if called is not None:
         raise BadRow(f"turn {place} calls the tool {called!r}; calls of tools cannot be learned")
@@ -168,13 +176,24 @@ def _turn(place: int, value: Mapping[str, object]) -> Message:
     role = _ROLES.get(name)
     if role is None:
         raise BadRow(f"turn {place} has the unknown role {role_given[:20]!r}")
-    return Message(role, _content(f"turn {place} ({role})", value.get("content", value.get("value"))))
+    where = f"turn {place} ({role})"
+    keys = [key for key in _CONTENTS if key in value]
+    if not keys:
+        raise BadRow(f"{where} has no `content`, `value` or `text` ({_keys(value)})")
+    said = next((key for key in keys if value[key] not in (None, "", [])), keys[0])
+    return Message(role, _content(where, value[said]))
+
+
+def _keys(value: Mapping[str, object]) -> str:
+    """What a turn has in place of what is looked for, to show."""
+    shown = ", ".join(repr(key[:20]) for key in list(value)[:_SHOWN]) + (", ..." if len(value) > _SHOWN else "")
+    return f"it has {shown}" if shown else "it is an empty object"
 
 
 def _content(where: str, content: object) -> str:
     if isinstance(content, list):
         content = "\n".join(_part(where, part) for part in content)
-    if content is None or (isinstance(content, str) and not content.strip()):
+    if content is None or (isinstance(content, str) and is_blank(content)):
         raise BadRow(f"{where} is empty")
     if not isinstance(content, str):
         raise BadRow(f"{where} is {kind_of(content)}, not a text")

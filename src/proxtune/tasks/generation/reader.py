@@ -7,11 +7,12 @@ from dataclasses import replace
 
 from proxtune.data.bad_rows import BadRow, BadRows, Missing, check_bad_rows, reject_or_skip
 from proxtune.data.examples import Message, Pairs
+from proxtune.data.header import keep_first_text
 from proxtune.data.readers.source import read_source, read_source_split
 from proxtune.data.table import Table
-from proxtune.data.values import cell_text, is_valid_unicode, to_valid_unicode
+from proxtune.data.values import cell_text, is_blank, is_valid_unicode, to_valid_unicode
 from proxtune.errors import UserError
-from proxtune.tasks.generation.columns import KINDS, PairColumns, choose_pair_columns, spread_translations
+from proxtune.tasks.generation.columns import HEADERS, KINDS, PairColumns, choose_pair_columns, spread_translations
 from proxtune.tasks.generation.conversations import (
     GREETED,
     Conversation,
@@ -76,6 +77,8 @@ def _to_pairs(
     learned: bool,
 ) -> Pairs:
     table = spread_translations(table)
+    if learned and not need_answers:
+        table = keep_first_text(table, text_column, HEADERS[task])
     columns = choose_pair_columns(table, source, task, text_column, label_column, need_answers, learned=learned)
     table.check_clear(source, *columns.names)
     keeps_blank_places = not need_answers and label_column is None
@@ -168,7 +171,7 @@ def _answers(cells: dict[str, object], column: str | None, kind: str, need_answe
     cell = (
         cell.get("text") if isinstance(cell, dict) and isinstance(cell.get("text"), list) else cell
     )  # as SQuAD has them
-    if isinstance(cell, list) and cell and all(isinstance(answer, str) and answer.strip() for answer in cell):
+    if isinstance(cell, list) and cell and all(isinstance(answer, str) and not is_blank(answer) for answer in cell):
         return list(dict.fromkeys(cell))
     return [(_needed_text if need_answers else _text_if_any)(cells, column, kind)]
 
@@ -181,7 +184,7 @@ def _text(cells: dict[str, object], column: str | None, kind: str) -> str | None
         text = cell_text(cells[column])
     except TypeError as error:
         raise BadRow(f"the {kind} in column {column!r} is {error}") from None
-    return text if text is not None and text.strip() else None
+    return None if text is None or is_blank(text) else text
 
 
 def _needed_text(cells: dict[str, object], column: str | None, kind: str) -> str:

@@ -1,6 +1,7 @@
 """CSV and TSV files: read back as written, with the line where each row begins, and what is wrong with the others."""
 
 import csv
+import io
 from pathlib import Path
 
 import pytest
@@ -176,3 +177,55 @@ def test_thousands_of_columns_of_one_name_take_no_time(write: Write) -> None:
 )  # fmt: skip
 def test_what_is_wrong_is_said(write: Write, read, content: bytes, says: str) -> None:
     assert says in refusal(read, write("a.csv", content))
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ('text,label\n"one\ntwo",a\n\nb,b\n\nc, d,a\n', "line 7: 3 fields where the header has 2"),
+        ("text,label\none, two,a\nb,b\n", "line 2: 3 fields where the header has 2"),
+        ('text,label\n\n"one\ntwo", three,a\nb,b\n', "line 3: 3 fields where the header has 2"),
+        ("text,label\na, b,a\nc, d,b\ne,b\n", "line 2: 3 fields where the header has 2"),
+        ("text,label\r\n\r\na, b,a\r\nc,b\r\n", "line 3: 3 fields where the header has 2"),
+        ("sep=;\ntext;label\na; b;a\nc;b\n", "line 3: 3 fields where the header has 2"),
+        ("id,text,label\n1,one, two,a\n2,b,b\n", "line 2: 4 fields where the header has 3"),
+        ("text,label,note\n1,a\n2,b,c\n", "line 2: 2 fields where the header has 3"),
+        ("text,label,,\na, b,a\nc,b,,\n", "line 2: 3 fields where the header has 4"),
+        ("text,label\n1,a,a\n2,b,b\nc,b\n", "line 4: 2 fields where the rows above it have 3"),
+        ("text,label\na,a,\nb,b,\nc, d,b,\n", "line 4: 4 fields where the rows above it have 3"),
+        ("text,label\na, b,a\nc, d,b\n", "line 2: 3 fields, as in every row, where the header has 2"),
+        ('text,label\n"he said \\"x, y\\"",a\nb, c,b\n', "line 3: 3 fields where the header has 2"),
+    ],
+)
+def test_the_row_that_does_not_fit_is_the_one_that_is_named(write: Write, content: str, says: str) -> None:
+    assert f"a.csv {says}; quote a text that holds the delimiter, or fix the " in refusal(
+        read_csv, write("a.csv", content)
+    )
+
+
+def test_of_several_dialects_the_one_that_reads_the_most_says_what_is_wrong(write: Write) -> None:
+    path = write("a.tsv", 'text\tlabel\n"one\ntwo"\ta\nb\tb\tc\n')
+    assert "line 4: 3 fields where the header has 2" in refusal(read_tsv, path)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.text("ab \n,\"'", min_size=1, max_size=8).filter(str.strip), min_size=2, max_size=8),
+    st.data(),
+)
+def test_a_comma_too_many_in_any_row_names_its_line(
+    tmp_path_factory: pytest.TempPathFactory, texts: list[str], data: st.DataObject
+) -> None:
+    odd = data.draw(st.integers(0, len(texts) - 1))
+    file = io.StringIO()
+    writer = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n")
+    writer.writerow(["text", "label"])
+    lines: list[int] = []
+    for place, text in enumerate(texts):
+        file.write("\n" * data.draw(st.integers(0, 2)))
+        line = file.getvalue().count("\n") + 1
+        writer.writerow([text, "more", "a"] if place == odd else [text, "a"])
+        lines.append(line)
+    path = tmp_path_factory.getbasetemp() / "comma.csv"
+    path.write_text(file.getvalue(), encoding="utf-8", newline="")
+    assert f"line {lines[odd]}: 3 fields where the header has 2" in refusal(read_csv, path)

@@ -1,5 +1,6 @@
 """Which files of a folder hold a split: as Hugging Face lays them out, as `save_to_disk` writes them, as people do."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -69,3 +70,10 @@ def test_the_only_file_is_the_one_to_train_on(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_gone(tmp_path: Path) -> None:
     assert "cannot be read (No such file or directory)" in refusal(find_split_file, tmp_path / "gone", ["train"])
+
+
+def test_a_folder_with_files_of_another_kind_alone_says_what_they_are(tmp_path: Path) -> None:
+    touch(tmp_path, "README.txt", "index.html")
+    assert "nothing readable in this folder" in refusal(find_train_files, tmp_path)
+    (tmp_path / "train.csv.gz").write_bytes(gzip.compress(b"text,label\n"))
+    assert "train.csv.gz: it is compressed with gzip; unpack it" in refusal(find_train_files, tmp_path)

@@ -1,5 +1,6 @@
 """Any source → a table: the reader that its suffix names, shards one after another, or a word on why not."""
 
+import gzip
 import os
 from pathlib import Path
 
@@ -110,3 +111,13 @@ def test_no_source_at_all(name: str) -> None:
 def test_what_is_neither_file_nor_folder(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.csv")
     assert "not a regular file" in refusal(read_source, str(tmp_path / "pipe.csv"))
+
+
+def test_a_file_of_another_kind_is_named_whatever_it_is_called(write: Write) -> None:
+    packed = gzip.compress(CSV.encode())
+    for name in ("a.csv", "a.json", "a.parquet", "a.csv.gz"):
+        assert "it is compressed with gzip; unpack it" in refusal(read_source, str(write(name, packed)))
+    folder = write("folder/train.csv", packed).parent
+    assert "train.csv: it is compressed with gzip" in refusal(read_source, str(folder))
+    write("folder/dev.csv", packed)
+    assert "dev.csv: it is compressed with gzip" in refusal(read_source_split, str(folder), "validation")

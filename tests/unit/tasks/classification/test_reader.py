@@ -201,10 +201,6 @@ def test_a_single_column_is_taken_whatever_its_name(write: Write) -> None:
     rows = read_new_rows(str(write("a.csv", "message\nx\n")), text_column="v2")
     assert rows is not None
     assert rows.notes == ["text from column 'message', the only one (the run learned from 'v2')"]
-    headless = write("b.csv", "I saw it twice and was glad of it\nAnd so was she\n")
-    assert "looks like a row, not a header; write 'v2' into a line above it" in refusal(
-        read_new_rows, str(headless), text_column="v2"
-    )
     assert "none of 1 rows has a text" in refusal(read_new_rows, str(write("c.csv", 'v2\n" "\n')), text_column="v2")
 
 
@@ -215,3 +211,48 @@ def test_typed_texts() -> None:
     assert "'a' is one text, and the run learned from pairs: write 'one ||| two'" in refusal(
         typed_rows, ["a"], "one\ttwo"
     )
+
+
+def test_numbers_that_are_learned_as_classes_are_noted_once(write: Write) -> None:
+    path = write("a.csv", "text,label\n" + "".join(f"t {n},{n % 4 + 0.25}\n" for n in range(12)))
+    assert "they are learned as 4 classes, not as numbers" in read_examples(str(path)).notes[-1]
+    validation = read_new_rows(str(path), text_column="text", label_column="label")
+    assert validation is not None
+    assert not any("as numbers" in note for note in validation.notes)
+
+
+def test_a_text_of_invisible_characters_is_no_text(write: Write) -> None:
+    path = write("a.csv", "text,label\n\u200b,a\n\u2060\ufeff,b\n\u00ad ,a\nx,\u200b\nx,b\n")
+    assert "4 of 5 rows cannot be used: line 2 (no text in column 'text'), line 3 (no text" in fails(path)
+    rows = read_new_rows(str(path), text_column="text")
+    assert rows is not None
+    assert (rows.texts, rows.blank) == (["x", "x"], (0, 1, 2))
+    assert read_examples(str(write("b.csv", "text,label\nx,a\n\u200b\ny,b\n"))).texts == ["x", "y"]
+
+
+@pytest.mark.parametrize("first", ["I saw it twice and was glad of it", "good film", "1", '""', "\n\ngood film"])
+@pytest.mark.parametrize("learned", ["v2", None])
+def test_the_first_of_texts_alone_is_not_lost(write: Write, first: str, learned: str | None) -> None:
+    path = write("a.csv", f"{first}\nAnd so was she\nx\n")
+    rows = read_new_rows(str(path), text_column=learned)
+    assert rows is not None
+    wanted = [first.strip().strip('"'), "And so was she", "x"]
+    assert rows.texts == wanted[first == '""' :]
+    assert rows.blank == ((0,) if first == '""' else ())
+    assert rows.lines[-1] == path.read_text().count("\n")
+    assert "names no column of texts, so it is a text; if it is a header, write" in rows.notes[0]
+
+
+@pytest.mark.parametrize("header", ["v2", "V2", "Review Text", "message", "tweet_text", "sep=,\ntext"])
+def test_a_header_above_texts_alone_is_no_text(write: Write, header: str) -> None:
+    rows = read_new_rows(str(write("a.csv", f"{header}\nx\ntext\n")), text_column="v2")
+    assert rows is not None
+    assert (rows.texts, len(rows.notes)) == (["x", "text"], 1)
+
+
+def test_one_column_is_no_pair(write: Write) -> None:
+    assert "no column 'one', which the run learned from; there are 'good film'" in refusal(
+        read_new_rows, str(write("a.csv", "good film\nx\n")), text_column="one\ttwo"
+    )
+    alone = refusal(read_new_rows, str(write("b.csv", "good film\n")), text_column="text")
+    assert "no rows; add rows below it; if it is a text, write a header such as `text` above 'good film'" in alone

@@ -1,6 +1,7 @@
 """Classification as a task: what it asks of a recipe, reads, says of its results and predicts. `check_task` tries the rest."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -115,3 +116,13 @@ def test_a_decoder_whose_tokenizer_takes_no_question_is_told_of(recipe: Recipe, 
     data = CLASSIFY.encode(recipe, CLASSIFY.read(recipe), tmp_path)
     assert data.prompt is None
     assert any("no question follows the texts" in note for note in data.notes)
+
+
+def test_files_of_another_kind_are_named_for_training_validation_and_prediction(recipe: Recipe, write: Write) -> None:
+    sheet = str(write("sheet.csv", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(99)))
+    says = f"{sheet}: it is an Office file (.xls or .doc); open it and save the sheet"
+    assert refusal(CLASSIFY.read, replace(recipe, data=sheet)).startswith(says)
+    assert refusal(CLASSIFY.read, replace(recipe, validation=sheet)).startswith(says)
+    learned = replace(recipe, text_column="text", label_column="label")
+    assert refusal(CLASSIFY.read_inputs, learned, (), sheet).startswith(says)
+    assert refusal(CLASSIFY.read_evaluation, learned, sheet).startswith(says)

@@ -167,3 +167,18 @@ def test_columns_that_a_run_learned_from() -> None:
     assert choose_pair_columns(table("x"), "a.csv", "instruct", "prompt", None, False, learned=True).prompt == "x"
     turns = choose_pair_columns(table(chat=TURNS), "a.jsonl", "instruct", "messages", None, False, learned=True)
     assert turns.turns == "chat"
+
+
+def test_columns_beside_conversations_are_said_to_be_unused() -> None:
+    rows = table("weight", messages=TURNS, tools=[[{"name": "search"}]], label=[True], id=[1], score=[None])
+    found = columns_of(rows, "instruct")
+    assert found.turns == "messages"
+    assert str(found.note).endswith("to change); not used: 'weight', 'tools', 'label'")
+    assert columns_of(rows, "instruct", "messages").note == "not used: 'weight', 'tools', 'label'"
+    assert "not used" not in str(choose_pair_columns(rows, "a.jsonl", "instruct", None, None, False).note)
+    learned = choose_pair_columns(rows, "a.jsonl", "instruct", "messages", None, True, learned=True)
+    assert learned.note == "text from column 'messages', as the run learned it"
+    many = table(*("weight", "label", "labels", "score", "rating"), messages=TURNS)
+    assert str(columns_of(many, "instruct").note).endswith("'weight', 'label', 'labels', 'score', ...")
+    prompts = table("prompt", "completion", "weight", "rating")
+    assert str(columns_of(prompts, "instruct").note).endswith("not used: 'weight', 'rating'")

@@ -70,8 +70,10 @@ def test_a_conversation_that_waits_for_an_answer() -> None:
         ("[1", "the turns are not JSON"),
         (cell(U, A) * 501, "1,002 turns, more than 1,000"),
         (["u"], "turn 1 is a string, not an object"),
-        ([{"content": "u"}], "turn 1 has no role"),
-        ([{"role": 1, "content": "u"}], "turn 1 has no role"),
+        ([{"content": "u"}], "turn 1 has no `role` or `from` (it has 'content')"),
+        ([{"speaker": "a", "said": "u"}], "turn 1 has no `role` or `from` (it has 'speaker', 'said')"),
+        ([{}], "turn 1 has no `role` or `from` (it is an empty object)"),
+        ([{"role": 1, "content": "u"}], "the role of turn 1 is a number, not a word"),
         ([*cell(U), {"role": "narrator", "content": "x"}], "turn 2 has the unknown role 'narrator'"),
         (
             [*cell(U), {"role": "tool", "content": "x"}],
@@ -94,7 +96,13 @@ def test_a_conversation_that_waits_for_an_answer() -> None:
             "turn 2 calls the tool 'look'; calls of tools cannot be learned",
         ),
         ([{"role": "user", "content": " "}], "turn 1 (user) is empty"),
-        ([{"role": "user"}], "turn 1 (user) is empty"),
+        ([{"role": "user"}], "turn 1 (user) has no `content`, `value` or `text` (it has 'role')"),
+        (
+            [{"role": "user", "message": "u", "id": 1, "date": 2, "by": 3}],
+            "turn 1 (user) has no `content`, `value` or `text` (it has 'role', 'message', 'id', 'date', ...)",
+        ),
+        ([{"role": "user", "content": None}], "turn 1 (user) is empty"),
+        ([{"role": "user", "content": "", "text": ""}], "turn 1 (user) is empty"),
         ([{"role": "user", "content": [{"type": "text"}]}], "turn 1 (user) has a part that is no text but 'text'"),
         (
             [{"role": "user", "content": [{"type": "image_url"}]}],
@@ -205,3 +213,12 @@ def test_what_holds_turns() -> None:
     assert holds_turns(cell(U))
     assert holds_turns([{"from": "human"}])
     assert not any(map(holds_turns, ([], ["a"], "[1]", None, [{"text": "a"}])))
+
+
+@pytest.mark.parametrize("key", ["content", "value", "text"])
+@pytest.mark.parametrize("role", ["role", "from"])
+def test_what_is_said_may_stand_under_each_of_the_usual_keys(role: str, key: str) -> None:
+    turns = [{role: "user", key: "u"}, {role: "assistant", key: [{"type": "text", "text": "a"}]}]
+    assert read_turns(turns).turns == (Message("user", "u"), Message("assistant", "a"))
+    beside = [{role: "user", "content": None, "value": "", key: "u"}, {role: "assistant", key: "a"}]
+    assert read_turns(beside).turns[0].content == "u"

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxtune.data.examples import Message, Pairs
+from proxtune.data.values import is_blank
 from proxtune.errors import UserError
 from proxtune.samples import translations_path
 from proxtune.tasks.generation.reader import read_pairs, read_pairs_split
@@ -177,7 +178,9 @@ def test_half_a_character_is_marked(write: Write) -> None:
     assert pairs.notes[-1] == "1 rows held half a character (a lone surrogate), now marked by \ufffd"
 
 
-words = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1).filter(str.strip)
+words = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1).filter(
+    lambda text: not is_blank(text)
+)
 
 
 @FEW
@@ -248,7 +251,7 @@ def test_every_row_is_read_or_counted(folder: Path, rows: list[dict[str, Any]], 
     assert len(left.answers) == len(left) or (not need and left.answers == [])
     for asked in left.prompts:
         assert asked[-1].role == "user"
-        assert all(said.content.strip() and said.content.encode() for said in asked)
+        assert all(not is_blank(said.content) and said.content.encode() for said in asked)
     bad = len(rows) - len(set(left.lines)) - len(left.blank)
     assert bad == 0 or need
     told = [note for note in left.notes if note.startswith(f"left out {bad} of {len(rows)} rows: line ")]
@@ -330,3 +333,33 @@ def test_a_column_of_a_name_that_comes_twice_is_not_taken_in_silence(write: Writ
     assert "two columns are called 'source', and they differ" in refusal(read_pairs, str(path), "translate")
     found = read_pairs(str(path), "translate", text_column="source.1")
     assert [messages[0].content for messages in found.prompts] == ["c", "f"]
+
+
+def test_turns_that_hold_their_words_under_text_and_columns_beside_them(write: Write) -> None:
+    turns = [{"role": "user", "text": "hi"}, {"role": "assistant", "text": "ho"}]
+    pairs = read_pairs(str(write("a.jsonl", lined({"messages": turns, "tools": ["x"], "weight": 1}))), "instruct")
+    assert (pairs.prompts, pairs.answers) == (user("hi"), ["ho"])
+    assert pairs.notes[-1].endswith("; not used: 'tools', 'weight'")
+
+
+def test_invisible_characters_ask_and_answer_nothing(write: Write) -> None:
+    rows = [("\u200b", "a"), ("a", "\ufeff\u2060"), ("a", "b")]
+    path = write("a.jsonl", lined(*({"text": text, "summary": answer} for text, answer in rows)))
+    pairs = read_pairs(str(path), "summarize", bad_rows="skip")
+    assert pairs.answers == ["b"]
+    turns = [{"role": "user", "content": "\u00ad"}, {"role": "assistant", "content": "a"}]
+    assert "turn 1 (user) is empty" in fails(write("b.jsonl", lined({"messages": turns})), "instruct")
+
+
+def test_the_first_of_what_is_asked_alone_is_not_lost(write: Write) -> None:
+    def asked(first: str, task: str, learned: str) -> Pairs:
+        path = write("a.csv", f"{first}\nx\n")
+        return read_pairs(str(path), task, text_column=learned, need_answers=False, learned=True)
+
+    for task in ("summarize", "translate", "instruct"):
+        assert asked("good film", task, "v2").prompts == user("good film", "x")
+        assert "names no column of texts, so it is a text" in asked("good film", task, "v2").notes[0]
+        for header in ("v2", "text", "messages"):
+            assert asked(header, task, "v2").prompts == user("x")
+    assert asked("dialogue", "summarize", "v2").prompts == user("x")
+    assert asked("fr", "translate", "fr").prompts == user("x")
