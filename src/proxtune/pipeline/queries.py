@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from proxtune.data.values import is_blank
+from proxtune.errors import UserError
 from proxtune.pipeline.jobs import BaselinesJob, PredictJob, ReportJob
 from proxtune.pipeline.process import run_stage
 from proxtune.storage.atomic import write_json
@@ -26,8 +28,12 @@ def predictions(
     """A prediction for each text, or row of `file`, in order; `listen` has each as it comes.
 
     Of the answer to a single text it has the pieces first, as `AnswerPiece`; and as `Notice` what is to be said of the rows.
-    Without `keep` none is returned: the probabilities of thousands of classes take a lot.
+    Without `keep` none is returned: the probabilities of thousands of classes take a lot. Raises UserError for a blank text,
+    of which a model would say something all the same.
     """
+    for number, text in enumerate(texts, start=1):
+        if is_blank(text):
+            raise UserError(f"text {number} of {len(texts)} is blank; leave it out, or give it some words")
     place = run_with_model(folder)
     found: list[Prediction] = []
 

@@ -61,6 +61,12 @@ def test_predictions_come_in_their_order_and_are_heard_as_they_come(staged, run_
     assert queries.predictions(folder, texts=["a", "b"], keep=False) == []
 
 
+@pytest.mark.parametrize("text", ["", " \n", "\u200b"])
+def test_a_blank_text_is_not_answered(run_of, text):
+    with pytest.raises(UserError, match="text 2 of 2 is blank"):
+        queries.predictions(run_of(LABELS_RUN), texts=["a", text])
+
+
 def test_a_file_of_texts_is_named_from_anywhere(staged, run_of, tmp_path, monkeypatch):
     folder = run_of(LABELS_RUN)
     (tmp_path / "new.csv").touch()
