@@ -295,13 +295,14 @@ def _logged(log: Path | None) -> list[Outcome]:
 
 def import_everything() -> None:
     """Once, for all forks."""
-    # transformers' loading threads each make torch's pool anew in a fork; two at a time are "Invalid thread pool!"
-    os.environ["HF_DEACTIVATE_ASYNC_LOAD"] = "1"
+    os.environ["HF_DEACTIVATE_ASYNC_LOAD"] = "1"  # as the command has it
     import sklearn.linear_model  # noqa: F401  (imported here so that no fork has to)
     import torch
     import transformers
 
     torch.set_num_threads(1)
+    # The first thread of a fork that computes makes torch's pool anew; of two at a time one meets "Invalid thread pool!".
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(torch.get_num_threads()))
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
 

@@ -50,3 +50,36 @@ with tempfile.TemporaryDirectory() as folder:
         told,
         done.stderr[-2000:],
     )
+
+
+def test_threads_of_the_sweeps_forks_share_a_pool_that_is_there_before_them():
+    """Without that one fork in sixteen met "Invalid thread pool!" here."""
+    code = f"""
+import sys, threading
+sys.path.insert(0, {str(BENCHMARKS)!r})
+import architectures
+architectures.import_everything()
+import torch
+from proxtune.memory.fork import in_forked_child
+numbers = torch.zeros(40_000)  # enough for a kernel to ask for its threads
+
+def compute():
+    begin, errors = threading.Barrier(8), []
+    def work():
+        begin.wait()
+        try:
+            numbers.add(1)
+        except RuntimeError as error:
+            errors.append(str(error))
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return errors
+
+print([error for _ in range(150) for error in in_forked_child(compute)])
+"""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.stdout.strip() == "[]", (done.stdout[-500:], done.stderr[-2000:])

@@ -17,8 +17,9 @@ class Objective:
     `loss(model, data, rows, pad_id, whole, teacher)` is the part that `rows` have in the mean loss over the `whole` batch, with
     a graph; a `teacher`, outputs of all rows, may be learned from besides. `score(outputs, data)` gives metrics by name, `loss`
     among them, and `rank(metrics)` a pair that is larger where they are better, its first number not negative.
-    `pads(model, row, pad_id)` tells whether what the model makes of a row stays the same beside padding; it raises UserError for
-    a model that cannot learn this at all.
+    `pads(model, data, pad_id)` tells by rows of `data` whether what the model makes of a row stays the same beside padding; it
+    raises UserError for a model that cannot learn this at all. `batches(model, data, pad_id)` tells whether what it answers to a
+    row stays the same beside another row.
     With `long_rows`, which are of many lengths, memory goes back between computations. With `reads_vocabulary` the model's head
     is a table with a row for each token, all of which are read.
     """
@@ -27,7 +28,8 @@ class Objective:
     loss: Callable[[Any, Encoded, np.ndarray, int, np.ndarray, np.ndarray | None], Any]
     score: Callable[[np.ndarray, Encoded], dict[str, float]]
     rank: Callable[[Mapping[str, float]], tuple[float, float]]
-    pads: Callable[[Any, Encoded, int], bool] = lambda model, row, pad_id: True
+    pads: Callable[[Any, Encoded, int], bool] = lambda model, data, pad_id: True
+    batches: Callable[[Any, Encoded, int], bool] = lambda model, data, pad_id: True
     long_rows: bool = False
     reads_vocabulary: bool = False
 
@@ -107,6 +109,11 @@ def _example(data: Encoded, length: int) -> np.ndarray:
     own = data.ids[data.starts[row] : data.starts[row + 1]]
     middle = np.full(max(0, length - len(own)), own[len(own) // 2], dtype=np.int32)
     return np.concatenate([own[: length - 1][: len(own) - 1], middle, own[-1:]]).astype(np.int32)
+
+
+def shortest_row(data: Encoded) -> Encoded:
+    """The row of the fewest tokens alone."""
+    return select_rows(data, np.asarray([data.lengths.argmin()]))
 
 
 def select_rows(data: Encoded, rows: np.ndarray) -> Encoded:

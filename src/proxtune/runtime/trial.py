@@ -1,7 +1,7 @@
 """The trial: real rows pass through the model before anything is planned, and show what it computes right.
 
-Which dtypes it computes in without overflow, whether what it says of a row stays the same beside padding, whether a decoder
-looks only at what came before. The run folder keeps what was found.
+Which dtypes it computes in without overflow, whether what it says of a row stays the same beside padding and beside other
+rows, whether a decoder looks only at what came before. The run folder keeps what was found.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ _OTHER = {"eager": "sdpa", "sdpa": "eager"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """What was found: the `attention` that works, the `dtypes` of those asked for that the model computes in, whether it `pads`,
-    whether its weights may be held in bf16, and what is to be told.
+    """What was found: the `attention` that works, the `dtypes` of those asked for that the model computes in, whether it `pads`
+    and `batches`, whether its weights may be held in bf16, and what is to be told.
     """
 
     attention: str
     dtypes: tuple[str, ...]
     pads: bool = True
+    batches: bool = True
     holds_bf16: bool = True
     notes: tuple[str, ...] = ()
 
@@ -72,13 +73,15 @@ def try_model(model: Any, session: Session, dtypes: Sequence[str], weight_dtype:
     Raises UserError for a model that computes in none of `dtypes`, or that looks ahead where it is to generate.
     """
     data = session.data
-    place = int(np.argmin(data.train.lengths))
-    shortest = select_rows(data.train, np.asarray([place]))
-    check_finite(model.eval(), data, place)
-    pads = shortest.objective.pads(model.eval(), shortest, data.pad_id)
+    objective = data.train.objective
+    check_finite(model.eval(), data, int(data.train.lengths.argmin()))
+    pads = objective.pads(model.eval(), data.train, data.pad_id)
+    batches = objective.batches(model, data.train, data.pad_id)
     notes = list(loading_notes(model))
     if not pads:
         notes.append("this model does not take padding: rows of one length are computed together")
+    if not batches:
+        notes.append("this model mixes rows that are answered together: it answers one at a time")
     computed = [
         dtype
         for dtype in dtypes
@@ -93,7 +96,7 @@ def try_model(model: Any, session: Session, dtypes: Sequence[str], weight_dtype:
     if "bf16" in dtypes and "bf16" not in computed:
         notes.append("bf16 overflows in this model or has no kernel for it: it computes in fp32")
     attention = str(data.config._attn_implementation)
-    found = Trial(attention=attention, dtypes=tuple(computed), pads=pads, notes=tuple(notes))
+    found = Trial(attention=attention, dtypes=tuple(computed), pads=pads, batches=batches, notes=tuple(notes))
     write_json(session.folder / TRIAL, asdict(found))
     return found
 
@@ -125,12 +128,13 @@ def with_trial(session: Session) -> Session:
         return session
     session.data.config._attn_implementation = attention
     traits = session.traits
+    batches = bool(found.get("batches", True))  # a run of an earlier version did not ask
     if not pads:  # a head cannot be fitted apart to features that come in groups
         traits = replace(traits, needs_gradients=True)
     if not found.get("holds_bf16", True):
         traits = replace(traits, frozen_codes=False)
     notes = tuple(dict.fromkeys((*session.data.notes, *notes)))
-    return replace(session, data=replace(session.data, pads=pads, notes=notes, traits=traits))
+    return replace(session, data=replace(session.data, pads=pads, batches=batches, notes=notes, traits=traits))
 
 
 def _computes(model: Any, session: Session, dtype: str, gradients: bool) -> bool:

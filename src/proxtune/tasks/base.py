@@ -73,6 +73,7 @@ class TaskData:
     labels: tuple[str, ...] = ()  # the classes, where there are any
     knows_labels: bool = False  # the head begins with what the model knows of them
     pads: bool = True  # what the model says of a row stays the same when others fill it up
+    batches: bool = True  # what it answers to a row stays the same when others are answered with it
     traits: TaskTraits | None = None  # where rows and model leave less open than the task's own
     notes: tuple[str, ...] = ()  # what was found out about the model
 

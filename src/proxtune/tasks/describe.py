@@ -34,6 +34,7 @@ def row_facts(data: TaskData, notes: tuple[str, ...] = ()) -> dict[str, Any]:
         "max_length": data.max_length,
         "attention": str(data.config._attn_implementation),
         **({} if data.pads else {"pads": False}),
+        **({} if data.batches else {"batches": False}),
     }
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxtune.data.dataset import Encoded, flat, rows_like, select_rows
+from proxtune.data.dataset import Encoded, flat, rows_like, select_rows, shortest_row
 from proxtune.tasks.classification.objective import LABELS
 
 Rows = list[list[int]]
@@ -113,3 +113,9 @@ def test_a_row_that_is_made_begins_and_ends_as_real_ones_do(length):
     assert (row[0], row[-1]) == (5, 1), "a model may look for what ends a text"
     assert row.count(1) == 1
     assert made.ids[length:].tolist() == row
+
+
+@given(rows_of_tokens)
+def test_the_shortest_row_comes_alone(rows: Rows) -> None:
+    found = shortest_row(encoded(rows))
+    assert lists(found) == [min(rows, key=len)]

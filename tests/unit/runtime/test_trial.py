@@ -44,7 +44,7 @@ def session_of(folder, rows, knobs=None):
 def test_a_model_that_computes_in_both_is_planned_in_both(tmp_path, rows):
     found = try_model(Toy(), session_of(tmp_path, rows), ["bf16", "fp32"], "fp32", True)
     assert found.dtypes == ("bf16", "fp32")
-    assert (found.pads, found.notes) == (True, ())
+    assert (found.pads, found.batches, found.notes) == (True, True, ())
 
 
 def test_what_loading_showed_is_told(tmp_path, rows):
@@ -77,6 +77,31 @@ def test_a_model_that_sees_padding_gets_none_and_no_head_that_is_fitted_apart(tm
     assert not after.data.pads
     assert after.traits.needs_gradients
     assert not session.traits.needs_gradients
+
+
+def test_a_model_that_mixes_rows_is_told_of_and_answers_one_at_a_time(tmp_path, rows):
+    asked = []
+
+    def batches(model, data, pad_id):
+        asked.append(len(data))
+        return False
+
+    session = session_of(tmp_path, replace(rows, objective=replace(rows.objective, batches=batches)))
+    found = try_model(Toy(), session, ["fp32"], "fp32", True)
+    assert asked == [len(rows)], "it may choose among all rows"
+    assert not found.batches
+    after = with_trial(session)
+    assert (after.data.pads, after.data.batches) == (True, False)
+    assert "answers one at a time" in after.data.notes[0]
+
+
+def test_a_trial_of_an_earlier_version_lets_rows_be_answered_together(tmp_path, rows):
+    session = session_of(tmp_path, rows)
+    try_model(Toy(), session, ["fp32"], "fp32", True)
+    kept = json.loads((tmp_path / TRIAL).read_text())
+    del kept["batches"]
+    (tmp_path / TRIAL).write_text(json.dumps(kept))
+    assert with_trial(session).data.batches
 
 
 def test_a_file_that_is_none_changes_nothing(tmp_path, rows):

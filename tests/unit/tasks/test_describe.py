@@ -45,6 +45,11 @@ def test_facts_are_plain_and_notes_are_in_the_order_of_reading() -> None:
     }
 
 
+def test_what_keeps_rows_apart_is_told_to_who_uses_the_model() -> None:
+    assert row_facts(replace(data(), pads=False))["pads"] is False
+    assert row_facts(replace(data(), batches=False))["batches"] is False
+
+
 def test_rows_that_were_cut_are_counted_and_noted() -> None:
     facts = row_facts(data(truncated=3))
     assert facts["truncated_rows"] == 6

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from proxtune.data.batching import model_inputs
-from proxtune.data.dataset import Encoded, Objective
+from proxtune.data.dataset import Encoded, Objective, shortest_row
 from proxtune.tasks.classification.metrics import score_classification
 
 _TAUGHT = 0.5  # of the loss, once there is a teacher
@@ -50,10 +50,10 @@ def word_loss(
     return torch.nn.functional.nll_loss(chances, labels, reduction="sum") / len(whole)
 
 
-def pads(model: Any, row: Encoded, pad_id: int) -> bool:
-    """Whether the logits of the row stay the same with padding behind it."""
+def pads(model: Any, data: Encoded, pad_id: int) -> bool:
+    """Whether the logits of the shortest row stay the same with padding behind it."""
     device = next(model.parameters()).device
-    ids = torch.from_numpy(row.ids.astype(np.int64))[None]
+    ids = torch.from_numpy(shortest_row(data).ids.astype(np.int64))[None]
     found = []
     for more in (0, _TRIED_PADDING):
         inputs = (

@@ -33,5 +33,5 @@ def settings_of(data: TaskData) -> GenerationSettings:
     own = own_data(data)
     return GenerationSettings(
         tokenizer=own.tokenizer, pad_id=own.pad_id, stop_ids=own.prompt_format.stop_ids, new_tokens=own.new_tokens,
-        pads=own.pads,
+        pads=own.pads, batches=own.batches,
     )  # fmt: skip

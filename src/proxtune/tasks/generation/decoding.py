@@ -22,7 +22,7 @@ _MORE, _MORE_CHECKPOINTED, _MOST_TOKENS = 8, 2, 8192
 class GenerationSettings:
     """How answers are generated: the tokenizer that writes them out, the padding, what ends one, and their most tokens.
 
-    A model that does not take padding (`pads`) is given rows of one length at a time.
+    A model that does not take padding (`pads`) is given rows of one length at a time, one that mixes rows (`batches`) one row.
     """
 
     tokenizer: Any
@@ -30,6 +30,7 @@ class GenerationSettings:
     stop_ids: tuple[int, ...]
     new_tokens: int
     pads: bool = True  # rows of several lengths may be filled up
+    batches: bool = True  # rows may be answered together
 
 
 class AnswerStreamer:
@@ -87,7 +88,9 @@ def generate_answers(
             return _generate(plain, data, rows, prompts, settings, device, streamer)
 
     pieces = sorted_batches(prompts + settings.new_tokens, micro_tokens)
-    if not settings.pads:
+    if not settings.batches:
+        pieces = (piece[i : i + 1] for piece in pieces for i in range(len(piece)))
+    elif not settings.pads:
         pieces = (piece[prompts[piece] == length] for piece in pieces for length in np.unique(prompts[piece]))
     too_much = "generating one answer does not fit in the memory budget"
     for rows, found in in_halves(pieces, generate, governor, too_much):

@@ -22,14 +22,12 @@ from torch import Tensor
 
 from proxtune.data.batching import collate
 from proxtune.data.dataset import Encoded, Objective
-from proxtune.errors import UserError
 from proxtune.models.introspection import without_adapters
 from proxtune.models.word_classifier import first_answer_token
+from proxtune.tasks.generation.row_independence import batches, pads
 
 _CHUNK_NUMBERS = 2_000_000  # logits at a time
 HEAD_BYTES = 10 * _CHUNK_NUMBERS  # what they take: logits, their slope, and the slope once more in bfloat16
-_TRIED_TOKENS, _TRIED_PADDING = 32, 5  # of a row, and beside it
-_SAME = 1e-3  # of the largest logit, in fp32
 _TOLERANCE = 0.02  # of the largest logit: bfloat16 has 8 bits
 
 
@@ -56,47 +54,6 @@ def loss(
         assert said.own is not None, "there are logits"
         return torch.nn.functional.cross_entropy(said.own.float(), said.targets, reduction="sum") / tokens
     return _HeadLoss.apply(said.hidden, said.head.weight, said.head.bias, said.targets, said.head) / tokens
-
-
-def pads(model: Any, row: Encoded, pad_id: int) -> bool:
-    """Whether the model's answer to the row stays the same where it is filled up, as rows of several lengths are together.
-
-    Raises UserError for a decoder that looks at what comes after a token: it would learn to copy, not to answer.
-    """
-    plain, device = without_adapters(model), next(model.parameters()).device
-    asked = int(row.begins[0]) if row.answers is None and row.begins is not None else len(row.ids)
-    ids = torch.from_numpy(row.ids[: min(asked, _TRIED_TOKENS)].astype(np.int64))[None].to(device)
-    if row.answers is None and _looks_ahead(plain, ids):
-        raise UserError(
-            "this model looks at what comes after each token, so it cannot learn to generate; choose a decoder (GPT, Llama), "
-            "or train it with --task classify"
-        )
-    said = []
-    for more in (0, _TRIED_PADDING):
-        side = (more, 0) if row.answers is None else (0, more)
-        with torch.inference_mode():
-            made = plain.generate(
-                input_ids=torch.nn.functional.pad(ids, side, value=pad_id),
-                attention_mask=torch.nn.functional.pad(torch.ones_like(ids), side),
-                max_new_tokens=2, do_sample=False, num_beams=1, pad_token_id=pad_id, output_logits=True,
-                return_dict_in_generate=True,
-            )  # fmt: skip
-        said.append(made.logits[-1].float())
-    return _alike(said[0], said[1])
-
-
-def _looks_ahead(plain: Any, ids: Tensor) -> bool:
-    """Whether the logits of a place change with what comes after it."""
-    half = ids.shape[1] // 2
-    if half == 0:
-        return False
-    with torch.inference_mode():
-        known, more = (plain(input_ids=part).logits[0, half - 1].float() for part in (ids[:, :half], ids))
-    return not _alike(known, more)
-
-
-def _alike(one: Tensor, other: Tensor) -> bool:
-    return torch.allclose(one, other, rtol=_SAME, atol=_SAME * float(one.abs().max()))
 
 
 def score(found: np.ndarray, data: Encoded) -> dict[str, float]:
@@ -299,5 +256,12 @@ def _chunks(count: int, vocabulary: int) -> list[slice]:
 
 
 ANSWERS = Objective(
-    outputs=outputs, loss=loss, score=score, rank=rank, pads=pads, long_rows=True, reads_vocabulary=True
+    outputs=outputs,
+    loss=loss,
+    score=score,
+    rank=rank,
+    pads=pads,
+    batches=batches,
+    long_rows=True,
+    reads_vocabulary=True,
 )

@@ -272,6 +272,7 @@ class Generation:
             stop_ids=prompt_format.stop_ids,
             new_tokens=told["new_tokens"],
             pads=told.get("pads", True),
+            batches=told.get("batches", True),
         )
         return TrainedGenerator(model=model, rows=encoded, pad_id=settings.pad_id, settings=settings)
 

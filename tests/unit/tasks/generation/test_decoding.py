@@ -129,6 +129,24 @@ def test_rows_that_may_not_be_filled_up_are_answered_by_length(tiny_chat, tiny_p
     assert alone == together
 
 
+def test_rows_that_a_model_mixes_are_answered_one_at_a_time(tiny_chat, tiny_pairs):
+    task = toy_data(tiny_chat, tiny_pairs)
+    model, governor = load_generator(tiny_chat, task.config).eval(), Governor(None, ProcessMeter(), 0)
+    some, counts, own = select_rows(task.train, np.arange(6)), [], model.generate
+
+    def generate(**asked):
+        counts.append(len(asked["input_ids"]))
+        return own(**asked)
+
+    model.generate = generate
+    how = replace(settings_of(task), new_tokens=3)
+    together = dict(generate_answers(model, some, how, "fp32", 10_000, governor))
+    assert max(counts) > 1
+    counts.clear()
+    assert dict(generate_answers(model, some, replace(how, batches=False), "fp32", 10_000, governor)) == together
+    assert counts == [1] * 6
+
+
 def test_generating_leaves_the_model_training_as_it_was(tiny_chat, tiny_pairs):
     task = toy_data(tiny_chat, tiny_pairs)
     model = load_generator(tiny_chat, task.config).train()

@@ -33,3 +33,14 @@ def test_new_rows_are_cut_where_those_were_that_were_learned_and_only_then(tiny_
     told = {"instruction": "", "new_tokens": 4, "truncated_rows": cut, "max_length": 16}
     trained = TRANSLATE.load_trained(tiny_t5, recipe, rows, result={"data": told}, model=SimpleNamespace())
     assert (int(trained.rows.lengths[0]) <= 16) is (cut > 0)
+
+
+@pytest.mark.parametrize("told", [{}, {"pads": False}, {"batches": False}])
+def test_new_rows_are_answered_together_where_those_of_the_run_were(tiny_t5, tiny_pairs, told):
+    from proxtune.config.recipe import Recipe
+
+    recipe = Recipe(data=str(tiny_pairs), out="", task="translate", model=str(tiny_t5))
+    rows, facts = TRANSLATE.read_inputs(recipe, ["red green"], None), {"instruction": "", "new_tokens": 4, **told}
+    trained = TRANSLATE.load_trained(tiny_t5, recipe, rows, result={"data": facts}, model=SimpleNamespace())
+    found = {"pads": trained.settings.pads, "batches": trained.settings.batches}
+    assert found == {"pads": True, "batches": True} | told
