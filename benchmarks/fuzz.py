@@ -76,7 +76,7 @@ words = st.sampled_from(_WORDS) | st.text(max_size=20)
 scalars = words | st.none() | st.booleans() | st.integers() | st.floats()
 turns = st.lists(
     st.dictionaries(
-        st.sampled_from(["role", "from", "content", "value", "weight", "tool_calls"]),
+        st.sampled_from(["role", "from", "content", "value", "text", "weight", "tool_calls"]),
         st.sampled_from(["user", "assistant", "system", "tool", "gpt", "human"])
         | scalars
         | st.lists(scalars, max_size=2),
@@ -239,6 +239,7 @@ def try_file(path: Path) -> Tried:
         partial(read_examples, source),
         partial(read_examples, source, need_labels=False, bad_rows="skip"),
         partial(read_new_rows, source, text_column="text"),
+        partial(read_new_rows, source, text_column=None),
         partial(read_new_rows, source, text_column="premise\thypothesis", label_column="label", bad_rows="skip"),
         *(partial(read_pairs, source, task, bad_rows="skip") for task in ("summarize", "translate", "instruct")),
         partial(read_pairs, source, "instruct", text_column="text", need_answers=False, learned=True),
@@ -259,7 +260,7 @@ def try_file(path: Path) -> Tried:
             faults.append(f"{type(error).__name__}: {str(error)[:200]}")
         slowest = max(slowest, time.process_time() - began)
     largest = max(
-        map(_peak_bytes, (readers[0], readers[2], readers[7]))
+        map(_peak_bytes, (readers[0], readers[2], readers[8]))
     )  # of a guess, of labelled rows, and of asked ones
     if slowest > MOST_SECONDS:
         faults.append(f"took {slowest:.1f} s")
@@ -333,7 +334,7 @@ def _report(asked: argparse.Namespace, tried: dict[str, list[Tried]], shown: Cou
     every = [one for some in tried.values() for one in some]
     faults = "\n".join(f"- {fault} ({count})" for fault, count in shown.most_common(20)) or "No fault."
     body = (
-        f"{len(every):,} files drawn by hypothesis with seed {asked.seed}, each read in nine ways (the guess of a task, rows "
+        f"{len(every):,} files drawn by hypothesis with seed {asked.seed}, each read in ten ways (the guess of a task, rows "
         "with labels and without, pairs, new rows of a run, text generation). "
         f"{faults if not shown else ''}\n\n{table(head, lines)}\n\n"
         + (f"{faults}\n" if shown else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import random
 from pathlib import Path
@@ -108,6 +109,20 @@ def test_new_rows_of_another_form(tmp_path, tiny_model, tiny_reviews):
     assert [bool(line.split("\t")[0]) for line in lines] == [True, False, True]
     assert "text from column 'v2', as the run learned it" in told.stderr
     assert "1 of 3 rows have no text (line 3): their answers are left empty" in told.stderr
+
+    texts = [reviews[0][1], *(text for _, text in reviews[1:4])]
+    alone = tmp_path / "alone.csv"
+    alone.write_text("".join(json.dumps(text.replace('"', "'")) + "\n" for text in texts), encoding="utf-8")
+    told = proxtune_in_a_process("predict", str(folder), "--file", str(alone))
+    assert told.returncode == 0, told.stderr
+    assert [line.split("\t")[2][:20] for line in told.stdout.splitlines()] == [
+        " ".join(text.replace('"', "'").split())[:20] for text in texts
+    ]
+    assert "names no column of texts, so it is a text; if it is a header, write 'v2' there" in told.stderr
+    packed = tmp_path / "packed.csv"
+    packed.write_bytes(gzip.compress(alone.read_bytes()))
+    refused = proxtune_in_a_process("predict", str(folder), "--file", str(packed))
+    assert_refused(refused.returncode, refused.stderr, "packed.csv: it is compressed with gzip; unpack it with `gunzip")
 
     scored = write_rows(
         tmp_path / "judge.csv", ["v2", "notes", "v1"], [(t, "x" * 99, label.upper()) for label, t in reviews[:40]]
