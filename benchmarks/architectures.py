@@ -8,6 +8,7 @@ must be so with status 2 and one sentence.
     --tokenizers template,byte-level,wordpiece,unigram
     --jobs classify,translate
     --names llama,t5         only these model types
+    --rotate                 each model type with one of the tokenizers, the next with the next: a quarter of the time
     --share 1/4              the first quarter of them, in alphabetical order: a whole run takes a night
     --method auto
     --log FILE               one JSON line a run; those that it has already are not run again
@@ -255,6 +256,7 @@ def _main() -> None:
     words.add_argument("--tokenizers", default=",".join(TOKENIZERS))
     words.add_argument("--jobs", default="classify,translate")
     words.add_argument("--names", default="")
+    words.add_argument("--rotate", action="store_true")
     words.add_argument("--share", default="1/1")
     words.add_argument("--method", default="auto")
     words.add_argument("--log", type=Path)
@@ -264,9 +266,10 @@ def _main() -> None:
     if asked.forked:
         import_everything()
     names, (part, parts) = asked.names.split(",") if asked.names else [], map(int, asked.share.split("/"))
-    chosen = [(name, role) for name, role in text_architectures().items() if not names or name in names]
+    places = _places(asked.tokenizers.split(","), asked.rotate)
+    chosen = list(dict.fromkeys(name for name, _, _ in places if not names or name in names))
     chosen = chosen[: -(-len(chosen) * part // parts)]
-    places = [(name, role, kind) for name, role in chosen for kind in asked.tokenizers.split(",")]
+    places = [place for place in places if place[0] in chosen]
     found = _logged(asked.log)
     done = {(outcome.name, outcome.tokenizer) for outcome in found}
     places = [(name, role, kind) for name, role, kind in places if (name, kind) not in done]
@@ -284,6 +287,14 @@ def _main() -> None:
     write_record(
         "architectures", "Every text architecture: trained, and held against plain transformers", body, headline
     )
+
+
+def _places(kinds: list[str], rotates: bool) -> list[tuple[str, str, str]]:
+    """(model type, role, tokenizer): each model with all kinds of tokenizers, or with one where they rotate."""
+    models = text_architectures().items()
+    if rotates:
+        return [(name, role, kinds[place % len(kinds)]) for place, (name, role) in enumerate(models)]
+    return [(name, role, kind) for name, role in models for kind in kinds]
 
 
 def _logged(log: Path | None) -> list[Outcome]:
