@@ -97,7 +97,33 @@ def text_architectures() -> dict[str, str]:
     return dict(sorted({**others, **decoders, **masked, **seq2seq}.items()))
 
 
+@dataclasses.dataclass(frozen=True)
+class Like:
+    """A part of a config that is one of another model type, tiny as that is, with `more` of its own."""
+
+    model_type: str
+    more: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
 _HYBRID = {"layer_types": ["linear_attention", "full_attention"]}
+_SIGHT = {
+    "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 56,
+    "patch_size": 14,
+}  # fmt: skip
+_DEEP_SIGHT = {"depth": 1, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "out_hidden_size": 64}
+_FRAMED_SIGHT = {
+    "hidden_size": 32, "output_channels": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 64,
+    "patch_size": 16, "mlp_dim": 64, "global_attn_indexes": [0],
+}  # fmt: skip
+_ROTARY = {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [2, 3, 3]}
+_QWEN4 = _HYBRID | {
+    "indexer_n_heads": 2,
+    "indexer_kv_heads": 1,
+    "indexer_head_dim": 16,
+    "indexer_budget": 64,
+    "indexer_compress_ratio": 4,
+}
+_GEMMA = Like("gemma3_text", {"num_key_value_heads": 2, "head_dim": 16})
 SPECIAL: dict[str, dict[str, Any]] = {
     "bamba": {"attn_layer_indices": [1]},
     "codegen": {"rotary_dim": 8},
@@ -113,23 +139,55 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "qwen3_5_moe_text": _HYBRID,
     "qwen3_5_text": _HYBRID,
     "qwen3_next": _HYBRID,
-    "cohere_compass_text": {"layer_types": ["sliding_attention", "full_attention"]},
+    "cohere_compass_text": {
+        "layer_types": ["sliding_attention", "full_attention"],
+        "rope_parameters": {"sliding_attention": _ROTARY, "full_attention": _ROTARY},
+    },
     "dots1": {"n_shared_experts": 1, "first_k_dense_replace": 1},
     "hunyuan_v1_dense": {"head_dim": 16},
-    "hunyuan_v1_moe": {"head_dim": 16, "moe_topk": [1, 1], "num_experts": [2, 2]},
-    "kimi_linear": {"linear_attn_config": None},
+    "hunyuan_v1_moe": {"head_dim": 16},
+    "kimi_linear": _HYBRID | {"linear_head_dim": 16, "linear_num_heads": 4, "mlp_layer_types": ["dense", "sparse"]},
     "layoutlmv3": {"coordinate_size": 10, "shape_size": 12},
-    "lfm3": _HYBRID,
+    "lfm3": {"layer_types": ["conv", "full_attention"]},
     "lilt": {"channel_shrink_ratio": 4, "hidden_size": 96},
-    "longcat_flash": {"num_layers": 1},
+    "longcat_flash": {"num_layers": 1, "head_dim": 8},
     "ministral": {"head_dim": 16},
-    "qwen4_exp_text": _HYBRID,
+    "qwen4_exp_text": _QWEN4,
     "bailing_hybrid": _HYBRID,
     "recurrent_gemma": {"num_hidden_layers": 3},
     "reformer": {"axial_pos_embds": False, "attn_layers": ["local", "local"], "local_attn_chunk_length": 16},
     "roc_bert": {"pronunciation_vocab_size": 50, "shape_vocab_size": 50},
     "xlstm": {"num_heads": 4, "num_blocks": 2},
     "xmod": {"languages": ["en_XX"], "default_language": "en_XX"},
+    "qwen4_exp": {"text_config": Like("qwen4_exp_text"), "vision_config": _DEEP_SIGHT},
+    "qwen3_5": {"text_config": Like("qwen3_5_text"), "vision_config": _DEEP_SIGHT},
+    "qwen3_5_moe": {"text_config": Like("qwen3_5_moe_text"), "vision_config": _DEEP_SIGHT},
+    "luke": {"entity_vocab_size": 50, "entity_emb_size": 16},
+    "perceiver": {
+        "d_latents": 64, "num_latents": 16, "num_self_attends_per_block": 2, "num_self_attention_heads": 4,
+        "num_cross_attention_heads": 4, "num_blocks": 1,
+    },
+    "gemma3": {"text_config": Like("gemma3_text"), "vision_config": _SIGHT, "mm_tokens_per_image": 4, "image_token_index": 799},
+    "gemma3n_text": {
+        "num_kv_shared_layers": 0, "layer_types": ["sliding_attention", "full_attention"],
+        "activation_sparsity_pattern": [0.0, 0.0], "laurel_rank": 8,
+    },
+    "git": {"vision_config": _SIGHT},
+    "fuyu": {"text_config": Like("persimmon")},
+    "modernvbert": {"text_config": Like("modernbert"), "vision_config": _SIGHT},
+    "got_ocr2": {"text_config": Like("qwen2"), "vision_config": _FRAMED_SIGHT},
+    "phi4_multimodal": {
+        "vision_config": _SIGHT,
+        "audio_config": {"hidden_size": 32, "intermediate_size": 64, "num_blocks": 1, "num_attention_heads": 2},
+    },
+    "encoder-decoder": {"encoder": Like("bert"), "decoder": Like("bert", {"is_decoder": True, "add_cross_attention": True})},
+    "t5gemma2": {
+        "encoder": {
+            "text_config": _GEMMA, "vision_config": _SIGHT, "mm_tokens_per_image": 4, "vocab_size": VOCABULARY
+        },
+        "decoder": _GEMMA,
+        "image_token_index": 799,
+    },
     "zaya": {"num_experts_per_tok": 1},
     "zamba": {"num_hidden_layers": 4, "layers_block_type": ["mamba", "hybrid", "mamba", "hybrid"]},
     "zamba2": {"num_hidden_layers": 4, "layers_block_type": ["mamba", "hybrid", "mamba", "hybrid"]},
@@ -198,6 +256,16 @@ def plain_step(model: Any, role: str) -> None:
     model.zero_grad()
 
 
+def _resolved(value: Any) -> Any:
+    """The same with the configs that parts are like in their places."""
+    from transformers import CONFIG_MAPPING
+
+    if isinstance(value, Like):
+        own = _resolved(SPECIAL.get(value.model_type, {})) | value.more
+        return shrunk(CONFIG_MAPPING[value.model_type], own).to_dict()
+    return {name: _resolved(part) for name, part in value.items()} if isinstance(value, dict) else value
+
+
 def model_of(name: str, role: str) -> Any:
     """A tiny random model of that type, with the head that its checkpoints have. Raises whatever transformers does."""
     import torch
@@ -210,7 +278,7 @@ def model_of(name: str, role: str) -> Any:
     )
 
     begins = {"decoder_start_token_id": END} if role == "encoder-decoder" else {}
-    config = shrunk(CONFIG_MAPPING[name], begins | SPECIAL.get(name, {}))
+    config = shrunk(CONFIG_MAPPING[name], begins | _resolved(SPECIAL.get(name, {})))
     wanted: Any = {"encoder": AutoModelForMaskedLM, "decoder": AutoModelForCausalLM}.get(role, AutoModelForSeq2SeqLM)
     if type(config) not in wanted._model_mapping:
         wanted = AutoModelForSequenceClassification
