@@ -18,6 +18,8 @@ from proxtune.errors import UserError
 ANSWER = "bcd"  # tells an answer from what stands around it
 _USER, _ANSWER = {"role": "user", "content": "efg"}, {"role": "assistant", "content": ANSWER}
 _BEFORE = {"system": "hij", "assistant": "klm"}  # what may stand before the user's first turn
+_EARLIER_WORDS = ("nop", "qrs")
+_EARLIER = [{"role": role, "content": words} for role, words in zip(("user", "assistant"), _EARLIER_WORDS, strict=True)]
 _OPEN_THOUGHT = re.compile(r"(<[^<>/\s]*think[^<>\s]*>|\[THINK\])\s*\Z", re.IGNORECASE)
 _CLOSED_THOUGHT = re.compile(r"<[^<>\s]*/[^<>\s]*think[^<>\s]*>|\[/THINK\]", re.IGNORECASE)
 _KNOWS_THINKING = re.compile(r"\benable_thinking\b")
@@ -70,7 +72,11 @@ def fit_chat_template(
         and _filled_with(tokenizer, _AS_PARTS, [_USER, _ANSWER]) is not None
     ):
         _put_before(tokenizer, _AS_PARTS)
-    fill(tokenizer, [_USER, _ANSWER])  # whatever it says now is said to the user
+    if not _writes(tokenizer, [_USER], _USER["content"]):  # whatever it says now is said to the user
+        raise UserError(
+            "the model's chat template leaves out what the user says, and answers would be learned without what was asked; copy "
+            "that of the base model, or remove chat_template from tokenizer_config.json"
+        )
     for role, text in _BEFORE.items():
         if text in (_filled(tokenizer, [{"role": role, "content": text}, _USER, _ANSWER]) or ""):
             continue
@@ -80,6 +86,10 @@ def fit_chat_template(
     if not writes_answers(tokenizer):
         notes.append(
             "the model's chat template does not write answers as they are: earlier ones may be missing or changed in it"
+        )
+    elif any(_has_exchange_before(row) for row in rows) and not _writes(tokenizer, [*_EARLIER, _USER], *_EARLIER_WORDS):
+        notes.append(
+            "the model's chat template leaves earlier turns out: an answer is learned from the user's last alone"
         )
     if not thinks:
         notes += _without_thoughts(tokenizer)
@@ -121,6 +131,16 @@ def open_thought(tokenizer: Any) -> str:
 def has_thoughts(answers: Sequence[str]) -> bool:
     """Whether most answers come with thoughts of their own."""
     return 2 * sum(bool(_CLOSED_THOUGHT.search(answer)) for answer in answers) > len(answers)
+
+
+def _writes(tokenizer: Any, turns: Sequence[Mapping[str, str]], *words: str) -> bool:
+    """Whether the words stand in the template that is filled in for an answer, in letters of any case."""
+    made = fill(tokenizer, turns, for_answer=True).casefold()
+    return all(each in made for each in words)
+
+
+def _has_exchange_before(row: Sequence[Mapping[str, str]]) -> bool:
+    return sum(turn["role"] == "user" for turn in row) > 1
 
 
 def _with_one_day(tokenizer: Any) -> list[str]:
