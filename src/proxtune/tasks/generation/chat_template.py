@@ -44,6 +44,8 @@ _DAY = datetime(2024, 7, 26)
 _ASKS_DAY = re.compile(r"strftime_now\(\s*(?:'([^']*)'|\"([^\"]*)\")?")
 _PINNED = "{%- macro strftime_now(format) %}"
 _NO_THINKING = "{%- set enable_thinking = false %}"
+_MARK = re.compile(r"<\|[^<>|\s]+\|>|<(?:start|end)_of_turn>")
+_NAMED = 3  # marks in a note
 _REFUSED = {
     "system": "the model's chat template takes no system turn: its text goes before the first user turn",
     "assistant": "the model's chat template takes no greeting of the assistant's: its text goes before the first user turn",
@@ -98,6 +100,18 @@ def fit_chat_template(
         _put_behind(tokenizer, opening)
         notes.append(f"answers follow {opening!r}, as in the model's chat template")
     return tuple(notes)
+
+
+def spelled_mark_notes(tokenizer: Any) -> tuple[str, ...]:
+    """What to say of marks of turns for which the tokenizer has no tokens: the template may be another tokenizer's."""
+    written = dict.fromkeys(_MARK.findall(fill(tokenizer, [_USER], for_answer=True)))
+    unknown = [mark for mark in written if len(tokenizer(mark, add_special_tokens=False)["input_ids"]) > 2]
+    if not unknown:
+        return ()
+    named = ", ".join(unknown[:_NAMED])
+    return (
+        f"the tokenizer has no tokens for {named} of the model's chat template: they are read in pieces, as words are",
+    )
 
 
 def fill(tokenizer: Any, turns: Sequence[Mapping[str, str]], for_answer: bool = False) -> str:

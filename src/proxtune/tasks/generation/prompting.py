@@ -20,6 +20,7 @@ from proxtune.tasks.generation.chat_template import (
     has_chat_template,
     has_thoughts,
     open_thought,
+    spelled_mark_notes,
     writes_answers,
 )
 from proxtune.tasks.generation.languages import NAMES, check_languages, language_pair, mark_languages, set_languages
@@ -92,7 +93,8 @@ def ready_to_ask(tokenizer: Any, split: Split[Pairs], is_encoder_decoder: bool) 
         set_option(tokenizer, "padding_side", "left")  # else an answer would follow on padding
     if has_chat_template(tokenizer) and not is_encoder_decoder:
         rows = [[{"role": turn.role, "content": turn.content} for turn in messages] for messages in train.prompts]
-        return notes + fit_chat_template(tokenizer, rows, has_thoughts(train.answers))
+        notes += fit_chat_template(tokenizer, rows, has_thoughts(train.answers))
+        return notes + spelled_mark_notes(tokenizer)
     if not is_encoder_decoder and keeps_post_processor(tokenizer) and put_around(tokenizer)[1]:
         end_texts_with(tokenizer, ())  # an answer follows
     set_option(tokenizer, "split_special_tokens", True)

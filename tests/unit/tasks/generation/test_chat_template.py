@@ -9,6 +9,7 @@ from proxtune.tasks.generation.chat_template import (
     fit_chat_template,
     has_thoughts,
     open_thought,
+    spelled_mark_notes,
     writes_answers,
 )
 
@@ -100,6 +101,14 @@ def test_a_greeting_goes_before_the_user_s_turn_where_turns_must_alternate(havin
     assert "hello\n\nred" in fill(tokenizer, talk)
     both = [TALK[0], *talk]
     assert "Be brief.\n\nhello\n\nred" in fill(tokenizer, both) or "hello\n\nBe brief.\n\nred" in fill(tokenizer, both)
+
+
+def test_marks_of_turns_that_the_tokenizer_reads_in_pieces_are_told_of(having):
+    tokenizer = having(PLAIN)
+    (note,) = spelled_mark_notes(tokenizer)
+    assert note.startswith("the tokenizer has no tokens for <|im_start|>, <|im_end|> of the model's chat template")
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    assert spelled_mark_notes(tokenizer) == ()
 
 
 @pytest.mark.parametrize("template", ["  ", "hello", PLAIN.replace("m['content']", "'hi'")])
