@@ -28,6 +28,9 @@ _ROLES = ("eos_token", "bos_token", "unk_token", "cls_token", "sep_token")  # th
 _FILLERS = ("eos_token", "bos_token", "unk_token", "sep_token", "cls_token")  # of a padding token, the best first
 _NEW_FILLER = "<|pad|>"
 _FIRST_TEXTS = 200
+_PLAIN_WORDS = (
+    "the film of 2024 was a good one, and the 12 others are not"  # which no option for case or accents changes
+)
 _MOST_UNKNOWN, _MANY_UNKNOWN = 0.99, 0.1  # of their tokens; words that are known may tell classes apart all the same
 
 
@@ -49,12 +52,53 @@ def load_tokenizer(folder: Path) -> Any:
         if not _found(folder, _VOCABULARIES):
             raise _none_in(folder) from error
         raise UserError(f"the tokenizer in {folder} cannot be read: {_why_unread(folder, error)}") from error
+    tokenizer = _as_its_file_cuts(tokenizer, folder)
     _check_vocabulary(tokenizer, folder)
     _check_algorithm(tokenizer, folder)
     rows = embedding_rows(folder)
     if rows is not None:
         _check_embedding(tokenizer, folder, rows)
     return tokenizer
+
+
+def _as_its_file_cuts(tokenizer: Any, folder: Path) -> Any:
+    """The tokenizer, read from tokenizer.json as that stands where its class would cut plain words otherwise.
+
+    Classes of transformers 5 take the vocabulary of the file and cut texts in their own way, whatever the file says.
+    """
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    file = folder / "tokenizer.json"
+    if getattr(tokenizer, "_tokenizer", None) is None or not file.is_file():
+        return tokenizer
+    try:
+        raw = Tokenizer.from_file(str(file))
+        raw.no_truncation()
+        raw.no_padding()
+        own = raw.encode(_PLAIN_WORDS, add_special_tokens=False)
+    except Exception:  # a file of another form, which its class has read all the same
+        return tokenizer
+    made = tokenizer(_PLAIN_WORDS, add_special_tokens=False, return_offsets_mapping=True)
+    if _after_first_word(made["input_ids"], made["offset_mapping"]) == _after_first_word(own.ids, own.offsets):
+        return tokenizer
+    read = PreTrainedTokenizerFast.from_pretrained(str(folder))
+    named = type(tokenizer).__name__
+    read.reading_notes = (
+        f"tokenizer.json cuts texts otherwise than {named} does, as it is named: it is read as it stands",
+    )
+    return read
+
+
+def _after_first_word(ids: Sequence[int], places: Sequence[tuple[int, int]]) -> list[int]:
+    """The tokens behind the first of the plain words: options say how a text begins."""
+    first = _PLAIN_WORDS.index(" ")
+    return [number for number, (_, end) in zip(ids, places, strict=True) if end > first]
+
+
+def reading_notes(tokenizer: Any) -> tuple[str, ...]:
+    """What was found out when the tokenizer was read."""
+    return tuple(getattr(tokenizer, "reading_notes", ()))
 
 
 def _words(error: Exception) -> str:

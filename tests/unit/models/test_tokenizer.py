@@ -14,6 +14,7 @@ from proxtune.models.tokenizer import (
     agree_on_padding,
     check_tokens,
     load_tokenizer,
+    reading_notes,
     save_tokenizer,
     set_option,
     unknown_notes,
@@ -353,3 +354,19 @@ def test_a_tokenizer_that_brings_its_own_code_is_not_asked_to_run_it(tiny_model,
     own = {"tokenizer_class": "PerpetuumTokenizer", "auto_map": {"AutoTokenizer": ["code.PerpetuumTokenizer", None]}}
     (folder / "tokenizer_config.json").write_text(json.dumps(own))
     assert "PerpetuumTokenizer) brings code of its own, which is never run" in refusal(folder)
+
+
+@pytest.mark.parametrize("named", ["LlamaTokenizer", "GPT2Tokenizer"])
+def test_a_class_that_cuts_texts_otherwise_than_the_file_is_not_taken_at_its_word(tiny_model, tmp_path, named):
+    from transformers import AutoTokenizer
+
+    shutil.copytree(tiny_model, tmp_path / "model")
+    path = tmp_path / "model" / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "tokenizer_class": named}))
+    right, tokenizer = load_tokenizer(tiny_model), load_tokenizer(tmp_path / "model")
+    text = "the film was good, and 12 others"
+    assert tokenizer(text)["input_ids"] == right(text)["input_ids"]
+    assert reading_notes(right) == ()
+    assert reading_notes(tokenizer)[0].startswith("tokenizer.json cuts texts otherwise than ")
+    save_tokenizer(tokenizer, tmp_path / "saved")
+    assert AutoTokenizer.from_pretrained(tmp_path / "saved")(text)["input_ids"] == right(text)["input_ids"]
