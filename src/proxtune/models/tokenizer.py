@@ -27,6 +27,7 @@ _ALGORITHMS = {1: "Unigram", 2: "BPE"}  # of SentencePiece's numbers; its words 
 _ROLES = ("eos_token", "bos_token", "unk_token", "cls_token", "sep_token")  # that rows are given
 _FILLERS = ("eos_token", "bos_token", "unk_token", "sep_token", "cls_token")  # of a padding token, the best first
 _NEW_FILLER = "<|pad|>"
+_ANY_LENGTH = 10**6  # of a text, and more: what is written where there is no longest
 _FIRST_TEXTS = 200
 _PLAIN_WORDS = (
     "the film of 2024 was a good one, and the 12 others are not"  # which no option for case or accents changes
@@ -51,7 +52,9 @@ def load_tokenizer(folder: Path) -> Any:
     except Exception as error:
         if not _found(folder, _VOCABULARIES):
             raise _none_in(folder) from error
+        _check_config(folder)
         raise UserError(f"the tokenizer in {folder} cannot be read: {_why_unread(folder, error)}") from error
+    _check_length(tokenizer, folder)
     tokenizer = _as_its_file_cuts(tokenizer, folder)
     _check_vocabulary(tokenizer, folder)
     _check_algorithm(tokenizer, folder)
@@ -59,6 +62,29 @@ def load_tokenizer(folder: Path) -> Any:
     if rows is not None:
         _check_embedding(tokenizer, folder, rows)
     return tokenizer
+
+
+def _check_config(folder: Path) -> None:
+    """Raises UserError where it is the model's config that cannot be read, which transformers asks for the tokenizer's class."""
+    from transformers import AutoConfig
+
+    try:
+        AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+    except Exception as error:
+        raise UserError(
+            f"transformers cannot read config.json in {folder}: {_words(error)}; copy that of the base model"
+        ) from error
+
+
+def _check_length(tokenizer: Any, folder: Path) -> None:
+    """Raises UserError for a longest text that is no number; one with a fraction is made whole."""
+    most = tokenizer.model_max_length
+    if isinstance(most, bool) or not isinstance(most, (int, float)):
+        raise UserError(
+            f"model_max_length in the tokenizer_config.json of {folder} is {most!r}, which is no number; write one there"
+        )
+    if isinstance(most, float) and 0 < most < _ANY_LENGTH:
+        set_option(tokenizer, "model_max_length", int(most))
 
 
 def _as_its_file_cuts(tokenizer: Any, folder: Path) -> Any:

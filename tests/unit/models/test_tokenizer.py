@@ -370,3 +370,28 @@ def test_a_class_that_cuts_texts_otherwise_than_the_file_is_not_taken_at_its_wor
     assert reading_notes(tokenizer)[0].startswith("tokenizer.json cuts texts otherwise than ")
     save_tokenizer(tokenizer, tmp_path / "saved")
     assert AutoTokenizer.from_pretrained(tmp_path / "saved")(text)["input_ids"] == right(text)["input_ids"]
+
+
+def with_option(folder, name, **told):
+    path = folder / name
+    path.write_text(json.dumps({**json.loads(path.read_text()), **told}))
+    return folder
+
+
+@pytest.mark.parametrize("most", ["128", True, [128]])
+def test_a_longest_text_that_is_no_number_is_named(tiny_model, tmp_path, most):
+    shutil.copytree(tiny_model, tmp_path / "model")
+    words = refusal(with_option(tmp_path / "model", "tokenizer_config.json", model_max_length=most))
+    assert f"is {most!r}, which is no number" in words
+
+
+def test_a_longest_text_with_a_fraction_is_obeyed(tiny_model, tmp_path):
+    shutil.copytree(tiny_model, tmp_path / "model")
+    tokenizer = load_tokenizer(with_option(tmp_path / "model", "tokenizer_config.json", model_max_length=16.0))
+    assert repr(tokenizer.model_max_length) == "16"
+
+
+def test_a_config_that_cannot_be_read_is_not_called_the_tokenizer_s_fault(tiny_model, tmp_path):
+    shutil.copytree(tiny_model, tmp_path / "model")
+    words = refusal(with_option(tmp_path / "model", "config.json", id2label=["bad", "good"]))
+    assert words.startswith("transformers cannot read config.json in ")
