@@ -98,9 +98,9 @@ class Classification:
 
     def encode(self, recipe: Recipe, split: Split[Examples], model_folder: Path) -> ClassificationData:
         from proxtune.models.classifier_head import head_notes
-        from proxtune.models.loading import classifier_config
+        from proxtune.models.loading import classifier_config, longest_allowed
         from proxtune.models.post_processor import keeps_post_processor
-        from proxtune.models.tokenizer import agree_on_padding, check_tokens, load_tokenizer
+        from proxtune.models.tokenizer import agree_on_padding, check_tokens, load_tokenizer, set_option
         from proxtune.models.word_classifier import answers_by_words, set_label_tokens
         from proxtune.tasks.classification.encoding import encode_parts, ready_for_texts
         from proxtune.tasks.classification.label_prompt import (
@@ -142,6 +142,9 @@ class Classification:
         if answers_by_words(config):
             set_label_tokens(config, prompt_for(labels).words, tokenizer)
             train, validation = (replace(part, objective=WORDS) for part in (train, validation))
+        taken = longest_allowed(tokenizer, config)
+        if tokenizer.model_max_length > taken:  # plain transformers would run past the model's positions
+            set_option(tokenizer, "model_max_length", taken)
         return ClassificationData(
             split=split,
             labels=tuple(labels),
