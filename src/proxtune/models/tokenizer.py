@@ -27,7 +27,11 @@ _ALGORITHMS = {1: "Unigram", 2: "BPE"}  # of SentencePiece's numbers; its words 
 _ROLES = ("eos_token", "bos_token", "unk_token", "cls_token", "sep_token")  # that rows are given
 _FILLERS = ("eos_token", "bos_token", "unk_token", "sep_token", "cls_token")  # of a padding token, the best first
 _NEW_FILLER = "<|pad|>"
+_ANY_LENGTH = 10**6  # of a text, and more: what is written where there is no longest
 _FIRST_TEXTS = 200
+_PLAIN_WORDS = (
+    "the film of 2024 was a good one, and the 12 others are not"  # which no option for case or accents changes
+)
 _MOST_UNKNOWN, _MANY_UNKNOWN = 0.99, 0.1  # of their tokens; words that are known may tell classes apart all the same
 
 
@@ -48,13 +52,79 @@ def load_tokenizer(folder: Path) -> Any:
     except Exception as error:
         if not _found(folder, _VOCABULARIES):
             raise _none_in(folder) from error
+        _check_config(folder)
         raise UserError(f"the tokenizer in {folder} cannot be read: {_why_unread(folder, error)}") from error
+    _check_length(tokenizer, folder)
+    tokenizer = _as_its_file_cuts(tokenizer, folder)
     _check_vocabulary(tokenizer, folder)
     _check_algorithm(tokenizer, folder)
     rows = embedding_rows(folder)
     if rows is not None:
         _check_embedding(tokenizer, folder, rows)
     return tokenizer
+
+
+def _check_config(folder: Path) -> None:
+    """Raises UserError where it is the model's config that cannot be read, which transformers asks for the tokenizer's class."""
+    from transformers import AutoConfig
+
+    try:
+        AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+    except Exception as error:
+        raise UserError(
+            f"transformers cannot read config.json in {folder}: {_words(error)}; copy that of the base model"
+        ) from error
+
+
+def _check_length(tokenizer: Any, folder: Path) -> None:
+    """Raises UserError for a longest text that is no number; one with a fraction is made whole."""
+    most = tokenizer.model_max_length
+    if isinstance(most, bool) or not isinstance(most, (int, float)):
+        raise UserError(
+            f"model_max_length in the tokenizer_config.json of {folder} is {most!r}, which is no number; write one there"
+        )
+    if isinstance(most, float) and 0 < most < _ANY_LENGTH:
+        set_option(tokenizer, "model_max_length", int(most))
+
+
+def _as_its_file_cuts(tokenizer: Any, folder: Path) -> Any:
+    """The tokenizer, read from tokenizer.json as that stands where its class would cut plain words otherwise.
+
+    Classes of transformers 5 take the vocabulary of the file and cut texts in their own way, whatever the file says.
+    """
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    file = folder / "tokenizer.json"
+    if getattr(tokenizer, "_tokenizer", None) is None or not file.is_file():
+        return tokenizer
+    try:
+        raw = Tokenizer.from_file(str(file))
+        raw.no_truncation()
+        raw.no_padding()
+        own = raw.encode(_PLAIN_WORDS, add_special_tokens=False)
+    except Exception:  # a file of another form, which its class has read all the same
+        return tokenizer
+    made = tokenizer(_PLAIN_WORDS, add_special_tokens=False, return_offsets_mapping=True)
+    if _after_first_word(made["input_ids"], made["offset_mapping"]) == _after_first_word(own.ids, own.offsets):
+        return tokenizer
+    read = PreTrainedTokenizerFast.from_pretrained(str(folder))
+    named = type(tokenizer).__name__
+    read.reading_notes = (
+        f"tokenizer.json cuts texts otherwise than {named} does, as it is named: it is read as it stands",
+    )
+    return read
+
+
+def _after_first_word(ids: Sequence[int], places: Sequence[tuple[int, int]]) -> list[int]:
+    """The tokens behind the first of the plain words: options say how a text begins."""
+    first = _PLAIN_WORDS.index(" ")
+    return [number for number, (_, end) in zip(ids, places, strict=True) if end > first]
+
+
+def reading_notes(tokenizer: Any) -> tuple[str, ...]:
+    """What was found out when the tokenizer was read."""
+    return tuple(getattr(tokenizer, "reading_notes", ()))
 
 
 def _words(error: Exception) -> str:

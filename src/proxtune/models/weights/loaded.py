@@ -15,6 +15,11 @@ from proxtune.models.weights.unused import UnusedWeights, listed
 
 _NONE_UNUSED = UnusedWeights()
 _ADVICE = "give a model whose weights and config belong together"
+_WRAPPERS = {  # what holds a model while it is trained, by how its weights are called, with how to get at it
+    "base_model.model.": "model.merge_and_unload()",
+    "_orig_mod.": "model._orig_mod",
+    "module.": "model.module",
+}
 # Layers that sum a row up, and that checkpoints of bodies often lack: they are learned anew with the head.
 _SUMMARIES = ("pooler", "sequence_summary", "pooled")
 
@@ -62,6 +67,12 @@ def check_loaded(
     lacking = sorted(name for name in told["missing_keys"] if name not in new and not _is_summary(name))
     if lacking:
         strange = sorted(told["unexpected_keys"])
+        wrapper = next((part for part in _WRAPPERS if strange and all(name.startswith(part) for name in strange)), None)
+        if wrapper is not None:
+            raise UserError(
+                f"the weights in {folder} have names that begin with {wrapper!r}, those of a model within another: save the "
+                f"inner one ({_WRAPPERS[wrapper]}.save_pretrained(FOLDER)), and give its folder"
+            )
         instead = f", and have {strange[0]} instead" if len(strange) >= len(lacking) else ""
         raise UserError(
             f"the weights in {folder} lack {lacking[0]}{_and_more(len(lacking) - 1)}{instead}: they would begin at "

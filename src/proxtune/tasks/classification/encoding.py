@@ -15,7 +15,7 @@ from proxtune.data.labels import ClassNumbers
 from proxtune.data.split import select_examples
 from proxtune.errors import UserError
 from proxtune.models.control_tokens import control_tokens, text_ids, written_notes
-from proxtune.models.tokenizer import agree_on_padding, set_option, unknown_notes
+from proxtune.models.tokenizer import agree_on_padding, reading_notes, set_option, unknown_notes
 from proxtune.tasks.classification.objective import LABELS
 from proxtune.tasks.lengths import useful_length
 
@@ -32,6 +32,7 @@ def ready_for_texts(tokenizer: Any, config: Any, split: Split[Examples]) -> tupl
     set_option(tokenizer, "split_special_tokens", True)
     texts = [text for rows in (split.train, split.validation) for text in (*rows.texts, *rows.second_texts)]
     return (
+        *reading_notes(tokenizer),
         *agree_on_padding(tokenizer, config),
         *unknown_notes(tokenizer, split.train.texts),
         *written_notes(map(control_tokens(tokenizer).found_in, texts)),

@@ -13,6 +13,7 @@ from typing import Any
 from proxtune.models.post_processor import end_texts_with
 
 _MOST_CHOICES = 12  # labels that the question lists
+_SHORT = "\nLabel:"  # one that lists none
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,17 @@ def prompt_for(labels: list[str]) -> LabelPrompt:
     names = [label.strip().replace("_", " ") for label in labels]
     choices = f" ({', '.join(names[:-1])} or {names[-1]})" if 2 <= len(names) <= _MOST_CHOICES else ""
     return LabelPrompt(f"\nLabel{choices}:", tuple(f" {name}" for name in names))
+
+
+def fitting_prompt(labels: list[str], tokenizer: Any, allowed: int) -> tuple[LabelPrompt | None, tuple[str, ...]]:
+    """The question that leaves the text at least half of the `allowed` tokens, or None; with what to say of a shorter one."""
+    whole = prompt_for(labels)
+    for prompt in (whole, LabelPrompt(_SHORT, whole.words)):
+        taken = len(tokenizer(prompt.question, add_special_tokens=False)["input_ids"])
+        if 2 * taken <= allowed:
+            note = f"rows of {allowed} tokens are too short for a question that lists the labels"
+            return prompt, () if prompt == whole else (note,)
+    return None, (f"no question follows the texts: rows of {allowed} tokens are too short for one",)
 
 
 def has_language_head(config: Any) -> bool:

@@ -98,12 +98,17 @@ class Classification:
 
     def encode(self, recipe: Recipe, split: Split[Examples], model_folder: Path) -> ClassificationData:
         from proxtune.models.classifier_head import head_notes
-        from proxtune.models.loading import classifier_config
+        from proxtune.models.loading import classifier_config, longest_allowed
         from proxtune.models.post_processor import keeps_post_processor
-        from proxtune.models.tokenizer import agree_on_padding, check_tokens, load_tokenizer
+        from proxtune.models.tokenizer import agree_on_padding, check_tokens, load_tokenizer, set_option
         from proxtune.models.word_classifier import answers_by_words, set_label_tokens
         from proxtune.tasks.classification.encoding import encode_parts, ready_for_texts
-        from proxtune.tasks.classification.label_prompt import append_question, has_language_head, prompt_for
+        from proxtune.tasks.classification.label_prompt import (
+            append_question,
+            fitting_prompt,
+            has_language_head,
+            prompt_for,
+        )
         from proxtune.tasks.classification.objective import WORDS
         from proxtune.tasks.classification.reader import sorted_labels
         from proxtune.tasks.classification.row_end import append_end, needs_end
@@ -114,15 +119,18 @@ class Classification:
         config = classifier_config(model_folder, labels, tokenizer, 512)
         notes = (*head_notes(model_folder, labels), *ready_for_texts(tokenizer, config, split))
         asks = has_language_head(config)
-        prompt = prompt_for(labels) if asks and keeps_post_processor(tokenizer) else None
-        if asks and prompt is None:
+        allowed = length_allowed(recipe, tokenizer, config)
+        prompt: LabelPrompt | None = None
+        if asks and keeps_post_processor(tokenizer):
+            prompt, told = fitting_prompt(labels, tokenizer, allowed)
+            notes = (*notes, *told)
+        elif asks:
             notes = (*notes, _NO_QUESTION)
         if prompt is not None:
             append_question(tokenizer, prompt)
         adds_end = not answers_by_words(config) and needs_end(tokenizer, config)
         if adds_end:
             append_end(tokenizer, config)
-        allowed = length_allowed(recipe, tokenizer, config)
         train, validation = encode_parts(
             (split.train, split.validation), labels, tokenizer, allowed, cuts_outliers=recipe.knobs.max_length is None,
             has_types=_has_types(tokenizer, config),
@@ -134,6 +142,9 @@ class Classification:
         if answers_by_words(config):
             set_label_tokens(config, prompt_for(labels).words, tokenizer)
             train, validation = (replace(part, objective=WORDS) for part in (train, validation))
+        taken = longest_allowed(tokenizer, config)
+        if tokenizer.model_max_length > taken:  # plain transformers would run past the model's positions
+            set_option(tokenizer, "model_max_length", taken)
         return ClassificationData(
             split=split,
             labels=tuple(labels),

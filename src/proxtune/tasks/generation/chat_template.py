@@ -18,6 +18,8 @@ from proxtune.errors import UserError
 ANSWER = "bcd"  # tells an answer from what stands around it
 _USER, _ANSWER = {"role": "user", "content": "efg"}, {"role": "assistant", "content": ANSWER}
 _BEFORE = {"system": "hij", "assistant": "klm"}  # what may stand before the user's first turn
+_EARLIER_WORDS = ("nop", "qrs")
+_EARLIER = [{"role": role, "content": words} for role, words in zip(("user", "assistant"), _EARLIER_WORDS, strict=True)]
 _OPEN_THOUGHT = re.compile(r"(<[^<>/\s]*think[^<>\s]*>|\[THINK\])\s*\Z", re.IGNORECASE)
 _CLOSED_THOUGHT = re.compile(r"<[^<>\s]*/[^<>\s]*think[^<>\s]*>|\[/THINK\]", re.IGNORECASE)
 _KNOWS_THINKING = re.compile(r"\benable_thinking\b")
@@ -42,6 +44,8 @@ _DAY = datetime(2024, 7, 26)
 _ASKS_DAY = re.compile(r"strftime_now\(\s*(?:'([^']*)'|\"([^\"]*)\")?")
 _PINNED = "{%- macro strftime_now(format) %}"
 _NO_THINKING = "{%- set enable_thinking = false %}"
+_MARK = re.compile(r"<\|[^<>|\s]+\|>|<(?:start|end)_of_turn>")
+_NAMED = 3  # marks in a note
 _REFUSED = {
     "system": "the model's chat template takes no system turn: its text goes before the first user turn",
     "assistant": "the model's chat template takes no greeting of the assistant's: its text goes before the first user turn",
@@ -70,7 +74,11 @@ def fit_chat_template(
         and _filled_with(tokenizer, _AS_PARTS, [_USER, _ANSWER]) is not None
     ):
         _put_before(tokenizer, _AS_PARTS)
-    fill(tokenizer, [_USER, _ANSWER])  # whatever it says now is said to the user
+    if not _writes(tokenizer, [_USER], _USER["content"]):  # whatever it says now is said to the user
+        raise UserError(
+            "the model's chat template leaves out what the user says, and answers would be learned without what was asked; copy "
+            "that of the base model, or remove chat_template from tokenizer_config.json"
+        )
     for role, text in _BEFORE.items():
         if text in (_filled(tokenizer, [{"role": role, "content": text}, _USER, _ANSWER]) or ""):
             continue
@@ -81,6 +89,10 @@ def fit_chat_template(
         notes.append(
             "the model's chat template does not write answers as they are: earlier ones may be missing or changed in it"
         )
+    elif any(_has_exchange_before(row) for row in rows) and not _writes(tokenizer, [*_EARLIER, _USER], *_EARLIER_WORDS):
+        notes.append(
+            "the model's chat template leaves earlier turns out: an answer is learned from the user's last alone"
+        )
     if not thinks:
         notes += _without_thoughts(tokenizer)
     opening = _between(tokenizer)
@@ -88,6 +100,18 @@ def fit_chat_template(
         _put_behind(tokenizer, opening)
         notes.append(f"answers follow {opening!r}, as in the model's chat template")
     return tuple(notes)
+
+
+def spelled_mark_notes(tokenizer: Any) -> tuple[str, ...]:
+    """What to say of marks of turns for which the tokenizer has no tokens: the template may be another tokenizer's."""
+    written = dict.fromkeys(_MARK.findall(fill(tokenizer, [_USER], for_answer=True)))
+    unknown = [mark for mark in written if len(tokenizer(mark, add_special_tokens=False)["input_ids"]) > 2]
+    if not unknown:
+        return ()
+    named = ", ".join(unknown[:_NAMED])
+    return (
+        f"the tokenizer has no tokens for {named} of the model's chat template: they are read in pieces, as words are",
+    )
 
 
 def fill(tokenizer: Any, turns: Sequence[Mapping[str, str]], for_answer: bool = False) -> str:
@@ -121,6 +145,16 @@ def open_thought(tokenizer: Any) -> str:
 def has_thoughts(answers: Sequence[str]) -> bool:
     """Whether most answers come with thoughts of their own."""
     return 2 * sum(bool(_CLOSED_THOUGHT.search(answer)) for answer in answers) > len(answers)
+
+
+def _writes(tokenizer: Any, turns: Sequence[Mapping[str, str]], *words: str) -> bool:
+    """Whether the words stand in the template that is filled in for an answer, in letters of any case."""
+    made = fill(tokenizer, turns, for_answer=True).casefold()
+    return all(each in made for each in words)
+
+
+def _has_exchange_before(row: Sequence[Mapping[str, str]]) -> bool:
+    return sum(turn["role"] == "user" for turn in row) > 1
 
 
 def _with_one_day(tokenizer: Any) -> list[str]:

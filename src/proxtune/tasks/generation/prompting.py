@@ -11,7 +11,7 @@ import numpy as np
 from proxtune.data.examples import Message, Pairs, Split
 from proxtune.models.control_tokens import NO_CONTROL, ControlTokens, control_tokens
 from proxtune.models.post_processor import end_texts_with, keeps_post_processor
-from proxtune.models.tokenizer import set_option, unknown_notes
+from proxtune.models.tokenizer import reading_notes, set_option, unknown_notes
 from proxtune.tasks.generation.chat_template import (
     ANSWER,
     answer_space,
@@ -20,6 +20,7 @@ from proxtune.tasks.generation.chat_template import (
     has_chat_template,
     has_thoughts,
     open_thought,
+    spelled_mark_notes,
     writes_answers,
 )
 from proxtune.tasks.generation.languages import NAMES, check_languages, language_pair, mark_languages, set_languages
@@ -84,7 +85,9 @@ def ready_to_ask(tokenizer: Any, split: Split[Pairs], is_encoder_decoder: bool) 
     """
     train = split.train
     asked = [turn.content for messages in train.prompts[:_FIRST_ROWS] for turn in messages[-1:]]
-    notes = unknown_notes(tokenizer, [*asked, *train.answers[:_FIRST_ROWS]][: 2 * _FIRST_ROWS])
+    notes = reading_notes(tokenizer) + unknown_notes(
+        tokenizer, [*asked, *train.answers[:_FIRST_ROWS]][: 2 * _FIRST_ROWS]
+    )
     if is_encoder_decoder:
         notes += set_languages(tokenizer, train)
         check_languages(tokenizer, [token for side in put_around(tokenizer) for token in side])
@@ -92,7 +95,8 @@ def ready_to_ask(tokenizer: Any, split: Split[Pairs], is_encoder_decoder: bool) 
         set_option(tokenizer, "padding_side", "left")  # else an answer would follow on padding
     if has_chat_template(tokenizer) and not is_encoder_decoder:
         rows = [[{"role": turn.role, "content": turn.content} for turn in messages] for messages in train.prompts]
-        return notes + fit_chat_template(tokenizer, rows, has_thoughts(train.answers))
+        notes += fit_chat_template(tokenizer, rows, has_thoughts(train.answers))
+        return notes + spelled_mark_notes(tokenizer)
     if not is_encoder_decoder and keeps_post_processor(tokenizer) and put_around(tokenizer)[1]:
         end_texts_with(tokenizer, ())  # an answer follows
     set_option(tokenizer, "split_special_tokens", True)

@@ -5,6 +5,7 @@ import re
 import shutil
 from pathlib import Path
 
+import pytest
 from safetensors.torch import load_file, save_file
 
 from proxtune.models.loading import classifier_config, generator_config, load_classifier, load_generator, loading_notes
@@ -40,9 +41,9 @@ def test_a_layer_that_is_missing_is_named(tiny_folder, tmp_path):
 
 
 def test_weights_of_other_names_are_shown(tiny_decoder, tmp_path):
-    folder = changed(tiny_decoder, tmp_path / "model", lambda name: f"module.{name}")
-    assert "and have module." in refusal(generator, folder)
-    assert "and have module." in refusal(classifier, folder)
+    folder = changed(tiny_decoder, tmp_path / "model", lambda name: f"other.{name}")
+    assert "and have other." in refusal(generator, folder)
+    assert "and have other." in refusal(classifier, folder)
 
 
 def test_a_language_model_needs_its_head_and_a_classifier_does_not(tiny_decoder, tmp_path):
@@ -88,3 +89,18 @@ def test_a_head_of_another_shape_is_drawn_anew_only_where_it_is_replaced(tmp_pat
     told = WHOLE | {"mismatched_keys": {("score.weight", (3, 8), (2, 8))}}
     check_loaded(told, tmp_path, new={"score.weight"}, of_other_shape={"score.weight"})
     assert "score.weight" in refusal(check_loaded, told, tmp_path, new={"score.weight"})
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "inner"),
+    [("module.", "model.module"), ("_orig_mod.", "model._orig_mod"), ("base_model.model.", "model.merge_and_unload()")],
+)
+def test_a_model_that_was_saved_within_another_is_to_be_saved_alone(tmp_path, wrapper, inner):
+    told = {
+        "mismatched_keys": [],
+        "missing_keys": {"a.weight"},
+        "unexpected_keys": {f"{wrapper}a.weight", f"{wrapper}b"},
+    }
+    words = refusal(check_loaded, told, tmp_path)
+    assert f"begin with {wrapper!r}" in words
+    assert f"({inner}.save_pretrained(FOLDER))" in words

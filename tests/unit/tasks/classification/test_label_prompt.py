@@ -12,6 +12,7 @@ from proxtune.models.tokenizer import load_tokenizer
 from proxtune.tasks.classification.encoding import encode
 from proxtune.tasks.classification.label_prompt import (
     append_question,
+    fitting_prompt,
     has_language_head,
     init_head_from_words,
     label_word_rows,
@@ -26,6 +27,20 @@ def test_the_question_lists_a_few_labels_and_not_many():
     assert prompt_for(["a", "b", "not_sure"]).question == "\nLabel (a, b or not sure):"
     assert prompt_for(["a", "not_sure"]).words == (" a", " not sure")
     assert prompt_for([f"topic {i}" for i in range(40)]).question == "\nLabel:"
+
+
+def test_a_question_leaves_the_text_half_of_the_row_or_is_shorter_or_none_and_that_is_said(tiny_decoder):
+    tokenizer, whole = load_tokenizer(tiny_decoder), prompt_for(LABELS)
+    long, short = (
+        len(tokenizer(asked, add_special_tokens=False)["input_ids"]) for asked in (whole.question, "\nLabel:")
+    )
+    assert fitting_prompt(LABELS, tokenizer, 2 * long) == (whole, ())
+    prompt, (note,) = fitting_prompt(LABELS, tokenizer, 2 * long - 1)
+    assert (prompt.question, prompt.words) == ("\nLabel:", whole.words)
+    assert "too short for a question that lists the labels" in note
+    prompt, (note,) = fitting_prompt(LABELS, tokenizer, 2 * short - 1)
+    assert prompt is None
+    assert note.startswith("no question follows the texts")
 
 
 def test_decoders_speak_and_encoders_do_not(tiny_model, tiny_decoder):

@@ -1,6 +1,7 @@
 """Classification as a task: what it asks of a recipe, reads, says of its results and predicts. `check_task` tries the rest."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -126,3 +127,15 @@ def test_files_of_another_kind_are_named_for_training_validation_and_prediction(
     learned = replace(recipe, text_column="text", label_column="label")
     assert refusal(CLASSIFY.read_inputs, learned, (), sheet).startswith(says)
     assert refusal(CLASSIFY.read_evaluation, learned, sheet).startswith(says)
+
+
+def test_the_saved_tokenizer_cuts_at_what_the_model_takes(recipe: Recipe, tiny_model, tmp_path) -> None:
+    shutil.copytree(tiny_model, tmp_path / "model")
+    path = tmp_path / "model" / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "model_max_length": 10**30}))
+    for most in (None, 8):  # what a run was asked for is no limit of the model's
+        asking = replace(recipe, knobs=Knobs(max_length=most))
+        tokenizer = CLASSIFY.encode(asking, CLASSIFY.read(recipe), tmp_path / "model").tokenizer
+        tokenizer.save_pretrained(tmp_path)
+        assert json.loads((tmp_path / "tokenizer_config.json").read_text())["model_max_length"] == 64
+        assert len(tokenizer("good film " * 100, truncation=True)["input_ids"]) == 64

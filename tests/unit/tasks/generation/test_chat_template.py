@@ -9,6 +9,7 @@ from proxtune.tasks.generation.chat_template import (
     fit_chat_template,
     has_thoughts,
     open_thought,
+    spelled_mark_notes,
     writes_answers,
 )
 
@@ -100,6 +101,31 @@ def test_a_greeting_goes_before_the_user_s_turn_where_turns_must_alternate(havin
     assert "hello\n\nred" in fill(tokenizer, talk)
     both = [TALK[0], *talk]
     assert "Be brief.\n\nhello\n\nred" in fill(tokenizer, both) or "hello\n\nBe brief.\n\nred" in fill(tokenizer, both)
+
+
+def test_marks_of_turns_that_the_tokenizer_reads_in_pieces_are_told_of(having):
+    tokenizer = having(PLAIN)
+    (note,) = spelled_mark_notes(tokenizer)
+    assert note.startswith("the tokenizer has no tokens for <|im_start|>, <|im_end|> of the model's chat template")
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    assert spelled_mark_notes(tokenizer) == ()
+
+
+@pytest.mark.parametrize("template", ["  ", "hello", PLAIN.replace("m['content']", "'hi'")])
+def test_a_template_without_what_the_user_says_is_refused(having, template):
+    with pytest.raises(UserError, match="leaves out what the user says"):
+        fit_chat_template(having(template), [TALK])
+
+
+def test_a_template_may_change_the_case_of_what_is_said(having):
+    assert fit_chat_template(having(PLAIN.replace("m['content']", "m['content'] | upper")), [TALK[1:]])
+
+
+def test_a_template_that_writes_the_last_turn_alone_is_told_of(having):
+    last = PLAIN.replace("in messages %}", "in messages[-1:] %}")
+    told = "the model's chat template leaves earlier turns out: an answer is learned from the user's last alone"
+    assert told in fit_chat_template(having(last), [TALK])
+    assert told not in fit_chat_template(having(last), [TALK[-1:]])
 
 
 @pytest.mark.parametrize("template", [HYBRID, THINKING], ids=["hybrid", "thinking"])
