@@ -41,7 +41,9 @@ def features(model: Any, passes: Iterable[tuple[np.ndarray, Any]], lengths: np.n
         for numbers, _ in passes:
             found = seen[-1].float()  # (rows, width), or (rows, length, width) for decoders
             seen.clear()
-            if found.dim() == 3:
+            if found.dim() == 3 and found.shape[1] == 1:  # of the one query that sums a row up
+                found = found[:, 0]
+            elif found.dim() == 3:
                 found = found[torch.arange(len(found)), torch.from_numpy(lengths[numbers] - 1)]
             out[numbers] = found.cpu().numpy()
             del found  # a small tensor that stays would keep the heap around it apart

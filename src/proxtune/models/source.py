@@ -250,7 +250,7 @@ def _check_config(config: Path, name: str) -> None:
     if "model_type" not in raw:
         raise UserError(f"{name} has no model_type in config.json; give a transformers model folder")
     for key, value in raw.items():
-        most = next((limit for part, limit in _MOST.items() if part in key), None)
+        most = next((limit for part, limit in _MOST.items() if key.endswith(part)), None)
         if most is not None and isinstance(value, int) and abs(value) > most:
             raise UserError(f"{name} has {key} = {value} in config.json, more than any model; give another")
 

@@ -1,5 +1,7 @@
 """probe: nothing of the model learns but the head that is fitted to its features."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -43,6 +45,22 @@ def test_the_head_on_the_probes_features_is_the_model_itself(tiny_folder, tmp_pa
         logits = model(input_ids=ids, attention_mask=mask).logits.numpy()
     np.testing.assert_allclose(logits, found @ weight.T + bias, rtol=1e-3, atol=1e-4)
     assert all(p.grad is None for p in model.parameters())
+
+
+def test_features_of_the_one_query_that_sums_a_row_up():
+    """As Perceiver has it: (rows, 1, width) go into the last layer, whatever the rows' lengths."""
+    import torch
+
+    class Summing(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.config = SimpleNamespace(num_labels=2)
+            self.last = torch.nn.Linear(3, 2)
+
+    model = Summing()
+    summed = torch.arange(6.0).reshape(2, 1, 3)
+    found = features(model, ((np.array([1, 0]), model.last(summed)) for _ in range(1)), np.array([5, 9]))
+    assert (found == summed[[1, 0], 0].numpy()).all()
 
 
 def test_it_costs_a_forward_pass():

@@ -20,8 +20,9 @@ _WRAPPERS = {  # what holds a model while it is trained, by how its weights are 
     "_orig_mod.": "model._orig_mod",
     "module.": "model.module",
 }
-# Layers that sum a row up, and that checkpoints of bodies often lack: they are learned anew with the head.
-_SUMMARIES = ("pooler", "sequence_summary", "pooled")
+# Layers that sum a row up, and that checkpoints of bodies often lack, or have in another form for another task: they are
+# learned anew with the head.
+_SUMMARIES = ("pooler", "sequence_summary", "pooled", "perceiver.decoder.")
 
 
 def head_parameters(model: Any) -> set[str]:
@@ -78,9 +79,10 @@ def check_loaded(
             f"the weights in {folder} lack {lacking[0]}{_and_more(len(lacking) - 1)}{instead}: they would begin at "
             f"random; {_ADVICE}"
         )
-    if unused.dropped:
+    dropped = [name for name in unused.dropped if not _is_summary(f"{name}.")]
+    if dropped:
         raise UserError(
-            f"the weights in {folder} have {listed(unused.dropped)}, for which the model of config.json has no place: they would "
+            f"the weights in {folder} have {listed(dropped)}, for which the model of config.json has no place: they would "
             f"be dropped; {_ADVICE}"
         )
 

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from proxtune.models.loading import classifier_config, generator_config, load_classifier, load_generator, loading_notes
 from proxtune.models.tokenizer import load_tokenizer
 from proxtune.models.weights.loaded import check_loaded
+from proxtune.models.weights.unused import UnusedWeights
 from support.files import refusal
 
 WHOLE = {"missing_keys": set(), "mismatched_keys": set(), "unexpected_keys": set()}
@@ -104,3 +105,10 @@ def test_a_model_that_was_saved_within_another_is_to_be_saved_alone(tmp_path, wr
     words = refusal(check_loaded, told, tmp_path)
     assert f"begin with {wrapper!r}" in words
     assert f"({inner}.save_pretrained(FOLDER))" in words
+
+
+def test_what_sums_rows_up_for_another_task_may_be_dropped_and_begins_anew(tmp_path):
+    unused = UnusedWeights(dropped=("perceiver.decoder.decoding_cross_attention", "bert.pooler.norm"))
+    check_loaded(WHOLE | {"missing_keys": {"perceiver.decoder.decoder.final_layer.weight"}}, tmp_path, unused=unused)
+    body = UnusedWeights(dropped=("perceiver.encoder.cross_attention",))
+    assert "perceiver.encoder.cross_attention" in refusal(lambda: check_loaded(WHOLE, tmp_path, unused=body))
