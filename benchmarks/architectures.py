@@ -284,9 +284,8 @@ def _main() -> None:
                     file.write(json.dumps(asdict(outcome)) + "\n")
     body, headline = _record(found)
     headline |= {"how": "forked" if asked.forked else "command", "method": asked.method}
-    write_record(
-        "architectures", "Every text architecture: trained, and held against plain transformers", body, headline
-    )
+    title = "Every text architecture: trained, and held against plain transformers"
+    write_record("architectures-rotated" if asked.rotate else "architectures", title, body, headline)
 
 
 def _places(kinds: list[str], rotates: bool) -> list[tuple[str, str, str]]:

@@ -25,6 +25,7 @@ RECORDS = {
     "text-speed": "Tokens trained a second where texts are written, beside the Trainer.",
     "text-speed-gpu": "The same on a GPU.",
     "architectures": "Every text architecture, tiny and random: trained, saved, held against plain transformers.",
+    "architectures-rotated": "The same of a later commit, and of more architectures: one tokenizer for each, in turn.",
     "gpu": "Budgets of a GPU's memory, promised, measured and seen from outside.",
     "size": "Accuracy by the bytes of the model, beside quantization after training.",
     "neighbours": "The speed of looking at neighbouring points, beside inference and MeZO.",
