@@ -288,6 +288,8 @@ def _places(config: Any) -> list[int]:
     """Tokens for which a model's tables of positions have a row each: in some the rows up to the padding id's are no position."""
     import torch
 
+    if getattr(config.get_text_config(), "rope_parameters", None):
+        return []  # positions are turned, not looked up; to find that out would import sympy, which takes half a second
     auto = _classifying(config) if _has_classifier(config) or answers_by_words(config) else _generator(config)
     try:
         with torch.device("meta"):
