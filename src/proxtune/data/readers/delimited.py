@@ -62,7 +62,8 @@ def _delimited(path: Path, usual: str, max_rows: int | None) -> Table:
             try:
                 table = _read(file, dialect, max_rows)
             except _Refused as error:  # of equals the first: it is the likelier dialect
-                refused = error if refused is None or error.rows > refused.rows else refused
+                likelier = refused is None or error.rows > refused.rows
+                refused = error.with_traceback(None) if likelier else refused  # whose frames hold all that was read
             else:
                 return replace(table, notes=[*file.notes, *_told(dialect, usual), *table.notes])
     finally:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -229,3 +230,15 @@ def test_a_comma_too_many_in_any_row_names_its_line(
     path = tmp_path_factory.getbasetemp() / "comma.csv"
     path.write_text(file.getvalue(), encoding="utf-8", newline="")
     assert f"line {lines[odd]}: 3 fields where the header has 2" in refusal(read_csv, path)
+
+
+def test_what_one_dialect_read_is_gone_before_the_next_is_tried(tmp_path):
+    """A refusal keeps no frames, which would hold all fields: twice the memory for a header of many columns."""
+    place = tmp_path / "wide.tsv"
+    place.write_bytes(b"[\xff," * 100_000)
+    tracemalloc.start()
+    try:
+        assert "has a header but no rows" in refusal(read_tsv, place)
+        assert tracemalloc.get_traced_memory()[1] < 12_000_000
+    finally:
+        tracemalloc.stop()
