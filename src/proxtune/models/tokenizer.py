@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import shutil
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -108,12 +110,27 @@ def _as_its_file_cuts(tokenizer: Any, folder: Path) -> Any:
     made = tokenizer(_PLAIN_WORDS, add_special_tokens=False, return_offsets_mapping=True)
     if _after_first_word(made["input_ids"], made["offset_mapping"]) == _after_first_word(own.ids, own.offsets):
         return tokenizer
-    read = PreTrainedTokenizerFast.from_pretrained(str(folder))
-    named = type(tokenizer).__name__
+    read, named = PreTrainedTokenizerFast.from_pretrained(str(folder)), type(tokenizer).__name__
+    if not _comes_back(read, folder):  # transformers takes that class for this type of model, whatever is saved
+        tokenizer.reading_notes = (f"tokenizer.json cuts texts otherwise than {named}, which transformers reads it by",)
+        return tokenizer
     read.reading_notes = (
         f"tokenizer.json cuts texts otherwise than {named} does, as it is named: it is read as it stands",
     )
     return read
+
+
+def _comes_back(tokenizer: Any, folder: Path) -> bool:
+    """Whether the tokenizer cuts texts alike once it is saved beside the config of the model in `folder`, and loaded again."""
+    from transformers import AutoTokenizer
+
+    with tempfile.TemporaryDirectory() as name:
+        saved = Path(name)
+        save_tokenizer(tokenizer, saved)
+        if (folder / "config.json").is_file():
+            shutil.copy(folder / "config.json", saved)
+        again = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    return bool(again(_PLAIN_WORDS)["input_ids"] == tokenizer(_PLAIN_WORDS)["input_ids"])
 
 
 def _after_first_word(ids: Sequence[int], places: Sequence[tuple[int, int]]) -> list[int]:

@@ -372,6 +372,18 @@ def test_a_class_that_cuts_texts_otherwise_than_the_file_is_not_taken_at_its_wor
     assert AutoTokenizer.from_pretrained(tmp_path / "saved")(text)["input_ids"] == right(text)["input_ids"]
 
 
+def test_a_class_that_transformers_takes_whatever_is_saved_is_left_to_it(tiny_model, tmp_path):
+    """By the type of the model: read otherwise, the saved model would be asked in other tokens than it learned."""
+    from transformers import AutoTokenizer
+
+    shutil.copytree(tiny_model, tmp_path / "model")
+    (tmp_path / "model" / "config.json").write_text('{"model_type": "qwen3_5_moe_text", "vocab_size": 100000}')
+    tokenizer = load_tokenizer(tmp_path / "model")
+    text = "the film was good, and 12 others"
+    assert tokenizer(text)["input_ids"] == AutoTokenizer.from_pretrained(tmp_path / "model")(text)["input_ids"]
+    assert reading_notes(tokenizer)[0].endswith(", which transformers reads it by")
+
+
 def with_option(folder, name, **told):
     path = folder / name
     path.write_text(json.dumps({**json.loads(path.read_text()), **told}))

@@ -135,7 +135,8 @@ def _read(file: TextFile, dialect: Dialect, max_rows: int | None) -> Table:
             else:
                 if not columns:
                     names = names[: max(len(row), _filled(names))]
-                    columns, known = [[] for _ in row], [{} for _ in row]
+                    columns = [[] for _ in row[: len(names) + 1]]  # a row that is longer is refused below
+                    known = [{} for _ in columns]
                 if len(row) != len(columns) or not 0 <= len(row) - len(names) <= 1:
                     why = _misfit(row, begins, columns, lines, names, width)
                     raise _Refused(f"{path} {why}", len(lines))

@@ -242,3 +242,14 @@ def test_what_one_dialect_read_is_gone_before_the_next_is_tried(tmp_path):
         assert tracemalloc.get_traced_memory()[1] < 12_000_000
     finally:
         tracemalloc.stop()
+
+
+def test_no_columns_are_made_for_a_row_that_has_too_many(tmp_path):
+    place = tmp_path / "long.csv"
+    place.write_bytes(b"text,label\n" + b",&" * 200_000)
+    tracemalloc.start()
+    try:
+        assert "200001 fields where the header has 2" in refusal(read_csv, place)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
