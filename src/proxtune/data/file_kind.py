@@ -102,7 +102,7 @@ _BZIP2 = FileKind(name="compressed with bzip2", advice=_unpacked_with("bunzip2")
 _TAR = FileKind(name="a tar archive", advice=_ARCHIVE)
 _PICKLE = FileKind(
     name="pickled",
-    advice="pickled files can run code, so they are never loaded: whoever wrote it can save it as .jsonl or .csv",
+    advice="pickled files can run code, so they are never loaded: ask for it as .jsonl or .csv",
 )
 _IN_OFFICE = {
     "xl/": FileKind(name="an Excel workbook", advice=_SHEET),

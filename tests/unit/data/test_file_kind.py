@@ -136,4 +136,4 @@ def test_a_file_that_may_not_be_read(write: Write, monkeypatch: pytest.MonkeyPat
 
 def test_what_is_read_as_it_is_has_no_suffix_of_another_kind() -> None:
     assert not {".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".arrow"} & set(SUFFIXES_OF_KINDS)
-    assert FileKind(name="a thing", advice="mend it").suffixes == ()
+    assert FileKind(name="a thing", advice="save it as CSV").suffixes == ()
