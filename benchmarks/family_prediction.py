@@ -2,8 +2,8 @@
 
 An encoder (MiniLM, 23 M) and a decoder (SmolLM2, 135 M) with their own weights; an encoder-decoder, a mixture of experts and a
 state space model of the sizes that are published (T5-small, OLMoE at a small width, Mamba-130M), with random weights, since
-memory does not depend on what a weight is. Each plan is a short run of the command line on the bundled samples. An error is
-(predicted − measured) / measured.
+memory does not depend on what a weight is. Each plan is a short run of the command line on the bundled samples; one in bf16 is
+run in fp32 where the processor has no instructions for it. An error is (predicted − measured) / measured.
 
     --families encoder,decoder      only these
 """
@@ -20,6 +20,7 @@ from typing import Any
 
 from harness import table, write_record
 from prediction import Knobs, predicted_and_measured, runs_of
+from proxtune.memory.devices.cpu import DEVICE
 from proxtune.samples import movies_path, translations_path
 from tiny_architectures import BEGIN, END, PAD, tokenizer_of
 
@@ -86,7 +87,9 @@ def main() -> None:
             model, parameters = (family.model, None) if not family.role else _written(family, Path(folder) / "model")
             more = ["--model", model, "--task", family.task, "--epochs", "0.1", "--seed", str(_SEED)]
             more += [] if family.task == "classify" else ["--validation", validation]
-            body, found = predicted_and_measured(runs_of(list(family.plans), data, BUDGET_BYTES, *more), BUDGET_BYTES)
+            body, found = predicted_and_measured(
+                runs_of(_computed(family.plans), data, BUDGET_BYTES, *more), BUDGET_BYTES
+            )
         size = "its own weights" if parameters is None else f"{parameters / 1e6:.0f} M random parameters"
         parts.append(f"## {name.capitalize()}: {family.model}, {size}, {family.task}\n\n{body}")
         errors = [found[which] for which in ("median_peak_error", "median_error", "worst_error")]
@@ -94,9 +97,10 @@ def main() -> None:
         medians[name] = found["median_peak_error"]
         sys.stderr.write(f"{body}\n{' | '.join(rows[-1])}\n")
     summary = table(["family", "model", "plans", "peak, median error", "a phase, median error", "worst"], rows)
+    without_bf16 = "" if DEVICE.supports_bf16 else " This processor has no instructions for bf16: all in fp32."
     told = (
         f"Seed {_SEED}; a tenth of an epoch of the sample, so that the second batch has the longest row; {_VALIDATION_ROWS} rows "
-        "for validation where texts are generated. The peak is the largest phase."
+        f"for validation where texts are generated. The peak is the largest phase.{without_bf16}"
     )
     body = "\n\n".join([told, summary, *parts])
     headline = {
@@ -105,6 +109,11 @@ def main() -> None:
         "median_peak_errors": medians,
     }
     write_record("family-prediction", "Predicted against measured peak memory, by family", body, headline)
+
+
+def _computed(plans: tuple[Knobs, ...]) -> list[Knobs]:
+    """The plans in what this processor computes in."""
+    return [(method, micro, dtype if DEVICE.supports_bf16 else "fp32", more) for method, micro, dtype, more in plans]
 
 
 def _few_rows(sample: Path, folder: Path) -> str:
