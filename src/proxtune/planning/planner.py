@@ -10,6 +10,7 @@ from proxtune.config.plan import Cost, Infeasible, Plan, Refused
 from proxtune.config.recipe import Knobs
 from proxtune.errors import UserError
 from proxtune.memory.devices.calibration import Calibration
+from proxtune.methods.base import FITTED_HEAD
 from proxtune.methods.registry import AUTO, all_methods, find_method
 from proxtune.planning.candidates import candidates
 from proxtune.planning.cost_model import (
@@ -25,9 +26,9 @@ from proxtune.planning.profile import Profile
 
 _UNSURE, _SURE_AFTER_STEPS = 0.35, 15.0  # a new head guesses: 25 steps of all blocks came to 0.75, 50 to 0.82
 _ADAFACTOR_LOSS = 0.004  # of expected quality, beside AdamW
-_HEAD_SHARE = (
-    0.3  # of the time that is left: for the head that steps by neighbours begin with, which teaches most at first
-)
+# Of the time that is left: for the head that steps begin with. By neighbours it teaches most; by gradients its rows teach more.
+_HEAD_SHARE = {"neighbours": 0.3, "gradients": 0.15}
+_FEATURES_SHARE = 0.125  # of the memory, for the features that a head is fitted to
 _TIME_SHARE = 0.93  # the rest is for a machine that slows down
 
 
@@ -170,8 +171,11 @@ def _expected(plan: Plan, profile: Profile) -> float:
     if base_quality is not None:  # every way begins at the base model, which knows something already
         prior = (method.base_model_prior or method.prior)(plan, blocks)
         prior = replace(prior, gap=prior.ceiling - base_quality)
-    known = prior.expected(plan.steps * plan.batch / profile.rows) - method.expected_loss(plan)
-    if method.uses_gradients and profile.traits.new_head:
+    elif method.uses_gradients and plan.head_rows:
+        prior = replace(prior, gap=prior.ceiling - FITTED_HEAD.expected(plan.head_rows / profile.rows))
+    rows = plan.steps * plan.batch if method.makes_steps else plan.head_rows
+    known = prior.expected(rows / profile.rows) - method.expected_loss(plan)
+    if method.uses_gradients and profile.traits.new_head and not plan.head_rows:
         known -= _UNSURE * math.exp(-plan.steps / _SURE_AFTER_STEPS)
     return known - (_ADAFACTOR_LOSS if plan.optimizer == "adafactor" else 0.0)
 
@@ -182,11 +186,9 @@ def steps_of(plan: Plan, profile: Profile, epochs: float | None) -> int:
 
 
 def _with_steps(plan: Plan, profile: Profile, budget: Budget) -> Plan:
+    plan = replace(plan, head_rows=_head_rows(plan, profile, budget))
     if not find_method(plan.method).makes_steps:
-        return replace(plan, steps=0, epochs=1.0)
-    if plan.neighbours:
-        seconds = math.inf if budget.time is None else _HEAD_SHARE * (budget.time - profile.seconds_so_far)
-        plan = replace(plan, head_rows=head_rows_within(seconds, plan, profile))
+        return replace(plan, steps=0, epochs=plan.head_rows / profile.rows)
     steps_per_epoch = math.ceil(profile.rows / plan.batch)
     steps = steps_of(plan, profile, plan.epochs)
     if budget.time is not None:
@@ -198,6 +200,22 @@ def _with_steps(plan: Plan, profile: Profile, budget: Budget) -> Plan:
         spare_flops = budget.compute - flops_of(replace(plan, steps=0), profile)
         steps = min(steps, max(0, int(spare_flops / per_step)))
     return replace(plan, steps=steps, epochs=steps / steps_per_epoch)
+
+
+def _head_rows(plan: Plan, profile: Profile, budget: Budget) -> int:
+    """How many rows a classification layer is fitted to, in its share of time and memory; 0 where none is fitted."""
+    method = find_method(plan.method)
+    if not method.fits_head(profile.traits):
+        return 0
+    seconds = math.inf
+    if budget.time is not None and method.makes_steps:
+        seconds = _HEAD_SHARE[method.learns_by] * (budget.time - profile.seconds_so_far)
+    elif budget.time is not None:
+        seconds = _TIME_SHARE * budget.time - seconds_of(replace(plan, head_rows=0, steps=0), profile)
+    rows = head_rows_within(seconds, plan, profile)
+    if budget.memory is not None:
+        rows = min(rows, int(_FEATURES_SHARE * budget.memory / (4 * profile.model.width)))
+    return max(1, rows)
 
 
 def none_fits(

@@ -26,7 +26,7 @@ from proxtune.training.validation import is_validation_due, validate, validate_a
 def train(plan: Plan, training: Training) -> Iterator[Event]:
     """Train for `plan.steps` steps, fewer or more when the clock says so; yields records of kind step, validation, step_down, …
 
-    A training that was begun before continues from its last snapshot. What begins from something that knows already (`nno`) is
+    A training that was begun before continues from its last snapshot. What begins with a fitted classification layer is
     evaluated before its first step too, and never ends worse. Raises Interrupted after a snapshot, with the best point so far
     safe, MemoryError when no step-down is left and no training step was made yet, and UserError when losses stay not finite.
     """
@@ -46,7 +46,7 @@ def train(plan: Plan, training: Training) -> Iterator[Event]:
     while True:
         if is_size_phase_due(state, training):
             yield from start_size_phase(state, training)
-        if is_validation_due(state, training, from_the_first=not method.uses_gradients):
+        if is_validation_due(state, training, from_the_first=plan.head_rows > 0):
             yield from validate(state, training)
         if state.step >= state.steps:
             return
