@@ -35,11 +35,6 @@ class Prior:
         return self.ceiling - self.gap * math.exp(-epochs / self.decay_epochs)
 
 
-# Of a classification layer that is fitted to the features of so many passes over the rows, or of a part of one. Beside the shares
-# of the methods it is set by hand: a layer fitted to a fifth of the rows is nearly as good as one fitted to all of them.
-FITTED_HEAD = Prior(ceiling=0.86, gap=0.10, decay_epochs=0.2)
-
-
 def _training_kernels(plan: Plan, traits: TaskTraits, calibration: Calibration) -> int:
     return calibration.training_kernel_bytes[plan.dtype]
 

@@ -18,6 +18,7 @@ from proxtune.storage.atomic import write_atomic
 
 HEAD = "head.npz"
 STRENGTHS = (0.003, 0.03, 0.3)  # of the data against the penalty, as scikit-learn's C; on standardised features
+SOFTENING = 3.0  # of 1, 2, 3 what half an epoch of banking77 ended best from (docs/decisions.md, 2026-11-29)
 _HISTORY, _MOST_ITERATIONS, _TOLERANCE = 10, 200, 1e-4
 _LOGITS_AT_A_TIME = 1 << 22
 _NEVER = -20.0  # the bias of a class that training never showed
@@ -194,6 +195,23 @@ def install_head(model: Any, head: LinearHead) -> None:
         layer.weight.copy_(torch.from_numpy(head.weight))
         if layer.bias is not None:
             layer.bias.copy_(torch.from_numpy(head.bias))
+
+
+def soften_head(model: Any) -> None:
+    """Divide the logits of a fitted layer by `SOFTENING`: the same answers, less sure of them.
+
+    A fitted layer is at its optimum, where gradients are noise, of which an optimizer that scales them makes whole steps. Below
+    it they agree on a direction, and the body learns in it.
+    """
+    import torch
+
+    from proxtune.models.introspection import head_of, without_adapters
+
+    _, layer = head_of(without_adapters(model))
+    with torch.no_grad():
+        layer.weight.div_(SOFTENING)
+        if layer.bias is not None:
+            layer.bias.div_(SOFTENING)
 
 
 def save_head(folder: Path, head: LinearHead) -> None:

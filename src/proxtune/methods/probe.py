@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from proxtune.config.plan import Plan
-from proxtune.methods.base import FITTED_HEAD, FORWARD, Method, MethodCost, unchanged
+from proxtune.methods.base import FORWARD, Method, MethodCost, Prior, unchanged
 
 
 def _prepare(model: Any, plan: Plan) -> Any:
@@ -29,5 +29,5 @@ METHOD = Method(
     variants=lambda blocks, knobs: [{}],
     prepare=_prepare,
     finish=unchanged,
-    prior=lambda plan, blocks: FITTED_HEAD,
+    prior=lambda plan, blocks: Prior(ceiling=0.86, gap=0.0, decay_epochs=1.0),
 )

@@ -75,6 +75,5 @@ def _traced_structures(method: Method, profile: Profile, knobs: Knobs) -> Iterat
 
 def _learning_rate(plan: Plan, profile: Profile) -> float:
     method = find_method(plan.method)
-    guesses = profile.traits.new_head and not method.fits_head(profile.traits)
-    lr_scale = method.lr_scale(plan, profile.model.blocks) if guesses else 1.0
+    lr_scale = method.lr_scale(plan, profile.model.blocks) if profile.traits.new_head else 1.0
     return method.learning_rate * lr_scale * min(1.0, REFERENCE_WIDTH / profile.model.width)

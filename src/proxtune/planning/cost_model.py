@@ -19,7 +19,7 @@ _WIDTHS = {"fp32": 4, "bf16": 2}  # bytes of a number
 _SCALE_BITS = 0.25  # for each code of 4 bits: 16 for 64 of them
 _VALIDATION_SHARE = 0.05  # of the training, for evaluations in it: less than the planner leaves free
 _ALLOCATION_ROWS = 16  # at a time, whose gradients say what weights are worth
-_LEAST_HEAD_ROWS = 512  # fewer teach a head little
+LEAST_HEAD_ROWS = 512  # fewer teach a head little
 _COPIED_SHARE = 8  # while weights are written an eighth of them at the most is there twice
 _STARTS = 2.0  # the processes of baselines and report begin as this one did
 
@@ -250,7 +250,7 @@ def _head_flops(plan: Plan, profile: Profile) -> float:
 def head_rows_within(seconds: float, plan: Plan, profile: Profile) -> int:
     """How many rows a head can be fitted to in so many seconds, some hundred at the least."""
     one, two = (_head_seconds(replace(plan, head_rows=rows), profile) for rows in (1, 2))
-    return int(min(profile.rows, max(_LEAST_HEAD_ROWS, 1 + (seconds - one) / (two - one))))
+    return int(min(profile.rows, max(LEAST_HEAD_ROWS, 1 + (seconds - one) / (two - one))))
 
 
 def seconds_of(plan: Plan, profile: Profile) -> float:

@@ -1,12 +1,15 @@
 """The classification layer that is fitted: as scikit-learn's, from the same features, and never worse than what is there."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from proxtune.methods import linear_head
 from proxtune.methods.linear_head import (
+    SOFTENING,
     STRENGTHS,
     LabelledFeatures,
     LinearHead,
@@ -18,9 +21,12 @@ from proxtune.methods.linear_head import (
     install_head,
     load_head,
     save_head,
+    soften_head,
 )
-from proxtune.models.introspection import head_of
+from proxtune.methods.registry import find_method
+from proxtune.models.introspection import head_of, without_adapters
 from support.methods import a_classifier
+from support.profiles import PLAN
 
 
 def a_problem(classes, rows=120, width=6, noise=0.3, seed=0):
@@ -142,8 +148,6 @@ def test_a_saved_head_comes_back_and_becomes_the_models_last_layer(tiny_folder, 
 
 @pytest.mark.parametrize("classes", [2, 3])
 def test_the_head_on_the_features_is_the_model_itself(tiny_folder, classes):
-    import torch
-
     model = a_classifier(tiny_folder, ("a", "b", "c")[:classes]).eval()
     rows = [np.arange(10, 10 + length) for length in (3, 7, 5, 12)]
     ids = torch.zeros(4, 16, dtype=torch.long)
@@ -169,7 +173,6 @@ def test_the_head_on_the_features_is_the_model_itself(tiny_folder, classes):
 
 def test_features_of_the_one_query_that_sums_a_row_up():
     """As Perceiver has it: (rows, 1, width) go into the last layer, whatever the rows' lengths."""
-    import torch
 
     class Summing(torch.nn.Module):
         def __init__(self):
@@ -181,3 +184,16 @@ def test_features_of_the_one_query_that_sums_a_row_up():
     summed = torch.arange(6.0).reshape(2, 1, 3)
     found = features_of(model, ((np.array([1, 0]), model.last(summed)) for _ in range(1)), np.array([5, 9]))
     assert (found == summed[[1, 0], 0].numpy()).all()
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_a_softened_head_gives_the_same_answers_less_sure_of_them(tiny_folder, method):
+    plan = replace(PLAN, method=method, rank=2)
+    model = find_method(method).prepare(a_classifier(tiny_folder, ("a", "b", "c")), plan).eval()
+    ids = torch.arange(10, 40).reshape(2, 15)
+    with torch.no_grad():
+        before = model(input_ids=ids).logits
+        soften_head(model)
+        after = model(input_ids=ids).logits
+    torch.testing.assert_close(after * SOFTENING, before)
+    assert head_of(without_adapters(model))[1].weight.requires_grad

@@ -11,7 +11,6 @@ from proxtune.config.budget import Budget, parse_bytes
 from proxtune.config.plan import PHASES, Plan, Refused, plan_as_dict, plan_from_dict
 from proxtune.config.recipe import Knobs
 from proxtune.errors import UserError
-from proxtune.methods.base import FITTED_HEAD
 from proxtune.methods.registry import find_method, method_names
 from proxtune.planning.candidates import candidates
 from proxtune.planning.cost_model import (
@@ -285,14 +284,14 @@ def test_steps_begin_at_the_head_that_a_probe_comes_to_and_add_to_it():
     probe = plan_for(2000 * MB, method="probe").plan
     few, more = (plan_for(2000 * MB, knobs=Knobs(epochs=epochs), method="layers").plan for epochs in (0.1, 1.0))
     assert probe.expected < few.expected < more.expected
-    assert few.learning_rate == find_method("layers").learning_rate, "no faster for a head that guesses"
 
 
 def test_where_no_head_can_be_fitted_the_first_steps_are_worth_little():
     by_words = replace(PROFILE, traits=replace(PROFILE.traits, needs_gradients=True))
     few, more = (choose(by_words, Budget(), Knobs(epochs=epochs), "full").plan for epochs in (0.1, 1.0))
     assert few.head_rows == more.head_rows == 0
-    assert few.expected < FITTED_HEAD.ceiling < more.expected
+    probe = plan_for(2000 * MB, method="probe").plan
+    assert few.expected < probe.expected < more.expected
 
 
 def test_a_head_is_fitted_to_as_many_rows_as_time_and_memory_allow():
@@ -302,7 +301,8 @@ def test_a_head_is_fitted_to_as_many_rows_as_time_and_memory_allow():
     assert short.expected < long.expected
     many = replace(PROFILE, rows=1_000_000, epoch_tokens=40_000_000)
     limited = choose(many, Budget(memory=1000 * MB), Knobs(), "probe").plan
-    assert 4 * PROFILE.model.width * limited.head_rows == pytest.approx(125 * MB, rel=0.01)
+    free = 1000 * MB - limited.cost.memory_bytes["evaluate"]
+    assert 4 * PROFILE.model.width * limited.head_rows == pytest.approx(free / 2, rel=0.01)
 
 
 def test_where_text_is_generated_every_way_begins_at_the_untouched_model():
