@@ -28,7 +28,7 @@ from proxtune.memory.library_pages import unload_cold_code
 from proxtune.methods.registry import find_method
 from proxtune.pipeline.base_model import evaluate_base_model
 from proxtune.pipeline.final_evaluation import evaluate_and_save
-from proxtune.pipeline.fitted_head import fit_first_head, has_head, model_with_head, remove_head
+from proxtune.pipeline.fitted_head import fit_first_head, has_head, head_metrics, model_with_head, remove_head
 from proxtune.pipeline.result import FitResult, FitStart, Progress, Timing
 from proxtune.pipeline.resume import open_checkpointer, resumable_start
 from proxtune.planning.cost_model import evaluations, size_phase_seconds, validation_steps
@@ -233,6 +233,7 @@ def _train(
         where=partial(row_name, data.split.train),
         size_phase_seconds=timing.size_phase_seconds,
         validation_steps=timing.validation_steps,
+        first_metrics=head_metrics(session) if isinstance(constraint, NoSizeConstraint) else None,
     )
     last: StepEvent | Continued | None = None
     status, unseen = "done", list[Event]()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -43,15 +44,31 @@ def fit_first_head(session: Session, start: FitStart, model: Any) -> None:
     phases.enter("train")
     warm_up_forward(model, session.data.train, session.data.pad_id, plan.autocast, session.governor)
     session.governor.hold()
-    head = _fitted(session, plan, model)
+    head, validation = _fitted(session, plan, model)
     session.governor.release()
     install_head(model, head)
+    rows = session.data.validation
+    metrics = rows.objective.score(validation.features @ head.weight.T + head.bias, rows)
     phases.leave()
     save_head(folder, head)
-    write_json(folder / HEAD_RESULT, start.as_dict() | {"memory_bytes": phases.memory_bytes})
+    write_json(folder / HEAD_RESULT, start.as_dict() | {"memory_bytes": phases.memory_bytes, "metrics": metrics})
 
 
-def _fitted(session: Session, plan: Plan, model: Any) -> LinearHead:
+def head_metrics(session: Session) -> Mapping[str, float] | None:
+    """What the fitted layer scores on the validation rows; None where none was fitted."""
+    if not has_head(session):
+        return None
+    found: dict[str, float] | None = _saved(session).get("metrics")
+    return found
+
+
+def _saved(session: Session) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((session.folder / HEAD_RESULT).read_text(encoding="utf-8"))
+    return found
+
+
+def _fitted(session: Session, plan: Plan, model: Any) -> tuple[LinearHead, LabelledFeatures]:
+    """The layer, and the validation rows as it sees them."""
     rows = session.data
     few = sample_rows(rows.train, plan.head_rows, session.recipe.seed)
     if len(few) < len(rows.train):
@@ -63,15 +80,16 @@ def _fitted(session: Session, plan: Plan, model: Any) -> LinearHead:
         passes = forward_passes(model, data, rows.pad_id, plan.autocast, tokens, session.governor)
         return LabelledFeatures(features=features_of(model, passes, data.lengths), labels=data.labels)
 
+    validation = labelled(rows.validation)
     fit = partial(
         fit_head,
         labelled(few),
-        labelled(rows.validation),
+        validation,
         classes=len(rows.labels),
         has_bias=head_of(model)[1].bias is not None,
         known=head_at_hand(model) if rows.knows_labels else None,
     )
-    return run_within_limit(fit, session.governor)
+    return run_within_limit(fit, session.governor), validation
 
 
 def sample_rows(data: Encoded, count: int, seed: int) -> Encoded:
@@ -82,7 +100,7 @@ def sample_rows(data: Encoded, count: int, seed: int) -> Encoded:
 def model_with_head(session: Session) -> tuple[FitStart, Any]:
     """What the run began with, and the model with the fitted layer, as the plan prepares it."""
     folder, phases = session.folder, session.phases
-    saved = json.loads((folder / HEAD_RESULT).read_text(encoding="utf-8"))
+    saved = _saved(session)
     start = FitStart.from_dict(saved)
     phases.enter("load")
     model = prepared(start.chosen, session, load_head(folder))

@@ -199,11 +199,11 @@ def evaluations(plan: Plan, profile: Profile) -> int:
     """How often the validation rows are evaluated: for the result, and in training about twice an epoch, at least twice.
 
     But in training no more than takes a twentieth of it, and not once: that would be the result. What begins with a fitted head
-    is evaluated before the first step too, and what is held to a size where that begins.
+    is compared with it after the last step, and what is held to a size where that begins too.
     """
     if not find_method(plan.method).makes_steps:
         return 1
-    least = 2 if plan.head_rows or profile.has_size_limit else 0
+    least = 2 if profile.has_size_limit else 1 if plan.head_rows else 0
     usual = max(2, min(12, round(2 * plan.steps * plan.batch / profile.rows)))
     affordable = min(usual, int(_VALIDATION_SHARE * plan.steps / validation_steps(plan, profile)))
     return 1 + max(least, affordable if affordable > 1 else 0)

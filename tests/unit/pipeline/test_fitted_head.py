@@ -11,7 +11,14 @@ from proxtune.config.plan import plan_as_dict
 from proxtune.config.recipe import Recipe
 from proxtune.methods.linear_head import load_head
 from proxtune.models.introspection import head_of, without_adapters
-from proxtune.pipeline.fitted_head import fit_first_head, has_head, model_with_head, remove_head, sample_rows
+from proxtune.pipeline.fitted_head import (
+    fit_first_head,
+    has_head,
+    head_metrics,
+    model_with_head,
+    remove_head,
+    sample_rows,
+)
 from proxtune.pipeline.result import FitStart, Timing
 from proxtune.runtime import model_setup
 from proxtune.runtime.inference import outputs_of
@@ -72,7 +79,16 @@ def test_a_resume_begins_with_the_layer_that_was_fitted(session, plan):
 def test_what_is_saved_is_what_a_fit_begins_with_and_the_peak_so_far(session):
     fit_first_head(session, start_of(PROBE), model_setup.loaded(PROBE, session))
     saved = json.loads((session.folder / "settled.json").read_text())
+    assert saved.pop("metrics") == head_metrics(session)
     assert saved == start_of(PROBE).as_dict() | {"memory_bytes": session.phases.memory_bytes}
+
+
+def test_what_the_head_scores_is_known_without_another_pass(session):
+    assert head_metrics(session) is None
+    model = model_setup.loaded(PROBE, session)
+    fit_first_head(session, start_of(PROBE), model)
+    rows = session.data.validation
+    assert head_metrics(session) == pytest.approx(rows.objective.score(outputs(model, session), rows), abs=1e-5)
 
 
 def test_where_not_all_rows_are_used_it_is_said(session):

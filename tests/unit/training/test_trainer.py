@@ -56,6 +56,7 @@ def go(
     seed=0,
     checkpointer=None,
     evaluations=3,
+    first_metrics=None,
 ):
     """Run `train` to its end; returns its events and the governor."""
     governor = Held(None, ProcessMeter(), on_hold=on_hold)
@@ -64,7 +65,7 @@ def go(
         clock=Clock(time.monotonic(), None), ending_seconds=0.0, evaluations=evaluations, max_steps=plan.steps,
         governor=governor,
         phases=Phases(ProcessMeter(), 0), save_best=save_best, save_stopped=save_best, interrupted=interrupted,
-        checkpointer=checkpointer or NoCheckpoints(),
+        checkpointer=checkpointer or NoCheckpoints(), first_metrics=first_metrics,
     )  # fmt: skip
     return list(train(plan, training)), governor
 
@@ -252,3 +253,13 @@ def test_a_resume_begins_at_the_softer_head_once(tmp_path, tiny_model, stop):
         run_training(tmp_path / "parts", tiny_model, rows, FROM_HEAD, interrupted=stopping_after(stop))
     _, parts = run_training(tmp_path / "parts", tiny_model, rows, FROM_HEAD)
     assert digest(parts) == digest(whole)
+
+
+def test_what_is_known_of_the_beginning_is_not_computed_again(tiny_model):
+    model = prepared_model(tiny_model, FROM_HEAD)
+    known = {"accuracy": 2.0, "macro_f1": 2.0, "loss": 0.0}
+    events, _ = go(model, FROM_HEAD, even_words(), first_metrics=known)
+    first, *later = events_of(Validation, events)
+    assert (first.step, first.metrics, first.best) == (0, known, True)
+    assert later
+    assert not any(event.best for event in later)
