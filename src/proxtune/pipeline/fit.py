@@ -233,7 +233,7 @@ def _train(
         where=partial(row_name, data.split.train),
         size_phase_seconds=timing.size_phase_seconds,
         validation_steps=timing.validation_steps,
-        first_metrics=head_metrics(session) if isinstance(constraint, NoSizeConstraint) else None,
+        first_metrics=head_metrics(session) if session.structure is None else None,
     )
     last: StepEvent | Continued | None = None
     status, unseen = "done", list[Event]()
