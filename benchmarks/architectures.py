@@ -152,7 +152,7 @@ def forked(data: Path, job: str, model: Path, folder: str, texts: list[str], met
     """The same stages in forks of this process."""
     from proxtune.config.recipe import Knobs, Recipe
     from proxtune.memory.fork import in_forked_child
-    from proxtune.pipeline.jobs import FitJob, HeadJob, PredictJob
+    from proxtune.pipeline.jobs import FitJob, PredictJob
     from proxtune.pipeline.stages import do
     from proxtune.storage.run_folder import write_recipe
 
@@ -174,9 +174,6 @@ def forked(data: Path, job: str, model: Path, folder: str, texts: list[str], met
 
     try:
         found = in_forked_child(fit)
-        if found["status"] == "features":
-            in_forked_child(lambda: do(HeadJob(folder=place), lambda event: None, 0))
-            found = in_forked_child(fit)
         if found["status"] != "done":
             return Answered(status=2, words=str(found.get("message", found["status"])))
         (place / "result.json").write_text(json.dumps({"data": found["data"], "plan": found["plan"]}), encoding="utf-8")

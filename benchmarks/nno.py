@@ -27,8 +27,6 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -43,14 +41,13 @@ from proxtune.data.dataset import Encoded, select_rows
 from proxtune.memory.allocator import set_allocator
 from proxtune.memory.devices.cpu import ProcessMeter
 from proxtune.memory.governor import Governor
-from proxtune.methods.linear_head import fit_head
-from proxtune.methods.probe import features, install_head
+from proxtune.methods.linear_head import LabelledFeatures, features_of, fit_head, head_at_hand, install_head
 from proxtune.methods.registry import find_method
 from proxtune.models.introspection import head_of
 from proxtune.models.loading import load_classifier
 from proxtune.models.source import find_model
 from proxtune.optim.nno import NNO, Objective
-from proxtune.pipeline.head_features import sample_rows
+from proxtune.pipeline.fitted_head import sample_rows
 from proxtune.runtime.inference import forward_passes, outputs_of
 from proxtune.samples import movies_path
 from proxtune.tasks.classification.encoding import encode
@@ -193,23 +190,15 @@ def _after_head(
     model, rows = _model(data, plan).eval(), sample_rows(data.train, HEAD_ROWS[-1], seed)
     yield 0, *_evaluate(model, test, data, "fp32")
 
-    def seen(part: Encoded) -> np.ndarray:
-        governor = Governor(None, ProcessMeter())
-        return features(
-            model, forward_passes(model, part, data.pad_id, "fp32", 32 * data.max_length, governor), part.lengths
-        )
+    def seen(part: Encoded) -> LabelledFeatures:
+        passes = forward_passes(model, part, data.pad_id, "fp32", 32 * data.max_length, Governor(None, ProcessMeter()))
+        return LabelledFeatures(features=features_of(model, passes, part.lengths), labels=part.labels)
 
-    train, validation, words = seen(rows), seen(data.validation), head_of(model)[1].weight.detach().float().numpy()
-    with TemporaryDirectory() as name:
-        folder = Path(name)
-        for count in HEAD_ROWS:
-            np.savez(
-                folder / "features.npz", train=train[:count], labels=rows.labels[:count], held=validation,
-                held_labels=data.validation.labels, classes=len(data.labels), has_bias=False, words=words,
-            )  # fmt: skip
-            fit_head(folder)
-            install_head(model, folder / "head.npz")
-            yield count, *_evaluate(model, test, data, "fp32")
+    train, validation, words = seen(rows), seen(data.validation), head_at_hand(model)
+    for count in HEAD_ROWS:
+        some = LabelledFeatures(features=train.features[:count], labels=train.labels[:count])
+        install_head(model, fit_head(some, validation, classes=len(data.labels), has_bias=False, known=words))
+        yield count, *_evaluate(model, test, data, "fp32")
     for count, accuracy, loss in then(most - HEAD_ROWS[-1], head_of(model)[1].weight.detach()):
         if count:  # what it begins from was evaluated
             yield HEAD_ROWS[-1] + count, accuracy, loss

@@ -50,7 +50,7 @@ class Plan:
     last_layers: int = 0
     neighbours: int = 0
     base_dtype: str = "fp32"  # that weights are held in; "bf16", "int8" or "int4" where adapters learn and they do not
-    head_rows: int = 0  # that the head is fitted to before the first step by neighbours
+    head_rows: int = 0  # that the classification layer is fitted to, before the first step where there are any
     keep_adapter: bool = False
     expected: float = 0.0
     cost: Cost = field(default_factory=lambda: Cost({}, 0.0, 0.0))

@@ -79,7 +79,7 @@ class Method:
     `expected_loss(plan)` is the quality that a knob of the plan costs.
     `learning_rate` is for a model of `REFERENCE_WIDTH`; wider ones take proportionally less. `lr_scale(plan, blocks)` times as
     much where a new head learns.
-    `learns_by` what: "features" (one pass, then a fit elsewhere), "neighbours" or "gradients" (both in steps).
+    `learns_by` what: "features" (one pass, then a fit), "neighbours" or "gradients" (both in steps).
     `epochs` are the most passes over the data that pay, and fewer than `least_steps` are not worth a beginning.
     `batch` is the usual effective batch, and `warm_up` the share of the steps in which the learning rate rises.
     `applies(facts)` says whether it can train a model of these facts at all.
@@ -126,10 +126,9 @@ class Method:
         """Whether a step evaluates each row at several points, and a micro-batch counts it once for each."""
         return self.learns_by == "neighbours"
 
-    @property
-    def fits_head(self) -> bool:
+    def fits_head(self, traits: TaskTraits) -> bool:
         """Whether a head fitted to features is what it comes to, or begins from."""
-        return not self.uses_gradients
+        return not self.uses_gradients or (traits.new_head and not traits.needs_gradients)
 
     def can_learn(self, traits: TaskTraits) -> bool:
         """Whether it can learn a task of these traits."""

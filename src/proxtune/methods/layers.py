@@ -36,8 +36,9 @@ def _prepare(model: Any, plan: Plan) -> Any:
 
 
 def _prior(plan: Plan, blocks: int) -> Prior:
+    """One of MiniLM's six blocks came to 0.83 on the film reviews in the time in which all came to 0.85 and could go on."""
     share = plan.last_layers / blocks
-    return Prior(ceiling=0.96 + 0.038 * share, gap=0.10, decay_epochs=0.8)
+    return Prior(ceiling=0.94 + 0.058 * share, gap=0.10, decay_epochs=0.8)
 
 
 def _lr_scale(plan: Plan, blocks: int) -> float:

@@ -28,13 +28,7 @@ from proxtune.memory.library_pages import unload_cold_code
 from proxtune.methods.registry import find_method
 from proxtune.pipeline.base_model import evaluate_base_model
 from proxtune.pipeline.final_evaluation import evaluate_and_save
-from proxtune.pipeline.head_features import (
-    has_features,
-    model_with_head,
-    needs_features,
-    remove_features,
-    save_features,
-)
+from proxtune.pipeline.fitted_head import fit_first_head, has_head, head_metrics, model_with_head, remove_head
 from proxtune.pipeline.result import FitResult, FitStart, Progress, Timing
 from proxtune.pipeline.resume import open_checkpointer, resumable_start
 from proxtune.planning.cost_model import evaluations, size_phase_seconds, validation_steps
@@ -43,7 +37,7 @@ from proxtune.planning.planner import choose, steps_of
 from proxtune.planning.profiler import make_profile
 from proxtune.planning.selection import ending_seconds, select_plan
 from proxtune.runtime.guard import explain_model_errors
-from proxtune.runtime.model_setup import constraint_of, prepared
+from proxtune.runtime.model_setup import as_trained, constraint_of, loaded, prepared
 from proxtune.runtime.session import Session
 from proxtune.runtime.trial import with_trial
 from proxtune.storage.atomic import as_system_errors, write_json
@@ -57,12 +51,11 @@ from proxtune.training.trainer import train
 def fit(session: Session, plan_only: bool = False, exact: bool = False) -> dict[str, Any]:
     """Run the session's recipe in its folder, from where it is; returns a result as plain values, told apart by their `status`.
 
-    "done" and "interrupted" are a `FitResult`; "features" waits for the head to be fitted; "planned" and "infeasible" have the
-    plans. Raises UserError when the budget does not do, or when something has changed that may not (`exact`); Interrupted when
-    nothing was learned.
+    "done" and "interrupted" are a `FitResult`; "planned" and "infeasible" have the plans. Raises UserError when the budget does
+    not do, or when something has changed that may not (`exact`); Interrupted when nothing was learned.
     """
     session = with_trial(session)
-    if has_features(session):
+    if has_head(session):
         start, model = model_with_head(session)
         return _train_and_save(session, start, model, constraint_of(session, start.chosen, model), exact)
     resumed = resumable_start(session)
@@ -93,10 +86,6 @@ def fit(session: Session, plan_only: bool = False, exact: bool = False) -> dict[
     session.meter.trim()
     unload_cold_code()  # as in the dry run, whose process began without these pages
     base_model_seconds = evaluate_base_model(session, plan)
-    session.phases.enter("load")
-    model = prepared(plan, session)
-    session.phases.enter("prepare")
-    constraint = constraint_of(session, plan, model)
     timing = Timing(
         ending_seconds=ending_seconds(profile) + base_model_seconds,
         evaluations=evaluations(plan, profile),
@@ -106,11 +95,24 @@ def fit(session: Session, plan_only: bool = False, exact: bool = False) -> dict[
     )
     step_downs = tuple(session.governor.step_downs)
     start = FitStart(plan=plan_as_dict(plan), predicted=promised(plan), step_downs=step_downs, timing=timing)
-    if needs_features(plan):
+    model = _model_to_train(session, start)
+    return _train_and_save(session, start, model, constraint_of(session, plan, model), exact)
+
+
+def _model_to_train(session: Session, start: FitStart) -> Any:
+    """The model as the plan prepares it, with a fitted classification layer where it begins with one."""
+    plan, phases = start.chosen, session.phases
+    phases.enter("load")
+    if plan.head_rows:
+        model = loaded(plan, session).to(session.device.torch_device)
+        session.emit_phase("train")
         with explain_out_of_memory():
-            save_features(session, plan, model, start)
-        return {"status": "features"}
-    return _train_and_save(session, start, model, constraint, exact)
+            fit_first_head(session, start, model)
+        phases.enter("prepare")
+        return as_trained(plan, model, session)
+    model = prepared(plan, session)
+    phases.enter("prepare")
+    return model
 
 
 def finish(session: Session) -> dict[str, Any]:
@@ -119,7 +121,7 @@ def finish(session: Session) -> dict[str, Any]:
     It is the best validated point, else the last snapshot, else the fitted head. Raises UserError where there is none.
     """
     session = with_trial(session)
-    if has_features(session):
+    if has_head(session):
         start, model = model_with_head(session)
     else:
         resumed = resumable_start(session)
@@ -194,7 +196,7 @@ def _evaluate_and_save(
     ).as_dict()
     write_json(folder / FIT_RESULT, result)
     if progress.status == "done":  # else it may be resumed
-        remove_features(session)
+        remove_head(session)
         remove_snapshots(folder)
         constraint.remove_file()
         remove_smaller_model(folder)
@@ -231,6 +233,7 @@ def _train(
         where=partial(row_name, data.split.train),
         size_phase_seconds=timing.size_phase_seconds,
         validation_steps=timing.validation_steps,
+        first_metrics=head_metrics(session) if session.structure is None else None,
     )
     last: StepEvent | Continued | None = None
     status, unseen = "done", list[Event]()

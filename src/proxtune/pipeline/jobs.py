@@ -39,13 +39,6 @@ class FitJob(Job):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HeadJob(Job):
-    """Fit a classification head to the features that the first half of a `FitJob` left."""
-
-    stage: ClassVar[str] = "head"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class BaselinesJob(Job):
     """Score the baselines on the validation rows, or on those of `file` beside what the model and the base model gave."""
 
@@ -80,6 +73,4 @@ class CheckJob(Job):
     stage: ClassVar[str] = "check"
 
 
-JOBS: dict[str, type[Job]] = {
-    job.stage: job for job in (FitJob, HeadJob, BaselinesJob, ReportJob, PredictJob, CheckJob)
-}
+JOBS: dict[str, type[Job]] = {job.stage: job for job in (FitJob, BaselinesJob, ReportJob, PredictJob, CheckJob)}

@@ -13,13 +13,13 @@ from typing import Any
 
 from proxtune.config.recipe import Recipe
 from proxtune.errors import UserError
-from proxtune.pipeline.jobs import FitJob, HeadJob, Job
-from proxtune.pipeline.process import StageFailed, StageHung, StageOutcome, run_stage
+from proxtune.pipeline.jobs import FitJob, Job
+from proxtune.pipeline.process import StageFailed, StageHung, run_stage
 from proxtune.pipeline.result import FitResult
 from proxtune.runtime.clock import Clock
 from proxtune.storage.event_log import EventLog, read_events
 from proxtune.storage.events import Notice, Phase, StepDown
-from proxtune.storage.result import FEATURES_RESULT, best_step, finished_fit
+from proxtune.storage.result import HEAD_RESULT, best_step, finished_fit
 from proxtune.storage.run_folder import write_recipe
 
 _FIT_TRIES = 3
@@ -97,8 +97,7 @@ def fit_or_finish(sitting: Sitting) -> Fitted:
 
 def _has_learned(folder: Path) -> bool:
     """Whether there is something to finish a run with: weights, or a fitted head where it is that."""
-    has_head = (folder / FEATURES_RESULT).is_file() and (folder / "head.npz").is_file()
-    return has_head or any(folder.glob("snapshots/*.safetensors"))
+    return (folder / HEAD_RESULT).is_file() or any(folder.glob("snapshots/*.safetensors"))
 
 
 def _emit_hung(sitting: Sitting, hung: StageHung) -> None:
@@ -122,11 +121,12 @@ def run_twice(sitting: Sitting, job: Job, missing: str) -> Mapping[str, Any]:
 
 
 def _fit(sitting: Sitting) -> Fitted:
-    """The stage `fit`, again with less memory when the system kills it; with the head fitted in between where one is."""
+    """The stage `fit`, again with less memory when the system kills it."""
     killed: list[StepDown] = []
     for attempt in range(_FIT_TRIES):
         try:
-            outcome, head_peak_bytes = _fit_once(sitting)
+            job = FitJob(folder=sitting.folder, started=sitting.clock.started, exact=sitting.exact)
+            outcome = run_stage(job, sitting.event_log.emit, lock=sitting.lock, clock=sitting.clock)
             break
         except StageFailed as failure:
             memory = sitting.recipe.budget.memory
@@ -148,34 +148,14 @@ def _fit(sitting: Sitting) -> Fitted:
     if outcome.result["status"] == "infeasible":
         raise Infeasible(outcome.result)
     result = FitResult.from_dict(outcome.result)
-    memory_bytes = dict(result.memory_bytes)
-    memory_bytes["train"] = max(memory_bytes.get("train", 0), head_peak_bytes)
     step_downs = (*(event.as_dict() for event in killed), *result.step_downs)
-    result = dataclasses.replace(result, memory_bytes=memory_bytes, step_downs=step_downs)
+    result = dataclasses.replace(result, step_downs=step_downs)
     return Fitted(result, outcome.interrupted_by, outcome.cut_short)
-
-
-def _fit_once(sitting: Sitting) -> tuple[StageOutcome, int]:
-    """What the stage ends with, and the peak of the process that fitted a head, if one did."""
-    folder, emit = sitting.folder, sitting.event_log.emit
-    job, shared = FitJob(folder=folder, started=sitting.clock.started, exact=sitting.exact), _shared(sitting)
-    if not (folder / FEATURES_RESULT).is_file():
-        outcome = run_stage(job, emit, **shared)
-        if outcome.result["status"] != "features":
-            return outcome, 0
-    peak_bytes = 0
-    if not (folder / "head.npz").is_file():
-        peak_bytes = run_stage(HeadJob(folder=folder), **shared).result["peak_bytes"]
-    return run_stage(job, emit, **shared), peak_bytes
-
-
-def _shared(sitting: Sitting) -> dict[str, Any]:
-    return {"lock": sitting.lock, "clock": sitting.clock}
 
 
 def _begin_anew(sitting: Sitting) -> None:
     """Forget what was learned with too much memory: the next try learns from the beginning."""
     shutil.rmtree(sitting.folder / "snapshots", ignore_errors=True)
-    for name in ("journal.bin", FEATURES_RESULT, "features.npz", "head.npz"):
+    for name in ("journal.bin", HEAD_RESULT, "head.npz"):
         (sitting.folder / name).unlink(missing_ok=True)
     write_recipe(sitting.recipe, sitting.folder / "recipe.toml")

@@ -20,7 +20,7 @@ from typing import Any
 from proxtune.errors import DiskFailed, Interrupted, UserError
 from proxtune.memory import process
 from proxtune.memory.kernel_cache import USUAL, limit_kernel_cache
-from proxtune.pipeline.jobs import JOBS, BaselinesJob, CheckJob, FitJob, HeadJob, Job, PredictJob, ReportJob
+from proxtune.pipeline.jobs import JOBS, BaselinesJob, CheckJob, FitJob, Job, PredictJob, ReportJob
 from proxtune.runtime.clock import Clock
 from proxtune.storage.atomic import disk_error_message
 from proxtune.storage.events import Event
@@ -69,8 +69,6 @@ def do(job: Job, emit: Emit, others_bytes: int) -> dict[str, Any]:
     match job:
         case FitJob():
             return _fit(job, emit, others_bytes)
-        case HeadJob():
-            return _fit_head(job) | _peak(others_bytes)
         case BaselinesJob():
             return _baselines(job) | _peak(others_bytes)
         case ReportJob():
@@ -104,13 +102,6 @@ def _fit(job: FitJob, emit: Emit, others_bytes: int) -> dict[str, Any]:
     gc.freeze()
     gc.enable()
     return finish(session) if job.finish else fit(session, plan_only=job.plan_only, exact=job.exact)
-
-
-def _fit_head(job: HeadJob) -> dict[str, Any]:
-    from proxtune.methods.linear_head import fit_head
-
-    fit_head(job.folder)
-    return {}
 
 
 def _baselines(job: BaselinesJob) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from proxtune.config.plan import CODE_BITS, Plan
 from proxtune.data.batching import EVALUATION_BATCH
 from proxtune.memory.devices.calibration import Calibration
 from proxtune.methods.base import FORWARD, HELD_FORWARD
+from proxtune.methods.linear_head import fitting_bytes, fitting_flops
 from proxtune.methods.registry import find_method
 from proxtune.planning.profile import Profile, Trace, trace_key
 
@@ -18,7 +19,7 @@ _WIDTHS = {"fp32": 4, "bf16": 2}  # bytes of a number
 _SCALE_BITS = 0.25  # for each code of 4 bits: 16 for 64 of them
 _VALIDATION_SHARE = 0.05  # of the training, for evaluations in it: less than the planner leaves free
 _ALLOCATION_ROWS = 16  # at a time, whose gradients say what weights are worth
-_LEAST_HEAD_ROWS = 512  # fewer teach a head little
+LEAST_HEAD_ROWS = 512  # fewer teach a head little
 _COPIED_SHARE = 8  # while weights are written an eighth of them at the most is there twice
 _STARTS = 2.0  # the processes of baselines and report begin as this one did
 
@@ -91,14 +92,20 @@ def memory_of(plan: Plan, profile: Profile) -> tuple[dict[str, int], dict[str, i
     converted = converted_bytes(profile.file_bytes, weight_bytes_of(plan, profile))
     load = terms["supervisor"] + max(profile.import_peak_bytes, terms["libraries"] + terms["weights"] + converted)
     merged = _loaded_bytes(plan, profile) - weight_bytes_of(plan, profile)
+    fitting = growth(standing - terms["optimizer"] + evaluate) + _fitting_bytes(plan, profile) if plan.head_rows else 0
     memory = {
         "load": load,
         "prepare": load - converted,
-        "train": sum(terms.values()) if method.makes_steps else growth(standing + evaluate),
+        "train": max(fitting, sum(terms.values()) if method.makes_steps else 0),
         "evaluate": growth(standing + after_training) + merged,
         "save": standing + merged - terms["optimizer"] + _copied_bytes(plan, profile),
     }
     return memory, terms
+
+
+def _fitting_bytes(plan: Plan, profile: Profile) -> int:
+    """What a classification layer's fit takes: features, and what the fit remembers."""
+    return fitting_bytes(plan.head_rows + profile.validation_rows, profile.model.width, profile.classes)
 
 
 def _allocation_bytes(plan: Plan, profile: Profile) -> int:
@@ -157,8 +164,7 @@ def flops_of(plan: Plan, profile: Profile) -> float:
     if not find_method(plan.method).makes_steps:
         return _head_flops(plan, profile) + validation
     tokens = plan.steps * plan.evaluated / profile.rows * profile.epoch_tokens
-    head = _head_flops(plan, profile) if plan.neighbours else 0.0
-    return head + tokens * _flops_per_token(plan, profile) + validation
+    return _head_flops(plan, profile) + tokens * _flops_per_token(plan, profile) + validation
 
 
 def _flops_per_token(plan: Plan, profile: Profile) -> float:
@@ -192,12 +198,12 @@ def _dispatch_seconds(plan: Plan, profile: Profile, tokens: float) -> float:
 def evaluations(plan: Plan, profile: Profile) -> int:
     """How often the validation rows are evaluated: for the result, and in training about twice an epoch, at least twice.
 
-    But in training no more than takes a twentieth of it, and not once: that would be the result. Steps by neighbours are
-    evaluated before the first too, and what is held to a size where that begins.
+    But in training no more than takes a twentieth of it, and not once: that would be the result. What begins with a fitted head
+    is compared with it after the last step, and what is held to a size where that begins too.
     """
     if not find_method(plan.method).makes_steps:
         return 1
-    least = 2 if plan.neighbours or profile.has_size_limit else 0
+    least = 2 if profile.has_size_limit else 1 if plan.head_rows else 0
     usual = max(2, min(12, round(2 * plan.steps * plan.batch / profile.rows)))
     affordable = min(usual, int(_VALIDATION_SHARE * plan.steps / validation_steps(plan, profile)))
     return 1 + max(least, affordable if affordable > 1 else 0)
@@ -226,19 +232,25 @@ def size_phase_seconds(plan: Plan, profile: Profile) -> float:
 
 
 def _head_seconds(plan: Plan, profile: Profile) -> float:
-    """A pass over the rows that a head is fitted to, and the fit."""
+    """A pass over the rows that a head is fitted to and over those of validation, and the fit; 0 where none is fitted."""
+    if not plan.head_rows:
+        return 0.0
     return profile.calibration.head_seconds + _head_flops(plan, profile) / profile.flops_per_second[plan.dtype]
 
 
 def _head_flops(plan: Plan, profile: Profile) -> float:
-    rows = plan.head_rows if plan.neighbours else profile.rows
-    return rows / profile.rows * profile.epoch_tokens * _forward_flops(plan, profile)
+    if not plan.head_rows:
+        return 0.0
+    passing = (plan.head_rows / profile.rows * profile.epoch_tokens + profile.validation_tokens) * _forward_flops(
+        plan, profile
+    )
+    return passing + fitting_flops(plan.head_rows, profile.model.width, profile.classes)
 
 
 def head_rows_within(seconds: float, plan: Plan, profile: Profile) -> int:
-    """How many rows pass through the model in so many seconds: what a head may be fitted to, some hundred at the least."""
-    row = _head_flops(replace(plan, head_rows=1), profile) / profile.flops_per_second[plan.dtype]
-    return int(min(profile.rows, max(_LEAST_HEAD_ROWS, seconds / row)))
+    """How many rows a head can be fitted to in so many seconds, some hundred at the least."""
+    one, two = (_head_seconds(replace(plan, head_rows=rows), profile) for rows in (1, 2))
+    return int(min(profile.rows, max(LEAST_HEAD_ROWS, 1 + (seconds - one) / (two - one))))
 
 
 def seconds_of(plan: Plan, profile: Profile) -> float:
@@ -247,11 +259,8 @@ def seconds_of(plan: Plan, profile: Profile) -> float:
     validation = evaluations(plan, profile) * _validation_seconds(plan, profile)
     saving = profile.weights_bytes / calibration.disk_bytes_per_second
     ending = calibration.ending_seconds + saving + size_phase_seconds(plan, profile)
-    if not find_method(plan.method).makes_steps:
-        return profile.seconds_so_far + _head_seconds(plan, profile) + validation + ending
-    if plan.neighbours:
-        ending += _head_seconds(plan, profile)  # what it begins with
-    return profile.seconds_so_far + plan.steps * seconds_per_step(plan, profile) + validation + ending
+    steps = plan.steps * seconds_per_step(plan, profile) if find_method(plan.method).makes_steps else 0.0
+    return profile.seconds_so_far + _head_seconds(plan, profile) + steps + validation + ending
 
 
 def reports_seconds(starting_seconds: float, calibration: Calibration) -> float:

@@ -22,8 +22,9 @@ from proxtune.config.plan import Plan
 from proxtune.data.batching import cut, epoch_batches, one_of_each_shape, padded, shape_of, sorted_batches
 from proxtune.data.dataset import Encoded, select_rows
 from proxtune.memory.governor import Governor, is_refusal
+from proxtune.methods.linear_head import fitting_bytes
 from proxtune.methods.registry import find_method
-from proxtune.models.introspection import without_adapters
+from proxtune.models.introspection import width_of, without_adapters
 from proxtune.models.quantized_linear import dequantized_extra_bytes
 from proxtune.models.weights.file_layout import layout_copies_bytes
 from proxtune.optim.nno import NNO
@@ -86,7 +87,17 @@ def dry_run(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> D
     layout_copies = layout_copies_bytes(without_adapters(model))
     limit = plan.micro_batch * plan.max_length
     constraint: SizeConstraint | NoSizeConstraint = NoSizeConstraint()
+    fitting = 0
     try:
+        if plan.head_rows:
+            warm_up_forward(model, train, pad_id, plan.autocast, governor)
+            governor.hold()
+            meter.reset()
+            _try_forward_passes(plan, model, train, pad_id, governor)
+            width = width_of(without_adapters(model).config)
+            features = fitting_bytes(min(plan.head_rows, len(train)) + len(validation), width, len(data.labels))
+            fitting = with_growth(meter.peak(), calibration) + features
+            governor.release()
         if method.uses_gradients:
             warm_up(model, train, plan, pad_id, phases)
             optimizer = make_optimizer(model, plan)
@@ -99,7 +110,7 @@ def dry_run(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> D
         if plan.neighbours:
             per_token, to_come = _try_neighbour_steps(plan, model.eval(), train, pad_id, session.recipe.seed, governor)
         elif optimizer is None:
-            per_token, to_come = _try_forward_passes(plan, model, train, pad_id, governor), 0
+            per_token, to_come = _forward_seconds(plan, model, train, pad_id, governor), 0
         else:
             constraint = constraint_of(session, plan, model)
             if constraint.needs_training:
@@ -136,7 +147,7 @@ def dry_run(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> D
         activations, peak = activations + slack, peak + slack
     memory = {
         "prepare": standing + others,
-        "train": with_growth(peak, calibration) + to_come + others,
+        "train": max(with_growth(peak, calibration) + to_come, fitting) + others,
         "evaluate": ending + to_come + others,
         "save": at_rest - merged + to_come + others,
     }
@@ -296,11 +307,16 @@ def _try_neighbour_steps(
     return per_token, growth * unmet
 
 
-def _try_forward_passes(plan: Plan, model: Any, train: Encoded, pad_id: int, governor: Governor) -> float:
-    """The same for a method that only looks: a micro-batch of each size from short to long, then three hundred rows."""
+def _try_forward_passes(plan: Plan, model: Any, train: Encoded, pad_id: int, governor: Governor) -> None:
+    """What a classification layer is fitted to comes of these: a micro-batch of each size from short to long."""
     limit = plan.micro_batch * plan.max_length
     for rows in reversed(one_of_each_shape(sorted_batches(train.lengths, limit), train.lengths)):
         outputs_of(model, select_rows(train, rows), pad_id, plan.autocast, limit, governor)
+
+
+def _forward_seconds(plan: Plan, model: Any, train: Encoded, pad_id: int, governor: Governor) -> float:
+    """Seconds for each padded token of a forward pass, by three hundred rows."""
+    limit = plan.micro_batch * plan.max_length
     some = select_rows(train, np.arange(0, len(train), max(1, len(train) // 300)))
     began = time.perf_counter()
     outputs_of(model, some, pad_id, plan.autocast, limit, governor)

@@ -78,6 +78,7 @@ class Profile:
     epoch_tokens: int  # padded
     validation_tokens: int  # padded
     max_length: int
+    classes: int = 0  # that a classification layer tells apart; 0 where there is none
     code_bytes: int  # brought in by one row's forward pass in fp32, beside libraries and weights
     traces: Traces = field(default_factory=dict)
     flops_per_second: Mapping[str, float] = field(default_factory=dict)  # of a forward pass, by dtype

@@ -277,6 +277,7 @@ def make_profile(session: Session) -> Profile:
         epoch_tokens=padded_tokens(data.train.lengths, recipe.knobs.batch or DEFAULT_BATCH, recipe.seed),
         validation_tokens=padded_tokens(data.validation.lengths, DEFAULT_BATCH, recipe.seed),
         max_length=data.max_length,
+        classes=len(data.labels),
         code_bytes=max(0, found.passed_bytes - loaded),
         traces=found.traces,
         flops_per_second=found.flops_per_second,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from proxtune.config.plan import Plan
 from proxtune.memory.allocator import set_allocator
 from proxtune.memory.kernel_cache import FEW, SOME, USUAL, limit_kernel_cache
+from proxtune.methods.linear_head import LinearHead, install_head
 from proxtune.methods.registry import find_method
 from proxtune.models.introspection import enable_checkpointing, head_of
 from proxtune.runtime.session import Session
@@ -22,9 +23,17 @@ def loaded(plan: Plan, session: Session) -> Any:
     return session.task.load_model(session.source.folder, session.data, session.recipe.seed, plan.loaded_dtype)
 
 
-def prepared(plan: Plan, session: Session) -> Any:
-    """The same with the plan's method and knobs applied, on the session's device."""
-    model = find_method(plan.method).prepare(loaded(plan, session), plan)
+def prepared(plan: Plan, session: Session, head: LinearHead | None = None) -> Any:
+    """The same with the plan's method and knobs applied, on the session's device; with a fitted last layer, where given."""
+    model = loaded(plan, session)
+    if head is not None:
+        install_head(model, head)
+    return as_trained(plan, model, session)
+
+
+def as_trained(plan: Plan, model: Any, session: Session) -> Any:
+    """A loaded model with the plan's method and knobs applied, on the session's device."""
+    model = find_method(plan.method).prepare(model, plan)
     if plan.checkpointing:
         enable_checkpointing(model)
     return model.to(session.device.torch_device)

@@ -10,7 +10,7 @@ from typing import Any
 from proxtune.errors import UserError
 
 FIT_RESULT = "learned.json"  # what the process that learns ended with
-FEATURES_RESULT = "settled.json"  # the first half of learning in two halves is done (`pipeline/head_features.py`)
+HEAD_RESULT = "settled.json"  # a classification layer is fitted, which the rest begins with (`pipeline/fitted_head.py`)
 
 
 BASELINE_WORDS = {

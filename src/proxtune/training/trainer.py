@@ -12,6 +12,7 @@ from proxtune.checkpoint.state import TrainingState
 from proxtune.config.plan import Plan
 from proxtune.data.batching import epoch_batches, rows_in
 from proxtune.errors import Interrupted
+from proxtune.methods.linear_head import soften_head
 from proxtune.methods.registry import find_method
 from proxtune.storage.events import Event, StepEvent
 from proxtune.training.context import StepResult, Training
@@ -26,9 +27,9 @@ from proxtune.training.validation import is_validation_due, validate, validate_a
 def train(plan: Plan, training: Training) -> Iterator[Event]:
     """Train for `plan.steps` steps, fewer or more when the clock says so; yields records of kind step, validation, step_down, …
 
-    A training that was begun before continues from its last snapshot. What begins from something that knows already (`nno`) is
+    A training that was begun before continues from its last snapshot. What begins with a fitted classification layer is
     evaluated before its first step too, and never ends worse. Raises Interrupted after a snapshot, with the best point so far
-    safe, MemoryError when no step-down is left and no training step was made yet, and UserError when losses stay not finite.
+    safe, MemoryError when no step-down is left and nothing was learned yet, and UserError when losses stay not finite.
     """
     clock, governor, checkpointer = training.clock, training.governor, training.checkpointer
     method = find_method(plan.method)
@@ -46,18 +47,20 @@ def train(plan: Plan, training: Training) -> Iterator[Event]:
     while True:
         if is_size_phase_due(state, training):
             yield from start_size_phase(state, training)
-        if is_validation_due(state, training, from_the_first=not method.uses_gradients):
+        if is_validation_due(state, training, from_the_first=plan.head_rows > 0):
             yield from validate(state, training)
         if state.step >= state.steps:
             return
         yield from checkpointer.save_if_due(step_maker, state)
+        if state.step == 0 and plan.head_rows and method.uses_gradients:
+            soften_head(training.model)  # after what the head itself reaches is on disk
         rows = rows_of.step(state.step)
         step_before, began = state.step, clock.elapsed
         try:
             share = state.rate_share * rate_share(state, training, method.warm_up)
             done = step_maker.make_step(state.plan, rows, state.step, share)
         except MemoryError:
-            if state.step == 0:
+            if state.step == 0 and state.best[0] < 0:
                 raise
             if state.best[0] < 0:  # not evaluated yet, but learned: better than nothing
                 training.save_best()

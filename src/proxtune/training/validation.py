@@ -46,9 +46,11 @@ def validate(state: TrainingState, training: Training) -> Iterator[Event]:
     found = training.checkpointer.past_validation(state.step)
     if found is None:
         began = training.clock.elapsed
-        metrics = validation_scores(state.plan, training)
+        known = training.first_metrics if state.step == 0 else None
+        metrics = validation_scores(state.plan, training) if known is None else dict(known)
         is_best = _is_better(state, metrics, training)
-        state.validation_seconds = max(state.validation_seconds, training.clock.elapsed - began)
+        if known is None:
+            state.validation_seconds = max(state.validation_seconds, training.clock.elapsed - began)
         if is_best:
             try:
                 _save_best(state, training)

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from proxtune.pipeline.jobs import JOBS, BaselinesJob, CheckJob, FitJob, HeadJob, PredictJob, ReportJob
+from proxtune.pipeline.jobs import JOBS, BaselinesJob, CheckJob, FitJob, PredictJob, ReportJob
 
 RUN = Path("/runs/a run")
 EVERY = [
     FitJob(folder=RUN, started=12.5), FitJob(folder=RUN, started=0.0, plan_only=True, exact=True, finish=True),
-    HeadJob(folder=RUN), CheckJob(folder=RUN), BaselinesJob(folder=RUN),
+    CheckJob(folder=RUN), BaselinesJob(folder=RUN),
     BaselinesJob(folder=RUN, file="test.csv", results={"metrics": {"loss": 0.5}}, base_results=None), ReportJob(folder=RUN),
     PredictJob(folder=RUN, texts=("a film", "né\u2028n")), PredictJob(folder=RUN, file="test.csv", evaluate=True, base=True),
 ]  # fmt: skip
@@ -26,7 +26,7 @@ def test_a_job_comes_back_from_json(job):
 def test_each_job_has_a_stage_of_its_own():
     assert {type(job) for job in EVERY} == set(JOBS.values())
     assert all(name == job.stage for name, job in JOBS.items())
-    assert len(JOBS) == 6
+    assert len(JOBS) == 5
 
 
 def test_what_no_job_has_is_an_error():

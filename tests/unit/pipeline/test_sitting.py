@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from proxtune.config.budget import Budget
-from proxtune.pipeline.jobs import BaselinesJob, FitJob, HeadJob, ReportJob
+from proxtune.pipeline.jobs import BaselinesJob, ReportJob
 from proxtune.pipeline.process import StageFailed, StageHung, StageOutcome
 from proxtune.pipeline.sitting import Infeasible, _fit, fit_or_finish, run_twice
 from proxtune.pipeline.supervisor import _can_be_resumed
@@ -33,7 +33,7 @@ def test_a_killed_stage_begins_again_with_nine_tenths_of_the_memory(staged, how)
 
 def test_what_a_killed_try_learned_is_gone_before_the_next(staged):
     save_something(staged.folder)
-    names = ("journal.bin", "settled.json", "features.npz", "head.npz")
+    names = ("journal.bin", "settled.json", "head.npz")
     for name in names:
         (staged.folder / name).write_bytes(b"of the first try")
     staged.outcomes[:] = [StageFailed("killed", "SIGKILL"), fit_result()]
@@ -58,24 +58,6 @@ def test_a_fault_is_not_tried_again(staged, failure, memory):
     with pytest.raises(StageFailed):
         _fit(staged.sitting)
     assert len(staged.jobs) == 1
-
-
-def test_a_head_is_fitted_between_the_halves_and_its_peak_counts(staged):
-    staged.outcomes[:] = [{"status": "features"}, {"peak_bytes": 10**8}, fit_result(memory_bytes={"train": 5})]
-    fitted = _fit(staged.sitting)
-    assert [type(job) for job in staged.jobs] == [FitJob, HeadJob, FitJob]
-    assert fitted.result.memory_bytes == {"train": 10**8}
-
-
-@pytest.mark.parametrize(
-    ("there", "jobs"), [(["settled.json"], [HeadJob, FitJob]), (["settled.json", "head.npz"], [FitJob])]
-)
-def test_a_half_that_is_done_is_not_done_again(staged, there, jobs):
-    for name in there:
-        (staged.folder / name).touch()
-    staged.outcomes[:] = [*([{"peak_bytes": 1}] if HeadJob in jobs else []), fit_result()]
-    _fit(staged.sitting)
-    assert [type(job) for job in staged.jobs] == jobs
 
 
 def test_a_budget_that_nothing_fits_is_told_with_all_that_was_found(staged):

@@ -4,12 +4,11 @@ import errno
 import json
 import shutil
 
-import numpy as np
 import pytest
 
 from proxtune.errors import DiskFailed, Interrupted, UserError
 from proxtune.pipeline import stages
-from proxtune.pipeline.jobs import BaselinesJob, HeadJob, Job, ReportJob
+from proxtune.pipeline.jobs import BaselinesJob, Job, ReportJob
 from proxtune.pipeline.process import run_stage
 from proxtune.storage.atomic import write_json
 from support.reports import ANSWERS_RUN, LABELS_RUN
@@ -57,20 +56,6 @@ def test_a_run_with_a_model_has_a_model_card_too(tmp_path):
     (folder / "model").mkdir()
     assert stages.do(ReportJob(folder=folder), print, 5)["peak_bytes"] > 5
     assert (folder / "model" / "README.md").read_text().startswith("---\n")
-
-
-def test_a_head_is_fitted_to_the_features_that_are_there(tmp_path):
-    draw = np.random.default_rng(0)
-    labels = np.arange(60) % 2
-    features = draw.normal(size=(60, 4)) + 3 * labels[:, None]
-    np.savez(
-        tmp_path / "features.npz", train=features[:40], labels=labels[:40], held=features[40:], held_labels=labels[40:],
-        classes=2, has_bias=True,
-    )  # fmt: skip
-    assert stages.do(HeadJob(folder=tmp_path), print, 0).keys() == {"peak_bytes"}
-    with np.load(tmp_path / "head.npz") as head:
-        right = (features[40:] @ head["weight"].T + head["bias"]).argmax(1) == labels[40:]
-    assert right.mean() > 0.9
 
 
 def recipe_of(folder, data, task="classify"):

@@ -84,7 +84,8 @@ def test_the_head_of_nno_is_fitted_to_as_many_rows_as_a_share_of_the_time_allows
     assert head_rows_within(0.0, plan, slow) == 512
     some = head_rows_within(1000.0, plan, slow)
     more = seconds_of(replace(plan, head_rows=some), slow) - seconds_of(replace(plan, head_rows=0), slow)
-    assert more == pytest.approx(some) == pytest.approx(1000.0)
+    assert more == pytest.approx(1000.0, abs=1.0)  # of which 400 for the rows of validation
+    assert some < PROFILE.rows
 
 
 def test_rows_pass_once_through_the_blocks_that_do_not_learn():
@@ -122,13 +123,14 @@ def test_a_checkpoint_of_another_width_is_mapped_beside_what_it_becomes():
 
 
 def test_in_training_is_judged_as_often_as_a_twentieth_of_it_allows():
-    plan = replace(plan_for(method="full").plan, steps=4 * PROFILE.rows // 32)
+    plan = replace(plan_for(method="full").plan, steps=4 * PROFILE.rows // 32, head_rows=0)
     cheap = replace(PROFILE, validation_tokens=1600)
     assert evaluations(plan, cheap) == 1 + 8, "about twice a pass, and for the result"
     for times in (3, 10, 30, 100, 1000):
         dear = replace(PROFILE, validation_tokens=times * PROFILE.validation_tokens)
         assert (evaluations(plan, dear) - 1) * validation_steps(plan, dear) <= 0.05 * plan.steps
     assert evaluations(plan, dear) == 1, "for the result alone"
+    assert evaluations(replace(plan, head_rows=100), dear) == 2, "beside what it begins at, which is known"
 
 
 def test_every_method_counts_what_it_brings_beside_the_model():

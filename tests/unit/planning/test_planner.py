@@ -280,13 +280,29 @@ def test_codes_are_named_in_a_plan_and_cost_time():
     assert codes.expected < dense.expected
 
 
-def test_a_probe_is_preferred_to_the_first_few_steps_and_no_further():
-    few, some = (plan_for(2000 * MB, knobs=Knobs(epochs=0.1), method=method) for method in ("layers", "probe"))
-    steps = few.plan.steps
-    assert steps < 30, "a tenth of the passes is few steps here"
-    assert some.plan.expected > few.plan.expected
-    more = plan_for(2000 * MB, knobs=Knobs(epochs=1.0), method="layers")
-    assert more.plan.expected > some.plan.expected
+def test_steps_begin_at_the_head_that_a_probe_comes_to_and_add_to_it():
+    probe = plan_for(2000 * MB, method="probe").plan
+    few, more = (plan_for(2000 * MB, knobs=Knobs(epochs=epochs), method="layers").plan for epochs in (0.1, 1.0))
+    assert probe.expected < few.expected < more.expected
+
+
+def test_where_no_head_can_be_fitted_the_first_steps_are_worth_little():
+    by_words = replace(PROFILE, traits=replace(PROFILE.traits, needs_gradients=True))
+    few, more = (choose(by_words, Budget(), Knobs(epochs=epochs), "full").plan for epochs in (0.1, 1.0))
+    assert few.head_rows == more.head_rows == 0
+    probe = plan_for(2000 * MB, method="probe").plan
+    assert few.expected < probe.expected < more.expected
+
+
+def test_a_head_is_fitted_to_as_many_rows_as_time_and_memory_allow():
+    assert plan_for(method="full").plan.head_rows == plan_for(method="probe").plan.head_rows == PROFILE.rows
+    short, long = (plan_for(time=seconds, method="probe").plan for seconds in (60.0, 80.0))
+    assert 512 <= short.head_rows < long.head_rows <= PROFILE.rows
+    assert short.expected < long.expected
+    many = replace(PROFILE, rows=1_000_000, epoch_tokens=40_000_000)
+    limited = choose(many, Budget(memory=1000 * MB), Knobs(), "probe").plan
+    free = 1000 * MB - limited.cost.memory_bytes["evaluate"]
+    assert 4 * PROFILE.model.width * limited.head_rows == pytest.approx(free / 2, rel=0.01)
 
 
 def test_where_text_is_generated_every_way_begins_at_the_untouched_model():

@@ -24,7 +24,7 @@ from proxtune.training.neighbour_step import nno_step, stratified_weights
 from proxtune.training.trainer import train
 from support.trainings import NoCheckpoints, events_of
 
-PLAN = Plan("nno", "fp32", 8, 48, 32, False, "none", 0.0, 1.0, 4, 0, neighbours=4, last_layers=2)
+PLAN = Plan("nno", "fp32", 8, 48, 32, False, "none", 0.0, 1.0, 4, 0, neighbours=4, last_layers=2, head_rows=8)
 
 
 def a_model(folder, plan=PLAN):

@@ -16,11 +16,24 @@ from proxtune.errors import Interrupted
 from proxtune.memory.devices.cpu import ProcessMeter
 from proxtune.memory.governor import Governor
 from proxtune.memory.phases import Phases
+from proxtune.methods.linear_head import SOFTENING
+from proxtune.models.introspection import head_of
 from proxtune.runtime.clock import Clock
 from proxtune.storage.events import StepDown, StepEvent, Validation
 from proxtune.training.context import Training
 from proxtune.training.trainer import train
-from support.trainings import PLAN, NoCheckpoints, even_words, events_of, prepared_model, weights, words_of
+from support.trainings import (
+    PLAN,
+    NoCheckpoints,
+    digest,
+    even_words,
+    events_of,
+    prepared_model,
+    run_training,
+    stopping_after,
+    weights,
+    words_of,
+)
 
 
 @dataclass
@@ -43,6 +56,7 @@ def go(
     seed=0,
     checkpointer=None,
     evaluations=3,
+    first_metrics=None,
 ):
     """Run `train` to its end; returns its events and the governor."""
     governor = Held(None, ProcessMeter(), on_hold=on_hold)
@@ -51,7 +65,7 @@ def go(
         clock=Clock(time.monotonic(), None), ending_seconds=0.0, evaluations=evaluations, max_steps=plan.steps,
         governor=governor,
         phases=Phases(ProcessMeter(), 0), save_best=save_best, save_stopped=save_best, interrupted=interrupted,
-        checkpointer=checkpointer or NoCheckpoints(),
+        checkpointer=checkpointer or NoCheckpoints(), first_metrics=first_metrics,
     )  # fmt: skip
     return list(train(plan, training)), governor
 
@@ -197,3 +211,55 @@ def test_the_last_point_is_validated_where_there_are_others_and_kept_in_any_case
     )
     assert [event.step for event in events_of(Validation, events)] == validated
     assert kept
+
+
+FROM_HEAD = replace(PLAN, head_rows=24)
+
+
+def test_what_begins_with_a_fitted_head_is_validated_first_and_learns_from_a_softer_one(tiny_model):
+    model, kept = prepared_model(tiny_model, FROM_HEAD), []
+    head = head_of(model)[1]
+    before = head.weight.detach().clone()
+    frozen = replace(FROM_HEAD, learning_rate=0.0)
+    events, _ = go(model, frozen, even_words(), lambda: kept.append(head.weight.detach().clone()))
+    assert isinstance(events[0], Validation)
+    assert (events[0].step, events[0].best) == (0, True)
+    assert torch.equal(kept[0], before)
+    torch.testing.assert_close(head.weight * SOFTENING, before)
+
+
+def test_without_a_fitted_head_nothing_is_softened(tiny_model):
+    model = prepared_model(tiny_model, PLAN)
+    before = head_of(model)[1].weight.detach().clone()
+    events, _ = go(model, replace(PLAN, learning_rate=0.0), even_words())
+    assert isinstance(events[0], StepEvent)
+    assert torch.equal(head_of(model)[1].weight, before)
+
+
+def test_a_fitted_head_is_kept_where_not_even_one_row_fits_memory(tiny_model):
+    model, kept = prepared_model(tiny_model, FROM_HEAD), []
+    events, _ = go(
+        model, FROM_HEAD, even_words(), lambda: kept.append(1), lambda: refuse_more_than(model, 0, MemoryError())
+    )
+    assert kept == [1]
+    assert events[-1].after == "the best weights so far"
+
+
+@pytest.mark.parametrize("stop", [1, 3])
+def test_a_resume_begins_at_the_softer_head_once(tmp_path, tiny_model, stop):
+    rows = even_words()
+    _, whole = run_training(tmp_path / "whole", tiny_model, rows, FROM_HEAD)
+    with pytest.raises(Interrupted):
+        run_training(tmp_path / "parts", tiny_model, rows, FROM_HEAD, interrupted=stopping_after(stop))
+    _, parts = run_training(tmp_path / "parts", tiny_model, rows, FROM_HEAD)
+    assert digest(parts) == digest(whole)
+
+
+def test_what_is_known_of_the_beginning_is_not_computed_again(tiny_model):
+    model = prepared_model(tiny_model, FROM_HEAD)
+    known = {"accuracy": 2.0, "macro_f1": 2.0, "loss": 0.0}
+    events, _ = go(model, FROM_HEAD, even_words(), first_metrics=known)
+    first, *later = events_of(Validation, events)
+    assert (first.step, first.metrics, first.best) == (0, known, True)
+    assert later
+    assert not any(event.best for event in later)

@@ -35,7 +35,7 @@ class Calibration:
         where rows are long: hidden behind the computing.
     tight_slowdown, codes_slowdown: a step with the tight allocator, or on weights held as codes, over one without.
     evaluation_seconds: each evaluation, beside the computing.
-    head_seconds: the fit of a head in a process of its own.
+    head_seconds: what the fit of a head takes beside its operations.
     size_phase_seconds, scale_fit_seconds: the begin of a size phase, and its fit for each parameter.
     packing_seconds: writing the packed file.
     ending_seconds, reports_seconds: saving the model; baselines and report. `row_ending_seconds` for each training row.
