@@ -35,7 +35,10 @@ def head_notes(folder: Path, labels: Sequence[str]) -> tuple[str, ...]:
         return ()
     if keeps_head(folder, labels):
         moved = "" if tuple(labels) == before else ", its rows put in the order of these labels"
-        return (f"the model told these labels apart already: its classification layer is kept{moved}",)
+        return (
+            f"the model told these labels apart already: its classification layer is kept{moved}, unless one "
+            "fitted to these rows is right more often",
+        )
     named = ", ".join(before[:_NAMED]) + (", …" if len(before) > _NAMED else "")
     return (
         f"the model was a classifier of {len(before)} other classes ({named}): its classification layer is replaced by a new one",

@@ -35,7 +35,9 @@ from proxtune.training.memory_retry import run_within_limit
 
 def has_head(session: Session) -> bool:
     """Whether the layer is fitted already."""
-    return (session.folder / HEAD_RESULT).is_file()
+    return all(
+        (session.folder / name).is_file() for name in (HEAD_RESULT, HEAD)
+    )  # of an older version one may be there alone
 
 
 def fit_first_head(session: Session, start: FitStart, model: Any) -> None:
@@ -72,7 +74,7 @@ def _fitted(session: Session, plan: Plan, model: Any) -> tuple[LinearHead, Label
     rows = session.data
     few = sample_rows(rows.train, plan.head_rows, session.recipe.seed)
     if len(few) < len(rows.train):
-        words = f"the classification layer is fitted to {len(few):,} of {len(rows.train):,} rows: as many as the budget allows"
+        words = f"the classification layer is fitted to {len(few):,} of {len(rows.train):,} rows, drawn at random"
         session.emit(Notice(words=words))
 
     def labelled(data: Encoded) -> LabelledFeatures:

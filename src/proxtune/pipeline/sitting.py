@@ -97,7 +97,9 @@ def fit_or_finish(sitting: Sitting) -> Fitted:
 
 def _has_learned(folder: Path) -> bool:
     """Whether there is something to finish a run with: weights, or a fitted head where it is that."""
-    return (folder / HEAD_RESULT).is_file() or any(folder.glob("snapshots/*.safetensors"))
+    return all((folder / name).is_file() for name in (HEAD_RESULT, "head.npz")) or any(
+        folder.glob("snapshots/*.safetensors")
+    )
 
 
 def _emit_hung(sitting: Sitting, hung: StageHung) -> None:

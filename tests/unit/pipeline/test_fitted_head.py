@@ -91,6 +91,22 @@ def test_what_the_head_scores_is_known_without_another_pass(session):
     assert head_metrics(session) == pytest.approx(rows.objective.score(outputs(model, session), rows), abs=1e-5)
 
 
+def test_a_layer_that_knows_the_labels_stays_where_no_fit_is_right_more_often(session):
+    model = model_setup.loaded(PROBE, session)
+    fit_first_head(session, start_of(PROBE), model)
+    fitted = load_head(session.folder)
+    remove_head(session)
+    knowing = replace(session, data=replace(session.data, knows_labels=True))
+    fit_first_head(knowing, start_of(replace(PROBE, head_rows=2)), model)
+    assert np.array_equal(load_head(session.folder).weight, fitted.weight)
+
+
+def test_half_of_what_a_resume_needs_is_nothing(session):
+    fit_first_head(session, start_of(PROBE), model_setup.loaded(PROBE, session))
+    (session.folder / "head.npz").unlink()  # as between the halves of an earlier version
+    assert not has_head(session)
+
+
 def test_where_not_all_rows_are_used_it_is_said(session):
     told = []
     session = replace(session, emit=told.append)

@@ -97,7 +97,7 @@ class Classification:
         return found.without_labels().followed_by(typed)
 
     def encode(self, recipe: Recipe, split: Split[Examples], model_folder: Path) -> ClassificationData:
-        from proxtune.models.classifier_head import head_notes
+        from proxtune.models.classifier_head import head_notes, keeps_head
         from proxtune.models.loading import classifier_config, longest_allowed
         from proxtune.models.post_processor import keeps_post_processor
         from proxtune.models.tokenizer import agree_on_padding, check_tokens, load_tokenizer, set_option
@@ -154,7 +154,7 @@ class Classification:
             validation=validation,
             max_length=min(longest, allowed),
             prompt=prompt,
-            knows_labels=prompt is not None,
+            knows_labels=prompt is not None or keeps_head(model_folder, labels),
             notes=(*notes, _ADDED_END) if adds_end else notes,
             traits=_WORD_TRAITS if answers_by_words(config) else None,
         )

@@ -105,6 +105,17 @@ def test_what_a_decoder_is_asked_is_told(recipe: Recipe, tiny_folder) -> None:
     assert data.max_length % 8 == 0
 
 
+@pytest.mark.parametrize(("names", "knows"), [(["good", "bad"], True), (["fine", "poor"], False)])
+def test_a_classifier_of_these_labels_knows_something_of_them(
+    recipe: Recipe, tmp_path: Path, tiny_model: Path, names: list[str], knows: bool
+) -> None:
+    folder = shutil.copytree(tiny_model, tmp_path / "classifier")
+    config = json.loads((folder / "config.json").read_text()) | {"architectures": ["BertForSequenceClassification"]}
+    named = {"id2label": dict(enumerate(names)), "label2id": {name: place for place, name in enumerate(names)}}
+    (folder / "config.json").write_text(json.dumps(config | named))
+    assert CLASSIFY.encode(recipe, CLASSIFY.read(recipe), folder).knows_labels == knows
+
+
 def test_a_decoder_whose_tokenizer_takes_no_question_is_told_of(recipe: Recipe, tmp_path: Path) -> None:
     from transformers import CTRLConfig
 
