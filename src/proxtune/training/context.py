@@ -42,9 +42,7 @@ class Training:
     constraint: SizeConstraint | NoSizeConstraint = field(default_factory=NoSizeConstraint)
     where: Callable[[int], str] = "row {}".format  # what the user calls a row: its file and line
     size_phase_seconds: float = 0.0  # kept free until the model is held to a size
-    first_metrics: Mapping[str, float] | None = (
-        None  # of the validation rows before the first step, where they are known
-    )
+    first_metrics: Mapping[str, float] | None = None  # of the point before the first step, where known
     validation_steps: float = 0.0  # how many steps a evaluation takes as long as, until one was made
 
 
