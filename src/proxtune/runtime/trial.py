@@ -1,13 +1,14 @@
 """The trial: real rows pass through the model before anything is planned, and show what it computes right.
 
 Which dtypes it computes in without overflow, whether what it says of a row stays the same beside padding and beside other
-rows, whether a decoder looks only at what came before. The run folder keeps what was found.
+rows, whether a decoder looks only at what came before, whether a classification layer can be fitted apart. The run folder keeps
+what was found.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from proxtune.data.dataset import select_rows
 from proxtune.data.examples import row_name
 from proxtune.errors import UserError
 from proxtune.memory.governor import is_refusal
+from proxtune.methods.linear_head import features_of, head_at_hand
 from proxtune.models.loading import loading_notes
 from proxtune.runtime.session import Session
 from proxtune.storage.atomic import write_json
@@ -24,13 +26,14 @@ from proxtune.tasks.base import TaskData
 
 TRIAL = "trial.json"
 _FEW = 2  # rows that pass in bf16: one with padding
+_LOGITS_OFF = 0.02  # of the largest, between what a model says and what its last layer makes of what it was given
 _OTHER = {"eager": "sdpa", "sdpa": "eager"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
     """What was found: the `attention` that works, the `dtypes` of those asked for that the model computes in, whether it `pads`
-    and `batches`, whether its weights may be held in bf16, and what is to be told.
+    and `batches`, whether its weights may be held in bf16 and its last layer `fits_head`, and what is to be told.
     """
 
     attention: str
@@ -38,6 +41,7 @@ class Trial:
     pads: bool = True
     batches: bool = True
     holds_bf16: bool = True
+    fits_head: bool = True
     notes: tuple[str, ...] = ()
 
 
@@ -95,8 +99,15 @@ def try_model(model: Any, session: Session, dtypes: Sequence[str], weight_dtype:
         computed = ["fp32"]
     if "bf16" in dtypes and "bf16" not in computed:
         notes.append("bf16 overflows in this model or has no kernel for it: it computes in fp32")
+    fits_head = not session.traits.new_head or session.traits.needs_gradients or _fits_head(model, data)
+    if not fits_head:
+        notes.append(
+            "what follows this model's last layer changes its answers: no layer is fitted apart, training begins at a new one"
+        )
     attention = str(data.config._attn_implementation)
-    found = Trial(attention=attention, dtypes=tuple(computed), pads=pads, batches=batches, notes=tuple(notes))
+    found = Trial(
+        attention=attention, dtypes=tuple(computed), pads=pads, batches=batches, fits_head=fits_head, notes=tuple(notes)
+    )
     write_json(session.folder / TRIAL, asdict(found))
     return found
 
@@ -129,12 +140,36 @@ def with_trial(session: Session) -> Session:
     session.data.config._attn_implementation = attention
     traits = session.traits
     batches = bool(found.get("batches", True))  # a run of an earlier version did not ask
-    if not pads:  # a head cannot be fitted apart to features that come in groups
+    if not pads or not found.get("fits_head", True):  # nor to features that come in groups
         traits = replace(traits, needs_gradients=True)
     if not found.get("holds_bf16", True):
         traits = replace(traits, frozen_codes=False)
     notes = tuple(dict.fromkeys((*session.data.notes, *notes)))
     return replace(session, data=replace(session.data, pads=pads, batches=batches, notes=notes, traits=traits))
+
+
+def _fits_head(model: Any, data: TaskData) -> bool:
+    """Whether what the model says is what its last linear layer makes of what it was given, to which another could be fitted."""
+    order = np.argsort(data.train.lengths, kind="stable")
+    few = select_rows(data.train, order[[0, len(order) // 2]])
+    rows, said = np.arange(len(few)), list[Any]()
+
+    def passes() -> Iterator[tuple[np.ndarray, Any]]:
+        import torch
+
+        with torch.inference_mode():
+            said.append(few.objective.outputs(model, few, rows, data.pad_id))
+        yield rows, said[0]
+
+    try:
+        features = features_of(model, passes(), few.lengths)
+    except (RuntimeError, IndexError, ValueError, TypeError) as error:
+        if is_refusal(error):
+            raise
+        return False
+    head, logits = head_at_hand(model), said[0].float().cpu().numpy()  # (rows, classes)
+    off = np.abs(features @ head.weight.T + head.bias - logits).max()
+    return bool(off <= _LOGITS_OFF * np.abs(logits).max() + 1e-6)
 
 
 def _computes(model: Any, session: Session, dtype: str, gradients: bool) -> bool:

@@ -15,19 +15,23 @@ from proxtune.tasks.base import TaskData, TaskTraits
 
 
 class Toy(torch.nn.Module):
-    """Classifies by the mean of its embeddings; `overflows` in bf16 as a mask of the largest fp32 number does."""
+    """Classifies by the mean of its embeddings; `overflows` in bf16 as a mask of the largest fp32 number does.
 
-    def __init__(self, overflows: bool = False, sees_padding: bool = False) -> None:
+    With `scaled` something follows its last layer.
+    """
+
+    def __init__(self, overflows: bool = False, sees_padding: bool = False, scaled: float = 1.0) -> None:
         super().__init__()
-        self.table, self.bias = torch.nn.Embedding(1000, 2), torch.nn.Parameter(torch.zeros(2))
-        self.overflows, self.sees_padding = overflows, sees_padding
+        self.config = SimpleNamespace(num_labels=2)
+        self.table, self.last = torch.nn.Embedding(1000, 2), torch.nn.Linear(2, 2)
+        self.overflows, self.sees_padding, self.scaled = overflows, sees_padding, scaled
 
     def forward(self, input_ids, attention_mask):
         if self.overflows and torch.is_autocast_enabled("cpu"):
             raise RuntimeError("value cannot be converted to type at::BFloat16 without overflow")
         weights = torch.ones_like(attention_mask) if self.sees_padding else attention_mask
         hidden = (self.table(input_ids) * weights[..., None]).sum(1) / weights.sum(1, keepdim=True)
-        return SimpleNamespace(logits=hidden + self.bias)
+        return SimpleNamespace(logits=self.last(hidden) * self.scaled)
 
 
 def session_of(folder, rows, knobs=None):
@@ -77,6 +81,16 @@ def test_a_model_that_sees_padding_gets_none_and_no_head_that_is_fitted_apart(tm
     assert not after.data.pads
     assert after.traits.needs_gradients
     assert not session.traits.needs_gradients
+
+
+def test_a_model_whose_last_layer_is_not_the_last_word_gets_no_head_that_is_fitted_apart(tmp_path, rows):
+    session = session_of(tmp_path, rows)
+    assert try_model(Toy(), session, ["fp32"], "fp32", True).fits_head
+    assert not with_trial(session).traits.needs_gradients
+    found = try_model(Toy(scaled=2.0), session, ["fp32"], "fp32", True)
+    assert not found.fits_head
+    assert "changes its answers" in found.notes[0]
+    assert with_trial(session).traits.needs_gradients
 
 
 def test_a_model_that_mixes_rows_is_told_of_and_answers_one_at_a_time(tmp_path, rows):
@@ -146,6 +160,6 @@ def test_damaged_weights_are_called_so_before_anything_else_is_tried(tmp_path, r
     split = SimpleNamespace(train=SimpleNamespace(source="a.csv", lines=list(range(len(rows)))))
     session = replace(session, data=replace(session.data, split=split))
     with torch.no_grad():
-        model.bias.fill_(number)
+        model.last.bias.fill_(number)
     with pytest.raises(UserError, match=r"a.csv line \d+ is no number; the model's weights are damaged"):
         try_model(model, session, ["fp32"], "fp32", gradients=False)
