@@ -38,7 +38,7 @@ def training(monkeypatch, tmp_path):
     session = SimpleNamespace(
         emit_phase=lambda phase: None, data=data, folder=tmp_path, recipe=SimpleNamespace(seed=0), emit=own.shown.append,
         phases=SimpleNamespace(enter=lambda phase: None), governor=SimpleNamespace(release=lambda: None),
-        clock=SimpleNamespace(),
+        clock=SimpleNamespace(), structure=None,
     )  # fmt: skip
     plan = SimpleNamespace(steps=6, batch=8, cost=SimpleNamespace(flops=100.0))
     start = SimpleNamespace(chosen=plan, timing=Timing(ending_seconds=0.0, evaluations=1, max_steps=6))
