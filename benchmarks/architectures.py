@@ -303,7 +303,6 @@ def _logged(log: Path | None) -> list[Outcome]:
 def import_everything() -> None:
     """Once, for all forks."""
     os.environ["HF_DEACTIVATE_ASYNC_LOAD"] = "1"  # as the command has it
-    import sklearn.linear_model  # noqa: F401  (imported here so that no fork has to)
     import torch
     import transformers
 

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from proxtune.storage.atomic import write_atomic
+from proxtune.storage.result import HEAD
 
-HEAD = "head.npz"
 STRENGTHS = (0.003, 0.03, 0.3)  # of the data against the penalty, as scikit-learn's C; on standardised features
-SOFTENING = 3.0  # of 1, 2, 3 what half an epoch of banking77 ended best from (docs/decisions.md, 2026-11-29)
+SOFTENING = 3.0  # of 1, 2, 3 and 10 what half an epoch of banking77 ended best from (docs/decisions.md, 2026-11-29)
 _HISTORY, _MOST_ITERATIONS, _TOLERANCE = 10, 200, 1e-4
 _LOGITS_AT_A_TIME = 1 << 22
 _NEVER = -20.0  # the bias of a class that training never showed

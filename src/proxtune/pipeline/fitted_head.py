@@ -12,7 +12,6 @@ import numpy as np
 from proxtune.config.plan import Plan
 from proxtune.data.dataset import Encoded, select_rows
 from proxtune.methods.linear_head import (
-    HEAD,
     LabelledFeatures,
     LinearHead,
     features_of,
@@ -29,15 +28,13 @@ from proxtune.runtime.model_setup import prepared
 from proxtune.runtime.session import Session
 from proxtune.storage.atomic import write_json
 from proxtune.storage.events import Notice
-from proxtune.storage.result import HEAD_RESULT
+from proxtune.storage.result import HEAD, HEAD_RESULT, has_fitted_head
 from proxtune.training.memory_retry import run_within_limit
 
 
 def has_head(session: Session) -> bool:
     """Whether the layer is fitted already."""
-    return all(
-        (session.folder / name).is_file() for name in (HEAD_RESULT, HEAD)
-    )  # of an older version one may be there alone
+    return has_fitted_head(session.folder)
 
 
 def fit_first_head(session: Session, start: FitStart, model: Any) -> None:

@@ -14,10 +14,10 @@ from proxtune.checkpoint.snapshot import STOPPED, remove_weights, snapshots
 from proxtune.config.plan import Plan, plan_as_dict
 from proxtune.data.dataset import Encoded
 from proxtune.errors import UserError
-from proxtune.methods.linear_head import HEAD
 from proxtune.pipeline.result import FitStart, versions
 from proxtune.runtime.session import Session
 from proxtune.storage.journal import Journal, read_records
+from proxtune.storage.result import HEAD
 from proxtune.storage.safetensors_header import check_files
 
 JOURNAL = "journal.bin"

@@ -19,7 +19,7 @@ from proxtune.pipeline.result import FitResult
 from proxtune.runtime.clock import Clock
 from proxtune.storage.event_log import EventLog, read_events
 from proxtune.storage.events import Notice, Phase, StepDown
-from proxtune.storage.result import HEAD_RESULT, best_step, finished_fit
+from proxtune.storage.result import HEAD, HEAD_RESULT, best_step, finished_fit, has_fitted_head
 from proxtune.storage.run_folder import write_recipe
 
 _FIT_TRIES = 3
@@ -97,9 +97,7 @@ def fit_or_finish(sitting: Sitting) -> Fitted:
 
 def _has_learned(folder: Path) -> bool:
     """Whether there is something to finish a run with: weights, or a fitted head where it is that."""
-    return all((folder / name).is_file() for name in (HEAD_RESULT, "head.npz")) or any(
-        folder.glob("snapshots/*.safetensors")
-    )
+    return has_fitted_head(folder) or any(folder.glob("snapshots/*.safetensors"))
 
 
 def _emit_hung(sitting: Sitting, hung: StageHung) -> None:
@@ -158,6 +156,6 @@ def _fit(sitting: Sitting) -> Fitted:
 def _begin_anew(sitting: Sitting) -> None:
     """Forget what was learned with too much memory: the next try learns from the beginning."""
     shutil.rmtree(sitting.folder / "snapshots", ignore_errors=True)
-    for name in ("journal.bin", HEAD_RESULT, "head.npz"):
+    for name in ("journal.bin", HEAD_RESULT, HEAD):
         (sitting.folder / name).unlink(missing_ok=True)
     write_recipe(sitting.recipe, sitting.folder / "recipe.toml")

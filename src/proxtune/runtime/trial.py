@@ -140,7 +140,7 @@ def with_trial(session: Session) -> Session:
     session.data.config._attn_implementation = attention
     traits = session.traits
     batches = bool(found.get("batches", True))  # a run of an earlier version did not ask
-    if not pads or not found.get("fits_head", True):  # nor to features that come in groups
+    if not pads or not found.get("fits_head", True):  # features that come in groups, or more after the layer
         traits = replace(traits, needs_gradients=True)
     if not found.get("holds_bf16", True):
         traits = replace(traits, frozen_codes=False)

@@ -10,7 +10,8 @@ from typing import Any
 from proxtune.errors import UserError
 
 FIT_RESULT = "learned.json"  # what the process that learns ended with
-HEAD_RESULT = "settled.json"  # a classification layer is fitted, which the rest begins with (`pipeline/fitted_head.py`)
+HEAD = "head.npz"  # a fitted classification layer, which the rest of a run begins with (`pipeline/fitted_head.py`), and
+HEAD_RESULT = "settled.json"  # what was found with it; of an earlier version the second may be there alone
 
 
 BASELINE_WORDS = {
@@ -55,6 +56,11 @@ def read_fit_result(folder: Path) -> dict[str, Any]:
     """What the process that learns wrote at its end, be it finished or interrupted. Raises OSError, ValueError."""
     fit_result: dict[str, Any] = json.loads((folder / FIT_RESULT).read_text(encoding="utf-8"))
     return fit_result
+
+
+def has_fitted_head(folder: Path) -> bool:
+    """Whether there is a fitted classification layer to begin with."""
+    return (folder / HEAD).is_file() and (folder / HEAD_RESULT).is_file()
 
 
 def is_finished(folder: Path) -> bool:
