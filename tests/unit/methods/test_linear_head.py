@@ -1,5 +1,6 @@
 """The classification layer that is fitted: as scikit-learn's, from the same features, and never worse than what is there."""
 
+import doctest
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -197,3 +198,9 @@ def test_a_softened_head_gives_the_same_answers_less_sure_of_them(tiny_folder, m
         after = model(input_ids=ids).logits
     torch.testing.assert_close(after * SOFTENING, before)
     assert head_of(without_adapters(model))[1].weight.requires_grad
+
+
+def test_the_example_in_the_docstring_is_right():
+    examples = doctest.DocTestFinder().find(fit_head, globs=vars(linear_head).copy())
+    assert examples[0].examples
+    assert not any(doctest.DocTestRunner().run(example).failed for example in examples)
