@@ -179,6 +179,19 @@ class Task(Protocol):
         """The same of the base model before training, with the `seconds` that it took; only where it is compared."""
         ...
 
+    def lost_to_base(
+        self, data: TaskData, results: Mapping[str, Any], metrics: Mapping[str, float], base_results: Mapping[str, Any]
+    ) -> str | None:
+        """By how much the base model is better than what was learned, in words; None where it is not. Only where it is compared.
+
+        `results` are those of `results`, `metrics` those of all validation rows.
+        """
+        ...
+
+    def set_defaults(self, model: Any, data: TaskData) -> None:
+        """Set what `model/` says beside its weights of how it is used: whoever loads it gets what was scored."""
+        ...
+
     def dry_run_results(self, final: ModelAtHand, micro_tokens: int) -> int:
         """Do the largest part of what `results` does; returns the bytes that the whole of it takes on top."""
         ...
