@@ -20,6 +20,7 @@ from proxtune.storage.events import (
     DataRead,
     DryRunDone,
     Event,
+    LapDone,
     Notice,
     Phase,
     PlanChosen,
@@ -37,6 +38,7 @@ _INDENT = " " * 10
 _PHASES = {
     "read": "reading the data",
     "plan": "planning: profiling the model and trying plans out",
+    "race": "racing: the best plans train for a while, and the lowest loss to expect wins",
     "untouched": "scoring the base model",
     "train": "training",
     "evaluate": "evaluating the best model",
@@ -94,6 +96,8 @@ def event_lines(event: Event) -> list[str]:
             return [_INDENT + line for line in _data_lines(event.facts)]
         case DryRunDone() if event.refused:
             return [_at(event.seconds, f"tried {event.plan}: {event.refused}")]
+        case LapDone():
+            return [_INDENT + f"{event.plan}: {_lap_text(event)}"]
         case PlanChosen():
             return [_INDENT + _plan_line(event.chosen)]
         case Validation():
@@ -136,6 +140,13 @@ def _plan_line(plan: Mapping[str, Any]) -> str:
         f"plan: {plan['name']}, {plan['steps']} steps ({plan['epochs']:.1f} epochs), {plan['trainable']:,} trained "
         f"parameters, promised {memory} and {format_seconds(plan['cost']['seconds'])}"
     )
+
+
+def _lap_text(event: LapDone) -> str:
+    if event.refused:
+        return f"out of the race: {event.refused}"
+    first, last = event.losses[0], event.losses[-1]
+    return f"loss {first:.3f} → {last:.3f} in {event.steps} steps and {event.seconds[-1]:.0f} s"
 
 
 def _scores_text(metrics: Mapping[str, float]) -> str:

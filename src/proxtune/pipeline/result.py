@@ -139,15 +139,18 @@ def verdict(accuracy: float, baseline: float) -> str:
 
 
 def text_verdict(main: str, found: float, baselines: dict[str, dict[str, float]], lost: str | None = None) -> str:
-    """One sentence on what training brought, in points (0 to 100); with what it `lost` against the base model, where that is kept."""
+    """One sentence on what training brought, in points (0 to 100).
+
+    `lost` says by how much it is not better than the base model, where that is kept.
+    """
     words = ", ".join(
         f"{BASELINE_WORDS.get(name, name)} {in_points(main, score[main]):.1f}" for name, score in baselines.items()
     )
     scores = f"{NAMES[main]} {in_points(main, found):.1f} on the validation rows ({words})"
     if lost is not None:
         return (
-            f"What was learned is not better than the base model ({lost}), so model/ holds the base model's weights, with {scores}. "
-            "Give more memory, time or data."
+            f"What was learned is not better than the base model ({lost}), so model/ holds the base model's weights, "
+            f"with {scores}. Give more memory, time or data."
         )
     best = max(score[main] for score in baselines.values())
     lead = f"The model answers with {scores}"

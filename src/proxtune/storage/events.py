@@ -64,6 +64,18 @@ class DryRunDone(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LapDone(Event):
+    """A contender of the race has trained: `losses` of validation rows after `seconds` of training, or why it was `refused`."""
+
+    kind: ClassVar[str] = "race"
+    plan: str
+    steps: int
+    seconds: tuple[float, ...]
+    losses: tuple[float, ...]
+    refused: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanChosen(Event):
     """The plan is final: the chosen one, and every candidate with its fate."""
 
@@ -220,8 +232,8 @@ class AnswerPiece(Event):
 EVENTS: dict[str, type[Event]] = {
     event.kind: event
     for event in (
-        Phase, DataRead, DryRunDone, PlanChosen, StepEvent, Validation, StepDown, ScheduleChange, SizePhaseBegun, StepRejected,
-        Notice, Resumed, Continued, RunInterrupted, Prediction, AnswerPiece,
+        Phase, DataRead, DryRunDone, LapDone, PlanChosen, StepEvent, Validation, StepDown, ScheduleChange, SizePhaseBegun,
+        StepRejected, Notice, Resumed, Continued, RunInterrupted, Prediction, AnswerPiece,
     )
 }  # fmt: skip
 

@@ -12,6 +12,7 @@ from proxtune.storage.events import (
     DataRead,
     DryRunDone,
     Event,
+    LapDone,
     Notice,
     Phase,
     PlanChosen,
@@ -43,6 +44,10 @@ EVERY = [
             "memory_bytes": {"train": 5},
             "terms": {"weights": 4},
         },
+    ),
+    (
+        LapDone(plan="lora r16", steps=7, seconds=(0.0, 9.5), losses=(3.0, 2.5), refused=""),
+        {"kind": "race", "plan": "lora r16", "steps": 7, "seconds": [0.0, 9.5], "losses": [3.0, 2.5], "refused": ""},
     ),
     (
         PlanChosen(chosen={"name": "full"}, table=({"name": "full"},)),
