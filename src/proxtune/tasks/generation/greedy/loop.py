@@ -38,7 +38,7 @@ _TAKES = {"input_ids", "attention_mask", "position_ids", "past_key_values", "use
 
 
 def can_decode(model: Any) -> bool:
-    """Whether `greedy_tokens` says what `model.generate` does: a decoder on the processor whose steps, attention and cache are usual."""
+    """Whether `greedy_tokens` says what `model.generate` does: a decoder on a processor, usual in steps, attention and cache."""
     from transformers import GenerationMixin
 
     if model.config.is_encoder_decoder or next(model.parameters()).device.type != "cpu":
@@ -80,11 +80,8 @@ class _Batch:
     """Rows on their way. State: what was said of each, the row and the next token of each slot in use, and the cache."""
 
     def __init__(self, model: Any, prompts: Sequence[np.ndarray], new_tokens: int, slots: int) -> None:
-        self._model, self._prompts, self._new_tokens = (
-            model,
-            [torch.from_numpy(ids.astype(np.int64)) for ids in prompts],
-            new_tokens,
-        )
+        self._model, self._new_tokens = model, new_tokens
+        self._prompts = [torch.from_numpy(ids.astype(np.int64)) for ids in prompts]
         self._slots = Slots(min(max(slots, 1), len(prompts)), max(map(len, prompts)) + new_tokens)
         self._cache = slot_cache(model, self._slots)
         self._said: list[list[int]] = [[] for _ in prompts]
@@ -141,32 +138,26 @@ class _Batch:
             self._next += [int(self._prompts[row][-1]) for row in rows]
 
     def _read(self, ids: Tensor, first: int, begin: int, lengths: Tensor) -> None:
-        """Fill the slots from `first` on, from place `begin`, with `ids` (rows, tokens); rows end at `lengths`, those before counted."""
+        """Fill slots from `first` on, from place `begin`, with `ids` (rows, tokens); rows end at place `lengths`."""
         at, end = self._slots, begin + ids.shape[1]
         at.first, at.last, at.begin, at.places = first, first + len(ids), begin, None
         places = torch.arange(end)
         self._forward(ids, places[None, :] < lengths[:, None], places[None, begin:].expand(len(ids), -1))
 
     def _leave(self) -> None:
-        """Rows that are done leave their slots, which are filled from the end, where that makes room or a smaller batch."""
-        staying = len(self._rows) - len(self._done)
-        enough = (
-            len(self._done) * _JOIN_SHARE >= self._slots.rows if self._waiting else _rounded(staying) < len(self._rows)
-        )
-        if not (self._done and (enough or not staying)):
+        """Rows that are done leave their slots, where that makes enough room or the batch smaller; the last fill them."""
+        used, staying = len(self._rows), len(self._rows) - len(self._done)
+        kept = staying if self._waiting else min(_rounded(staying), used)
+        if kept == used or (self._waiting and staying and (used - staying) * _JOIN_SHARE < self._slots.rows):
             return
-        kept = staying if self._waiting else min(_rounded(staying), len(self._rows))
-        stay = [slot for slot in range(len(self._rows)) if slot not in self._done]
-        stay += sorted(self._done)[: kept - staying]
-        moved = [slot for slot in stay if slot >= kept]
-        holes = sorted(set(range(kept)) - set(stay))
+        stay = [slot for slot in range(used) if slot not in self._done] + sorted(self._done)[: kept - staying]
+        moved, holes = [slot for slot in stay if slot >= kept], sorted(set(range(kept)) - set(stay))
         if moved:
             copy_slots(self._cache, torch.tensor(moved), torch.tensor(holes), self._slots.begin + 1)
         order = list(range(kept))
         for hole, slot in zip(holes, moved, strict=True):
             order[hole] = slot
-        done = self._done
-        self._done = {to for to, slot in enumerate(order) if slot in done}
+        self._done = {to for to, slot in enumerate(order) if slot in self._done}
         self._rows, self._next = [self._rows[slot] for slot in order], [self._next[slot] for slot in order]
 
     def _pass_tokens(self) -> list[int]:
