@@ -151,13 +151,23 @@ def prompt_lengths(data: Encoded) -> np.ndarray:
     return data.begins if data.answers is None else np.diff(data.starts)
 
 
-def largest_piece(model: Any, data: Encoded, settings: GenerationSettings, micro_tokens: int) -> np.ndarray:
-    """The row numbers of `data` that take the most memory of those that `generate_answers` has in the cache at once."""
+def largest_piece(model: Any, data: Encoded, settings: GenerationSettings, micro_tokens: int) -> tuple[np.ndarray, int]:
+    """The row numbers of `data` that take the most memory of those that `generate_answers` answers at once, and the most
+    tokens that it has in the cache, prompts and answers.
+    """
+    from proxtune.tasks.generation.greedy.loop import slots_for
+
     prompts = prompt_lengths(data)
-    if _takes_slots(without_adapters(model), data, settings):
-        return np.argsort(prompts, kind="stable")[-_slots(prompts, settings, micro_tokens) :]
-    pieces = list(sorted_batches(prompts + settings.new_tokens, micro_tokens))
-    return max(pieces, key=lambda piece: len(piece) * (int(prompts[piece].max()) + settings.new_tokens))
+    if not _takes_slots(without_adapters(model), data, settings):
+        pieces = list(sorted_batches(prompts + settings.new_tokens, micro_tokens))
+        tokens, rows = max(
+            ((len(piece) * (int(prompts[piece].max()) + settings.new_tokens), piece) for piece in pieces),
+            key=lambda sized: sized[0],
+        )
+        return rows, tokens
+    longest, full = int(prompts.max()), int(prompts.max()) + settings.new_tokens
+    slots, _ = slots_for(longest, full, min(_TOGETHER, len(data)), micro_tokens)
+    return np.argsort(prompts, kind="stable")[-slots:], max(full, min(slots * full, micro_tokens))
 
 
 def _takes_slots(plain: Any, data: Encoded, settings: GenerationSettings) -> bool:
@@ -165,11 +175,6 @@ def _takes_slots(plain: Any, data: Encoded, settings: GenerationSettings) -> boo
     from proxtune.tasks.generation.greedy.loop import can_decode
 
     return data.answers is None and settings.pads and settings.batches and can_decode(plain)
-
-
-def _slots(prompts: np.ndarray, settings: GenerationSettings, micro_tokens: int) -> int:
-    """Rows at a time, each of which may be as long as the longest."""
-    return max(1, min(_TOGETHER, micro_tokens // (int(prompts.max()) + settings.new_tokens)))
 
 
 def _said(
@@ -187,8 +192,7 @@ def _said(
     asked = [_prompt(data, row, prompts) for row in rows]
     if streamer is not None:
         streamer.reset()
-    slots = _slots(prompts[rows], settings, micro_tokens)
-    return greedy_tokens(plain, asked, settings.new_tokens, settings.stop_ids, slots, streamer)
+    return greedy_tokens(plain, asked, settings.new_tokens, settings.stop_ids, micro_tokens, streamer)
 
 
 def _prompt(data: Encoded, row: int, prompts: np.ndarray) -> np.ndarray:

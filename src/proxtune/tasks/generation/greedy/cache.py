@@ -81,3 +81,21 @@ def copy_slots(cache: DynamicCache, source: Tensor | int, to: Tensor | slice, le
     for layer in cache.layers:
         for held in (layer.keys, layer.values):
             held[to, :, :length] = held[source, :, :length]
+
+
+def resize(cache: DynamicCache, slots: Slots, rows: int, room: int, used: int, shared: int) -> None:
+    """Another count of slots, of another room: the first `used` keep their tokens, all have the `shared` that they begin with.
+
+    One block after another, so that it takes one block's memory more.
+    """
+    kept = min(room, slots.room)
+    slots.rows, slots.room = rows, room
+    for layer in cache.layers:
+        for name in ("keys", "values"):
+            held = getattr(layer, name)
+            if held is None:  # before the first pass
+                continue
+            new = held.new_zeros(rows, held.shape[1], room, held.shape[3])
+            new[:used, :, :kept] = held[:used, :, :kept]
+            new[used:, :, :shared] = held[0, :, :shared]
+            setattr(layer, name, new)

@@ -66,8 +66,8 @@ def twin(model, prompts, new_tokens, stop_ids, streamer=None):
 
 
 @torch.inference_mode()
-def ours(model, prompts, new_tokens, stop_ids, slots, streamer=None):
-    return greedy_tokens(model, prompts, new_tokens, stop_ids, slots, streamer)
+def ours(model, prompts, new_tokens, stop_ids, most_tokens, streamer=None):
+    return greedy_tokens(model, prompts, new_tokens, stop_ids, most_tokens, streamer)
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
@@ -77,8 +77,8 @@ def test_the_answers_are_those_of_generate(family, attention):
     model.config._attn_implementation = attention
     assert can_decode(model)
     prompts, stops = prompts_of([1, 2, 5, 9, 14, 14, 20], begin=[5, 6, 7]), (8, 9, 10)
-    for slots in (3, 7):
-        assert ours(model, prompts, 24, stops, slots) == twin(model, prompts, 24, stops)
+    for most_tokens in (100, 1000):
+        assert ours(model, prompts, 24, stops, most_tokens) == twin(model, prompts, 24, stops)
     assert model.config._attn_implementation == attention, "the model is as it was"
 
 
@@ -100,29 +100,29 @@ _MODEL: list = []
 @given(
     lengths=st.lists(st.integers(1, 20), min_size=1, max_size=12),
     shared=st.integers(0, 4),
-    slots=st.integers(1, 14),
-    new_tokens=st.integers(1, 20),
+    most_tokens=st.integers(1, 400),
+    new_tokens=st.integers(1, 50),
     stops=st.sets(st.integers(0, WORDS - 1), max_size=12),
     seed=st.integers(0, 9),
 )
 @settings(max_examples=40)
-def test_whatever_the_rows_and_slots_are(lengths, shared, slots, new_tokens, stops, seed):
+def test_whatever_the_rows_and_the_room_are(lengths, shared, most_tokens, new_tokens, stops, seed):
     model = _MODEL[0] if _MODEL else _MODEL.append(tiny("Llama")) or _MODEL[0]
     prompts = prompts_of(lengths, begin=range(3, 3 + shared), seed=seed)
     stops = stops or {WORDS}
-    assert ours(model, prompts, new_tokens, stops, slots) == twin(model, prompts, new_tokens, stops)
+    assert ours(model, prompts, new_tokens, stops, most_tokens) == twin(model, prompts, new_tokens, stops)
 
 
 def test_prompts_may_be_the_same_or_begin_one_another():
     model, ids = tiny("Llama"), np.arange(3, 12)
     for prompts in ([ids] * 5, [ids[:4], ids[:6], ids], [ids[:1], ids]):
-        assert ours(model, prompts, 6, (1,), 2) == twin(model, prompts, 6, (1,))
+        assert ours(model, prompts, 6, (1,), 25) == twin(model, prompts, 6, (1,))
 
 
 def test_all_may_end_at_once():
     model, prompts = tiny("Llama"), prompts_of([4, 4, 6])
-    assert [len(said) for said in ours(model, prompts, 9, range(WORDS), 3)] == [1, 1, 1]
-    assert [len(said) for said in ours(model, prompts, 1, (WORDS,), 2)] == [1, 1, 1]
+    assert [len(said) for said in ours(model, prompts, 9, range(WORDS), 50)] == [1, 1, 1]
+    assert [len(said) for said in ours(model, prompts, 1, (WORDS,), 12)] == [1, 1, 1]
 
 
 def test_rows_that_are_done_leave_the_batch_and_others_take_their_slots():
@@ -131,7 +131,7 @@ def test_rows_that_are_done_leave_the_batch_and_others_take_their_slots():
     prompts = prompts_of([5] * 40, begin=[5, 6])
     said = twin(model, prompts, 30, (8, 9, 10, 11))
     model.forward = lambda **given: rows.append(tuple(given["input_ids"].shape)) or own(**given)
-    assert ours(model, prompts, 30, (8, 9, 10, 11), 16) == said
+    assert ours(model, prompts, 30, (8, 9, 10, 11), 16 * 37) == said
     steps = [count for count, tokens in rows if tokens == 1]
     assert max(count for count, _ in rows) == 16
     assert sum(steps) < 1.5 * sum(map(len, said)), "few passes for rows that are done"
@@ -151,9 +151,28 @@ class Heard:
         self.said.append("end")
 
 
+def test_rows_that_need_more_room_take_it_from_others():
+    model, prompts = tiny("Llama"), prompts_of([5] * 12, begin=[5, 6])
+    sizes, own = [], model.forward
+
+    def forward(**given):
+        found = own(**given)
+        sizes.append(tuple(given["past_key_values"].layers[0].keys.shape))
+        return found
+
+    model.forward = forward
+    said = ours(model, prompts, 100, (8, 9), 12 * 40)
+    model.forward = own
+    assert said == twin(model, prompts, 100, (8, 9))
+    assert sizes[0][0] == 12
+    assert max(room for _, _, room, _ in sizes) == 107
+    assert max(rows * room for rows, _, room, _ in sizes) <= 12 * 40
+    assert any(rows < 6 for rows, *_ in sizes)
+
+
 def test_a_streamer_hears_what_generate_tells_it():
     model, prompts, heard, theirs = tiny("Llama"), prompts_of([5]), Heard(), Heard()
-    ours(model, prompts, 6, (1,), 4, heard)
+    ours(model, prompts, 6, (1,), 40, heard)
     twin(model, prompts, 6, (1,), theirs)
     assert heard.said == theirs.said
 
@@ -172,5 +191,5 @@ def test_the_model_is_as_it_was_after_an_error():
 
 def test_weights_in_bf16_say_nearly_the_same():
     model, prompts = tiny("Llama").to(torch.bfloat16), prompts_of([3, 4, 5, 6, 7, 8, 9, 10], begin=[5, 6, 7])
-    said, known = ours(model, prompts, 8, (1,), 4), twin(model, prompts, 8, (1,))
+    said, known = ours(model, prompts, 8, (1,), 60), twin(model, prompts, 8, (1,))
     assert sum(one == other for one, other in zip(said, known, strict=True)) >= 6
