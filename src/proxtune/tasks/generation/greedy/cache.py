@@ -22,6 +22,7 @@ class Slots:
     first: int = 0
     last: int = 0
     begin: int = 0
+    each: Tensor | None = None  # 0, 1, 2, … (last - first,)
     places: Tensor | None = None  # (last - first,), of one token each; `begin` is the largest of them
 
 
@@ -48,7 +49,7 @@ class SlotLayer(DynamicLayer):
         if at.places is None:
             own[:, :, at.begin : end] = states
         else:
-            own[torch.arange(len(own), device=own.device), :, at.places] = states[:, :, 0]
+            own[at.each, :, at.places] = states[:, :, 0]
         return own[:, :, :end]
 
     def get_seq_length(self) -> int:

@@ -169,7 +169,7 @@ class _Batch:
         return max((len(self._known[row]) for row in rows), default=0)
 
     def _keep(self, count: int, without: int | None = None) -> None:
-        """Leave `count` slots in use: of rows that go on, but for `without`, then of some that are done; the last fill the holes."""
+        """Leave `count` slots in use, of rows that go on but for `without`, then of some that are done; the last fill holes."""
         stay = [slot for slot, row in enumerate(self._rows) if row not in self._done and row != without]
         stay += [slot for slot, row in enumerate(self._rows) if row in self._done][: max(0, count - len(stay))]
         moved, holes = [slot for slot in stay if slot >= count], sorted(set(range(count)) - set(stay))
@@ -194,6 +194,7 @@ class _Batch:
         places = torch.tensor([len(self._known[row]) - 1 for row in self._rows])
         at = self._slots
         at.first, at.last, at.begin, at.places = 0, len(self._rows), int(places.max()), places
+        at.each = torch.arange(at.last)
         seen = torch.arange(at.begin + 1)[None, :] <= places[:, None]
         ids = torch.tensor([self._known[row][-1] for row in self._rows])
         likeliest: list[int] = self._forward(ids[:, None], seen, places[:, None])[:, -1].argmax(-1).tolist()

@@ -21,7 +21,7 @@ def test_tokens_go_where_they_are_told_and_all_of_a_row_comes_back():
     assert layer.keys.shape == (3, 2, 6, 8)
     slots.first, slots.last, slots.begin, slots.places = 0, 3, 5, torch.tensor([0, 5, 2])
     assert (layer.get_seq_length(), layer.get_mask_sizes(1)) == (5, (6, 0))
-    new = torch.randn(3, 2, 1, 8)
+    slots.each, new = torch.arange(3), torch.randn(3, 2, 1, 8)
     keys, _ = layer.update(new, new)
     assert keys.shape == (3, 2, 6, 8)
     for row, place in enumerate([0, 5, 2]):
