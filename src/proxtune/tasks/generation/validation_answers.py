@@ -6,11 +6,16 @@ import math
 import time
 from dataclasses import replace
 
-from proxtune.data.batching import sorted_batches
 from proxtune.data.dataset import select_rows
 from proxtune.tasks.base import ModelAtHand
 from proxtune.tasks.generation.dataset import own_data, settings_of
-from proxtune.tasks.generation.decoding import cache_bytes, generate_answers, prompt_lengths, tokens_at_a_time
+from proxtune.tasks.generation.decoding import (
+    cache_bytes,
+    generate_answers,
+    largest_piece,
+    prompt_lengths,
+    tokens_at_a_time,
+)
 from proxtune.tasks.generation.scoring.samples import evenly_spaced_rows
 
 VALIDATION_ANSWERS = 64  # rows that answers are generated for, at most: each takes a pass for every token
@@ -43,10 +48,10 @@ def try_largest_piece(final: ModelAtHand) -> int:
     """Begin the answers of the largest piece; returns the bytes that its cache would still grow by."""
     data, settings = own_data(final.data), settings_of(final.data)
     rows = evenly_spaced_rows(len(data.validation), VALIDATION_ANSWERS)
-    prompts = prompt_lengths(data.validation)[rows]
-    pieces = list(sorted_batches(prompts + settings.new_tokens, tokens_at_a_time(final.plan)))
-    largest = max(pieces, key=lambda piece: len(piece) * (int(prompts[piece].max()) + settings.new_tokens))
+    judged = select_rows(data.validation, rows)
+    largest, tokens = largest_piece(final.model, judged, settings, tokens_at_a_time(final.plan))
     few = replace(settings, new_tokens=min(settings.new_tokens, _FEW_TOKENS))
-    chosen = select_rows(data.validation, rows[largest])
+    chosen = select_rows(judged, largest)
     list(generate_answers(final.model, chosen, few, final.dtype, _ALL_TOKENS, final.governor))
-    return len(largest) * (settings.new_tokens - few.new_tokens) * cache_bytes(data.config, final.dtype)
+    begun = len(largest) * (int(prompt_lengths(chosen).max()) + few.new_tokens)
+    return (tokens - begun) * cache_bytes(data.config, final.dtype)
