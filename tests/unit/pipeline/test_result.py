@@ -119,3 +119,11 @@ def test_versions_name_what_a_result_depends_on():
     found = versions()
     assert {"python", "machine", "proxtune", "torch", "transformers", "numpy"} <= found.keys()
     assert all(value is None or value for value in found.values())
+
+
+@pytest.mark.parametrize("is_clear", [True, False])
+def test_a_lead_that_may_be_chance_is_called_so(is_clear):
+    gain = {"words": "+2.0 ± 5.1 chrF on 4 answers", "is_clear": is_clear}
+    words = text_verdict("chrf", 21.0, {"untouched": {"chrf": 19.0}}, None, gain)
+    assert "2.0 points above the best of these" in words
+    assert ("may be chance (+2.0 ± 5.1 chrF on 4 answers" in words) is not is_clear

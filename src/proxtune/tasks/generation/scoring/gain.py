@@ -23,6 +23,11 @@ class Gain:
     standard_error: float
     rows: int
 
+    @property
+    def is_clear(self) -> bool:
+        """Whether it is more than chance, or less: zero is not in its 95 % interval."""
+        return abs(self.mean) > _INTERVAL * self.standard_error
+
     def __str__(self) -> str:
         within = f" ± {_INTERVAL * self.standard_error:.1f}" if math.isfinite(self.standard_error) else ""
         return f"{self.mean:+.1f}{within} {NAMES[self.score]} on {self.rows} answers"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from proxtune.data.examples import Pairs
 from proxtune.tasks.generation.scoring.baselines import text_baselines
+from proxtune.tasks.generation.scoring.gain import gain
 from proxtune.tasks.generation.scoring.metrics import MAIN, each_text, score_texts
 
 if TYPE_CHECKING:
@@ -41,8 +42,12 @@ def compare_answers(
             "after": after["answers"][i][:_SHOWN_CHARACTERS], "score": each[i],
         }  # fmt: skip
 
+    gained = {}
+    if before is not None:
+        found = gain(task, after["answers"], before["answers"], validation.answers)
+        gained = {"gain": {"words": str(found), "is_clear": found.is_clear}}
     return {
-        "metrics": metrics, "baselines": baselines, "main": MAIN[task], "judged_answers": len(validation),
+        "metrics": metrics, "baselines": baselines, "main": MAIN[task], "judged_answers": len(validation), **gained,
         "samples": [row(order[i]) for i in evenly], "worst": [row(i) for i in order[:_SHOWN_WORST]],
     }  # fmt: skip
 

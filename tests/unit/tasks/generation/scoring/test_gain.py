@@ -35,6 +35,8 @@ def test_one_row_says_nothing_of_others():
 def test_it_is_told_with_its_interval():
     found = Gain(score="chrf", mean=-2.13, standard_error=0.5, rows=64)
     assert str(found) == "-2.1 ± 1.0 chrF on 64 answers"
+    assert found.is_clear
+    assert not Gain(score="chrf", mean=0.9, standard_error=0.5, rows=64).is_clear
 
 
 @pytest.mark.parametrize(
