@@ -1,12 +1,20 @@
 """Answers to validation rows: as many as the time allows."""
 
 import time
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from proxtune.config.plan import Plan
+from proxtune.memory.devices.cpu import ProcessMeter
+from proxtune.memory.governor import Governor
+from proxtune.models.loading import load_generator
+from proxtune.tasks.base import ModelAtHand
 from proxtune.tasks.generation import validation_answers
 from proxtune.tasks.generation.task import TRANSLATE
 from proxtune.tasks.generation.validation_answers import VALIDATION_ANSWERS
+from support.generating import toy_data
 
 
 @pytest.mark.parametrize(
@@ -30,3 +38,31 @@ def test_the_base_model_answers_in_a_twelfth_of_the_time_that_is_left(monkeypatc
     found = TRANSLATE.base_results(None, left)
     assert len(found["answers"]) == count
     assert found["seconds"] == each * count
+
+
+def held_bytes(shape):
+    return 2 * 4 * np.prod(shape)
+
+
+@pytest.mark.parametrize("micro_batch", [1, 4])
+def test_the_largest_piece_and_what_is_still_to_come_are_what_answering_holds(
+    tiny_chat, tiny_pairs, monkeypatch, micro_batch
+):
+    """The cache of the dry run and the bytes that it says will come are those of the real answers at their largest."""
+    data = toy_data(tiny_chat, tiny_pairs)
+    data = replace(data, new_tokens=200)
+    plan = Plan("full", "fp32", 8, micro_batch, 40, False, "adamw", 1e-3, 1.0, 0, 0)
+    model, seen = load_generator(tiny_chat, data.config).eval(), []
+    own = model.forward
+
+    def forward(**given):
+        found = own(**given)
+        seen.append(sum(held_bytes(layer.keys.shape) for layer in given["past_key_values"].layers))
+        return found
+
+    model.forward = forward
+    at_hand = ModelAtHand(model=model, plan=plan, data=data, governor=Governor(None, ProcessMeter()), dtype="fp32")
+    to_come = validation_answers.try_largest_piece(at_hand)
+    begun, _ = max(seen), seen.clear()
+    validation_answers.validation_answers(at_hand, VALIDATION_ANSWERS)
+    assert begun < max(seen) <= begun + to_come
