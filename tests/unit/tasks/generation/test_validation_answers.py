@@ -4,11 +4,18 @@ import math
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from proxtune.config.plan import Plan
+from proxtune.memory.devices.cpu import ProcessMeter
+from proxtune.memory.governor import Governor
+from proxtune.models.loading import load_generator
+from proxtune.tasks.base import ModelAtHand
 from proxtune.tasks.generation import validation_answers
 from proxtune.tasks.generation.task import TRANSLATE
 from proxtune.tasks.generation.validation_answers import VALIDATION_ANSWERS
+from support.generating import toy_data
 
 
 @pytest.mark.parametrize(
@@ -44,3 +51,32 @@ def test_answers_that_are_judged_end_a_little_after_the_longest_that_is_wanted(t
     settings = validation_answers._settings(replace(data, new_tokens=500), data.validation)
     assert settings.new_tokens == padded(math.ceil(1.25 * longest))
     assert validation_answers._settings(replace(data, new_tokens=3), data.validation).new_tokens == 3
+
+
+def held_bytes(shape):
+    return 2 * 4 * np.prod(shape)
+
+
+@pytest.mark.parametrize("micro_batch", [1, 4])
+def test_the_largest_piece_and_what_is_still_to_come_are_what_answering_holds(
+    tiny_chat, tiny_pairs, monkeypatch, micro_batch
+):
+    """The cache of the dry run and the bytes that it says will come are those of the real answers at their largest."""
+    data = toy_data(tiny_chat, tiny_pairs)
+    data = replace(data, new_tokens=200)
+    monkeypatch.setattr(validation_answers, "_LONGER", 1e3)
+    plan = Plan("full", "fp32", 8, micro_batch, 40, False, "adamw", 1e-3, 1.0, 0, 0)
+    model, seen = load_generator(tiny_chat, data.config).eval(), []
+    own = model.forward
+
+    def forward(**given):
+        found = own(**given)
+        seen.append(sum(held_bytes(layer.keys.shape) for layer in given["past_key_values"].layers))
+        return found
+
+    model.forward = forward
+    at_hand = ModelAtHand(model=model, plan=plan, data=data, governor=Governor(None, ProcessMeter()), dtype="fp32")
+    to_come = validation_answers.try_largest_piece(at_hand)
+    begun, _ = max(seen), seen.clear()
+    validation_answers.validation_answers(at_hand, VALIDATION_ANSWERS)
+    assert begun < max(seen) <= begun + to_come

@@ -1,4 +1,4 @@
-"""A cache of its final size: each row has a slot, which is another row's when it is done; nothing is copied to make room."""
+"""A cache that no token makes to be copied: each row has a slot with room, which is another row's when it is done."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def has_usual_cache(model: Any) -> bool:
 
 
 def slot_cache(model: Any, slots: Slots) -> DynamicCache:
-    """An empty cache for `model`. It takes no memory before the first pass, and all of it then."""
+    """An empty cache for `model`. It takes no memory before the first pass, and that of all its slots then."""
     cache = DynamicCache(config=model.config.get_text_config(decoder=True))
     cache.layers = [SlotLayer(slots) for _ in cache.layers]
     return cache

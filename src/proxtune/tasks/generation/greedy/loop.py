@@ -1,8 +1,8 @@
 """Greedy decoding on a processor: the likeliest token after another, of as many rows at a time as the memory allows.
 
 What `model.generate` says, sooner. What all prompts begin with is computed once. A row that is done leaves its slot to one that
-waits, and where none waits the batch shrinks. The cache has its final size from the start, heads that share a key attend in
-one product, and of each row the last token alone passes through the head.
+waits, and where none waits the batch shrinks. No token makes the cache be copied: rows have room for some more, and where that is
+used up, fewer rows have more. Heads that share a key attend in one product, and the last token alone passes through the head.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from proxtune.tasks.generation.greedy.cache import Slots, copy_slots, has_usual_
 
 _JOIN_SHARE = 4  # slots are filled again when one of so many is free: a pass for each row that comes would be slow
 _READ_TOGETHER = 16  # prompts, of like length: more would be padded more
+_READ_TOKENS = 1024  # of them: the memory of a pass, whatever was said already by rows that are read again
 _MORE_ROOM = 32  # tokens that a row has room for beyond those that it has
 _FEW_SHAPES = 8  # rows are multiples of it, or powers of two below: kernels are compiled for each count of rows
 
@@ -160,10 +161,19 @@ class _Batch:
             return
         if slots != self._slots.rows or room != self._slots.room:
             resize(self._cache, self._slots, slots, room, used, self._shared)
-        while count := min(_READ_TOGETHER, slots - len(self._rows), len(self._waiting)):
-            rows = [self._waiting.pop() for _ in range(count)]
+        while rows := self._next_to_read(min(_READ_TOGETHER, slots - len(self._rows))):
             self._read([self._known[row][self._shared : -1] for row in rows], len(self._rows), self._shared)
             self._rows += rows
+
+    def _next_to_read(self, most: int) -> list[int]:
+        """The next rows that wait: at most so many, and one or `_READ_TOKENS`."""
+        rows, longest = list[int](), 0
+        while self._waiting and len(rows) < most:
+            longest = max(longest, len(self._known[self._waiting[-1]]) - self._shared)
+            if rows and (len(rows) + 1) * longest > _READ_TOKENS:
+                break
+            rows.append(self._waiting.pop())
+        return rows
 
     def _longest(self, rows: list[int]) -> int:
         return max((len(self._known[row]) for row in rows), default=0)

@@ -1,9 +1,9 @@
-"""The cache has its final size from the first pass on, and rows have slots in it."""
+"""Rows have slots in the cache, with room for more: tokens go where they are told, and all of a row comes back."""
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, MambaConfig, MistralConfig
 
-from proxtune.tasks.generation.greedy.cache import Slots, copy_slots, has_usual_cache, slot_cache
+from proxtune.tasks.generation.greedy.cache import Slots, copy_slots, has_usual_cache, resize, slot_cache
 
 
 def a_llama():
@@ -51,3 +51,20 @@ def test_a_window_and_a_state_are_not_usual():
     assert has_usual_cache(a_llama())
     assert not has_usual_cache(Stub(MistralConfig(sliding_window=8)))
     assert not has_usual_cache(Stub(MambaConfig(num_hidden_layers=2)))
+
+
+def test_another_count_of_slots_keeps_the_rows_and_what_all_begin_with():
+    slots = Slots(rows=2, room=4, last=2)
+    cache = slot_cache(a_llama(), slots)
+    resize(cache, slots, 3, 5, 0, 0)
+    assert cache.layers[0].keys is None, "no memory before the first pass"
+    slots.last, read = 3, torch.randn(3, 2, 4, 8)
+    for layer in cache.layers:
+        layer.update(read, read)
+    resize(cache, slots, 4, 6, 2, 1)
+    held = cache.layers[1].values
+    assert (tuple(held.shape), slots.rows, slots.room) == ((4, 2, 6, 8), 4, 6)
+    assert torch.equal(held[:2, :, :4], read[:2])
+    assert torch.equal(held[2:, :, :1], read[:1, :, :1].expand(2, -1, -1, -1))
+    assert not held[2:, :, 1:].any()
+    assert not held[:, :, 4:].any()
