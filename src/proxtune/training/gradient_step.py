@@ -33,6 +33,7 @@ def gradient_step_maker(plan: Plan, training: Training) -> StepMaker:
     training.governor.hold()
     optimizer = make_optimizer(model, plan)
     base_rates = [group["lr"] for group in optimizer.param_groups]
+    one_by_one = False  # rows, and free memory is given back before each: the last way, and the only one from then on
 
     def make_step(plan: Plan, rows: np.ndarray, number: int, share: float) -> StepResult:
         for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
@@ -46,9 +47,13 @@ def gradient_step_maker(plan: Plan, training: Training) -> StepMaker:
 
         def gradient(plan: Plan, rows: np.ndarray) -> float:
             with constraint.at_nearest(data.tokens(rows)):  # which takes memory too
-                return gradient_within_limit(model, data, rows, plan, pad_id, training.governor, constraint.teacher)
+                return gradient_within_limit(
+                    model, data, rows, plan, pad_id, training.governor, constraint.teacher, one_by_one
+                )
 
         def attempt(plan: Plan, rows: np.ndarray) -> None:
+            nonlocal one_by_one
+            one_by_one = True
             gradient(plan, rows)
             model.zero_grad(set_to_none=True)
 
@@ -152,10 +157,21 @@ def gradient_within_limit(
     pad_id: int,
     governor: Governor,
     teacher: np.ndarray | None = None,
+    one_by_one: bool = False,
 ) -> float:
-    """`gradient_of`, governed. The parameters have no gradient where it raises what a refused allocation raises."""
+    """`gradient_of`, governed. The parameters have no gradient where it raises what a refused allocation raises.
+
+    Rows may go `one_by_one`, free memory given back before each: then a batch takes no more than its largest row.
+    """
+
+    def give_back() -> None:
+        governor.meter.trim()
+        governor.renew()
+
+    plan = replace(plan, micro_batch=1, max_length=1) if one_by_one else plan  # tokens at a time, but a row at least
+    before_each = give_back if one_by_one else governor.renew
     return run_within_limit(
-        partial(gradient_of, model, data, rows, plan, pad_id, teacher, governor.renew),
+        partial(gradient_of, model, data, rows, plan, pad_id, teacher, before_each),
         governor,
         lambda: model.zero_grad(set_to_none=True),
     )

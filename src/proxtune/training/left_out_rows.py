@@ -13,7 +13,7 @@ from proxtune.config.plan import Plan
 from proxtune.memory.governor import is_refusal
 from proxtune.storage.events import RowsLeftOut, StepDown
 from proxtune.training.context import StepResult, Training
-from proxtune.training.memory_retry import NothingSmaller, faulty_rows, with_memory_retry
+from proxtune.training.memory_retry import NothingSmaller, faulty_rows, micro_batch_label, with_memory_retry
 
 T = TypeVar("T")
 
@@ -35,8 +35,8 @@ def with_rows_that_fit(
     """`compute(plan, rows)` as `with_memory_retry` does it, and where nothing smaller is left without the rows at fault, which
     are the last of what it returns. None was computed where all of them are.
 
-    `attempt` takes as much memory and moves nothing. Raises NothingSmaller where not even the shortest row of all can be
-    computed, or the rest of the batch is refused again.
+    `attempt` takes as much memory and moves nothing; it may open a way that takes less, for `compute` too. Raises NothingSmaller
+    where not even the shortest row of all can be computed, or the rest of the batch is refused again.
     """
     if not len(rows):
         return plan, None, [], []
@@ -44,7 +44,8 @@ def with_rows_that_fit(
         plan, found, changes = with_memory_retry(plan, training, step, lambda plan: compute(plan, rows), smaller)
         return plan, found, changes, []
     except NothingSmaller as end:
-        plan, changes = end.plan, end.step_downs
+        plan, changes, why = end.plan, end.step_downs, end.why
+    training.phases.meter.trim()
 
     def fits(some: np.ndarray) -> bool:
         try:
@@ -61,13 +62,15 @@ def with_rows_that_fit(
     if not len(rest):
         shortest = int(np.argmin(training.train.lengths))
         if not fits(np.asarray([shortest])):
-            raise NothingSmaller(plan, changes, f"not even {training.where(shortest)}, the shortest")
+            raise NothingSmaller(plan, changes, why, f"not even {training.where(shortest)}, the shortest")
         return plan, None, changes, left_out
     try:
         plan, found, _ = with_memory_retry(plan, training, step, lambda plan: compute(plan, rest), lambda plan: None)
     except NothingSmaller:
         names = ", ".join(map(training.where, left_out))
-        raise NothingSmaller(plan, changes, f"{names or 'its rows one after another'}") from None
+        raise NothingSmaller(plan, changes, why, names or "its rows one after another") from None
+    after = "rows one at a time" + (f", {len(left_out)} of them left out" if left_out else "")
+    changes.append(training.governor.record(micro_batch_label(plan), after, why, step, training.clock.elapsed))
     return plan, found, changes, left_out
 
 

@@ -16,11 +16,14 @@ T = TypeVar("T")
 
 
 class NothingSmaller(MemoryError):
-    """A step was refused, and there is no smaller one. `plan` is the smallest, `step_downs` led to it; `which` names rows."""
+    """A step was refused, and there is no smaller one.
 
-    def __init__(self, plan: Plan, step_downs: list[StepDown], which: str = "") -> None:
+    `plan` is the smallest, `step_downs` led to it; `why` it was refused, and `which` rows are named.
+    """
+
+    def __init__(self, plan: Plan, step_downs: list[StepDown], why: str, which: str = "") -> None:
         super().__init__("a step of one row does not fit in the memory budget" + (which and f": {which}"))
-        self.plan, self.step_downs = plan, step_downs
+        self.plan, self.step_downs, self.why = plan, step_downs, why
 
 
 def faulty_rows(rows: np.ndarray, is_good: Callable[[np.ndarray], bool]) -> list[int]:
@@ -59,7 +62,7 @@ def with_memory_retry(
         meter.trim()
         less = smaller(plan)
         if less is None:
-            raise NothingSmaller(plan, changes)
+            raise NothingSmaller(plan, changes, why)
         changes.append(governor.record(micro_batch_label(plan), micro_batch_label(less), why, step, clock.elapsed))
         plan = less
 

@@ -65,7 +65,7 @@ def neighbour_step_maker(plan: Plan, training: Training) -> StepMaker:
             lambda plan: plan.with_micro_batch(plan.micro_batch // 2) if plan.micro_batch > 1 else None,
         )
         if record is None:  # each step has its record: what is done again counts them
-            raise NothingSmaller(plan, changes, "all rows of its batch")
+            raise NothingSmaller(plan, changes, "all its rows were left out", "all of its batch")
         training.checkpointer.record_step(record)
         faulty = None
         if record.rule == "rejected":

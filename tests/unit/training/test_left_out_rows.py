@@ -24,6 +24,7 @@ from support.trainings import (
     prepared_model,
     run_training,
     training_of,
+    weights,
 )
 
 FULL = Plan("full", "fp32", 8, 1, 32, True, "adamw", 1e-3, 3.0, 18, 0)
@@ -51,6 +52,11 @@ def refuse(model, data, rows, when=lambda: True):
 
 def refusing(data, rows, **knobs):
     return lambda model, checkpointer: refuse(model, data, rows, **knobs)
+
+
+def apart(one, other) -> float:
+    """How far the weights are from each other: by the rounding of sums over micro-batches, which a step-down makes smaller."""
+    return float(np.abs(weights(one) - weights(other)).mean())
 
 
 def line_of(row):
@@ -83,7 +89,7 @@ def test_the_rest_of_its_batch_is_learned_as_if_the_row_had_never_been_there(tmp
 
     events, wanted = run_training(tmp_path / "known", tiny_model, rows, FULL, prepare=known)
     assert not events_of(RowsLeftOut, events)
-    assert digest(found) == digest(wanted)
+    assert apart(found, wanted) < 1e-7
 
 
 @pytest.mark.parametrize("plan", [FULL, NNO], ids=["full", "nno"])
@@ -111,7 +117,7 @@ def test_a_resumed_run_leaves_out_the_same_though_memory_is_there_again(
     events, resumed = run_training(tmp_path / "run", tiny_model, rows, plan, **settings)
     assert not events_of(RowsLeftOut, events)
     assert events_of(StepEvent, events)[-1].step == plan.steps
-    assert digest(resumed) == digest(whole)
+    assert apart(resumed, whole) < 1e-7 if plan is FULL else digest(resumed) == digest(whole)
 
 
 def test_a_batch_that_is_refused_whole_is_passed_over(tmp_path, tiny_model, rows):
@@ -186,3 +192,31 @@ def test_what_was_learned_from_no_row_is_an_error_that_names_the_shortest(tmp_pa
 
     with pytest.raises(MemoryError, match=f"not even {line_of(int(np.argmin(rows.lengths)))}"):
         run_training(tmp_path / "run", tiny_model, rows, FULL, prepare=prepare, where=line_of)
+
+
+def test_rows_that_fit_one_after_another_are_learned_so_from_then_on(tmp_path, tiny_model, rows):
+    """The heap breaks up as rows come and go: more than one row before free memory is given back is refused."""
+    model, since, plan = prepared_model(tiny_model, FULL), [0], replace(FULL, steps=6)
+    training = training_of(model, rows, plan, checkpointer_in(tmp_path, model, plan), tmp_path, evaluations=1)
+    real, trim = model.forward, training.governor.meter.trim
+
+    def given_back():
+        since[0] = 0
+        trim()
+
+    def forward(*given, **named):
+        if model.training and torch.is_grad_enabled():
+            since[0] += len(named["input_ids"])
+            if since[0] > 1 and begun:
+                raise MemoryError
+        return real(*given, **named)
+
+    begun = []
+    training.governor.meter.trim, model.forward = given_back, forward
+    training.checkpointer.save_if_due = lambda step_maker, state: begun.append(1) or []
+    events = list(train(plan, training))
+    assert len(events_of(StepEvent, events)) == plan.steps
+    assert not events_of(RowsLeftOut, events)
+    downs = [down.after for down in events_of(StepDown, events)]
+    assert downs[-1] == "rows one at a time"
+    assert {down.at_step for down in events_of(StepDown, events)} == {0}
