@@ -25,6 +25,7 @@ from proxtune.storage.events import (
     Phase,
     PlanChosen,
     Resumed,
+    RowsLeftOut,
     ScheduleChange,
     SizePhaseBegun,
     StepDown,
@@ -121,6 +122,10 @@ def event_lines(event: Event) -> list[str]:
         case StepRejected():
             rows = f"; look at {', '.join(event.rows[:5])}" if event.rows else ""
             return [f"{_INDENT}step {event.step}: a loss or gradient was not finite, so nothing was updated{rows}"]
+        case RowsLeftOut():
+            more = f" and {len(event.rows) - 5} more" if len(event.rows) > 5 else ""
+            rows = f"{', '.join(event.rows[:5])}{more}"
+            return [f"{_INDENT}step {event.step}: too large for the memory even alone, left out from now on: {rows}"]
         case _:
             return []
 

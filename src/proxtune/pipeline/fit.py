@@ -254,6 +254,10 @@ def _train(
     checkpointer.close()
     last = _show(session, unseen, last)
     governor.release()  # the optimizer is gone: its address space is not
+    if (
+        governor.step_downs
+    ):  # under the limit no new thread may have been had, and one that was refused compiles no more
+        governor.thread.replace()
     if not (has_weights(folder, BEST) or has_weights(folder, STOPPED)):
         raise Interrupted("stopped before the first training step")
     seen = 0 if last is None else last.examples_seen or 0

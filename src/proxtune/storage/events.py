@@ -167,6 +167,16 @@ class StepRejected(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RowsLeftOut(Event):
+    """Memory refused these rows even one at a time: from this step on nothing is learned from them."""
+
+    kind: ClassVar[str] = "left_out"
+    step: int
+    seconds: float
+    rows: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Notice(Event):
     """Something the user should know. Of a stage that the watchdog ended: why, and when."""
 
@@ -233,7 +243,7 @@ EVENTS: dict[str, type[Event]] = {
     event.kind: event
     for event in (
         Phase, DataRead, DryRunDone, LapDone, PlanChosen, StepEvent, Validation, StepDown, ScheduleChange, SizePhaseBegun,
-        StepRejected, Notice, Resumed, Continued, RunInterrupted, Prediction, AnswerPiece,
+        StepRejected, RowsLeftOut, Notice, Resumed, Continued, RunInterrupted, Prediction, AnswerPiece,
     )
 }  # fmt: skip
 

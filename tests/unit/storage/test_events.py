@@ -18,6 +18,7 @@ from proxtune.storage.events import (
     PlanChosen,
     Prediction,
     Resumed,
+    RowsLeftOut,
     RunInterrupted,
     ScheduleChange,
     SizePhaseBegun,
@@ -100,6 +101,10 @@ EVERY = [
     (
         StepRejected(step=6, seconds=2.0, rows=("a.csv line 3",)),
         {"kind": "rejected", "step": 6, "seconds": 2.0, "rows": ["a.csv line 3"]},
+    ),
+    (
+        RowsLeftOut(step=6, seconds=2.0, rows=("a.csv line 3",)),
+        {"kind": "left_out", "step": 6, "seconds": 2.0, "rows": ["a.csv line 3"]},
     ),
     (Notice(words="no room"), {"kind": "warning", "words": "no room"}),
     (
