@@ -46,13 +46,14 @@ def evaluate_and_save(
     base = read_base_results(session.folder)
     results = task.results(at_hand, outputs, base)
     governor.release()  # a file cannot be written in smaller pieces
-    lost = None if base is None else task.lost_to_base(data, results, metrics, base)
+    lost = None if base is None else task.lost_to_base(data, results, base)
     session.emit_phase("save")
     phases.enter("save")
     if base is not None and lost is not None:
         words = f"what was learned is not better than the base model ({lost}): model/ holds the base model's weights"
         session.emit(Notice(words=words))
-        metrics, results = base["metrics"], {**results, "answers": base["answers"], LOST_TO_BASE: lost}
+        metrics = base["metrics"]
+        results = {**results, "answers": base["answers"], "judged_metrics": metrics, LOST_TO_BASE: lost}
         model = _base_model_instead(model, plan, session)
     task.set_defaults(model, data)
     artifact_bytes = save_model(model, data.tokenizer, session.folder, constraint)

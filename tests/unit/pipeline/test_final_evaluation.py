@@ -72,6 +72,7 @@ def test_the_base_model_is_saved_where_it_is_better(happened, monkeypatch):
     found = evaluate_and_save(session, PLAN, learned, NoSizeConstraint())
     assert sum(tensor.numel() for tensor in learned.parameters()) == 0, "its memory is needed"
     assert (found.metrics, found.results["answers"]) == ({"accuracy": 0.9}, ["its own"])
+    assert found.results["judged_metrics"] == {"accuracy": 0.9}
     assert found.results["lost_to_base"] == "-2.0 ± 1.0 chrF on 9 answers"
     assert [done for done in happened if isinstance(done, Notice)] == [
         Notice(words="what was learned is not better than the base model (-2.0 ± 1.0 chrF on 9 answers): model/ holds the base "

@@ -184,29 +184,41 @@ class Generation:
     def results(
         self, final: ModelAtHand, outputs: np.ndarray, base_results: Mapping[str, Any] | None
     ) -> dict[str, Any]:
+        from proxtune.data.dataset import select_rows
+        from proxtune.tasks.generation.scoring.samples import evenly_spaced_rows
         from proxtune.tasks.generation.validation_answers import VALIDATION_ANSWERS, validation_answers
 
+        validation = final.data.validation
         count = VALIDATION_ANSWERS if base_results is None else len(base_results["answers"])
-        return {"answers": validation_answers(final, count)}
+        rows = evenly_spaced_rows(len(validation), count)
+        metrics = validation.objective.score(outputs[rows], select_rows(validation, rows))
+        return {"answers": validation_answers(final, count), "judged_metrics": metrics}
 
-    def base_results(self, base: ModelAtHand, seconds_left: float) -> dict[str, Any]:
+    def base_results(
+        self, base: ModelAtHand, seconds_left: float, outputs: Callable[[np.ndarray], np.ndarray]
+    ) -> dict[str, Any]:
+        from proxtune.data.dataset import select_rows
+        from proxtune.tasks.generation.scoring.samples import evenly_spaced_rows
         from proxtune.tasks.generation.validation_answers import affordable_answers, validation_answers
 
         count = affordable_answers(base, seconds_left)
         began = time.monotonic()
         answers = validation_answers(base, count)
-        return {"answers": answers, "seconds": time.monotonic() - began}
+        seconds = time.monotonic() - began
+        rows = evenly_spaced_rows(len(base.data.validation), count)
+        judged = select_rows(base.data.validation, rows)
+        return {"answers": answers, "metrics": judged.objective.score(outputs(rows), judged), "seconds": seconds}
 
-    def lost_to_base(
-        self, data: TaskData, results: Mapping[str, Any], metrics: Mapping[str, float], base_results: Mapping[str, Any]
-    ) -> str | None:
+    def lost_to_base(self, data: TaskData, results: Mapping[str, Any], base_results: Mapping[str, Any]) -> str | None:
         from proxtune.tasks.generation.scoring.gain import gain, is_worse
         from proxtune.tasks.generation.scoring.samples import evenly_spaced_rows
 
         asked, answers = data.split.validation, results["answers"]
         references = [asked.answers[row] for row in evenly_spaced_rows(len(asked), len(answers))]
         found = gain(self.name, answers, base_results["answers"], references)
-        return str(found) if is_worse(found, metrics["loss"], base_results["metrics"]["loss"]) else None
+        return (
+            str(found) if is_worse(found, results["judged_metrics"]["loss"], base_results["metrics"]["loss"]) else None
+        )
 
     def set_defaults(self, model: Any, data: TaskData) -> None:
         config, own = model.generation_config, own_data(data)

@@ -2,11 +2,14 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from proxtune.data.dataset import Encoded
 from proxtune.data.examples import Message, Pairs
 from proxtune.tasks.generation import validation_answers
-from proxtune.tasks.generation.objective import HEAD_BYTES
+from proxtune.tasks.generation.objective import ANSWERS, HEAD_BYTES
+from proxtune.tasks.generation.scoring.samples import evenly_spaced_rows
 from proxtune.tasks.generation.task import SUMMARIZE, TRAITS, TRANSLATE
 from proxtune.tasks.generation.validation_answers import VALIDATION_ANSWERS
 
@@ -14,8 +17,12 @@ from proxtune.tasks.generation.validation_answers import VALIDATION_ANSWERS
 @pytest.mark.parametrize(("base", "count"), [(None, VALIDATION_ANSWERS), ({"answers": ["one", "other"]}, 2)])
 def test_the_final_model_answers_as_many_rows_as_the_base_model_did(monkeypatch, base, count):
     monkeypatch.setattr(validation_answers, "validation_answers", lambda at_hand, rows: ["an answer"] * rows)
-    final = SimpleNamespace(model=None, data=None)
-    assert len(SUMMARIZE.results(final, None, base)["answers"]) == count
+    rows = Encoded(np.zeros(200, np.int32), np.arange(201), np.zeros(0, np.int64), 0, objective=ANSWERS)
+    final = SimpleNamespace(model=None, data=SimpleNamespace(validation=rows))
+    outputs = np.stack([np.arange(200.0), np.ones(200)], axis=1)  # (rows, loss and tokens)
+    found = SUMMARIZE.results(final, outputs, base)
+    assert len(found["answers"]) == count
+    assert found["judged_metrics"]["loss"] == pytest.approx(evenly_spaced_rows(200, count).mean())
 
 
 @pytest.mark.parametrize(
@@ -29,7 +36,7 @@ def test_what_was_learned_is_compared_with_the_base_model_on_the_same_rows(answe
     data = SimpleNamespace(split=SimpleNamespace(validation=validation))
     other = ["the red house" if lost else "blue"] * 2
     base = {"answers": other, "metrics": {"loss": 2.0}}
-    assert SUMMARIZE.lost_to_base(data, {"answers": answers}, {"loss": loss}, base) == lost
+    assert SUMMARIZE.lost_to_base(data, {"answers": answers, "judged_metrics": {"loss": loss}}, base) == lost
 
 
 def test_whoever_loads_the_model_gets_the_answers_that_were_scored(tiny_t5, tiny_pairs):

@@ -3,16 +3,19 @@
 import math
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from proxtune.config.plan import Plan
+from proxtune.data.dataset import Encoded
 from proxtune.memory.devices.cpu import ProcessMeter
 from proxtune.memory.governor import Governor
 from proxtune.models.loading import load_generator
 from proxtune.tasks.base import ModelAtHand
 from proxtune.tasks.generation import validation_answers
+from proxtune.tasks.generation.objective import ANSWERS
 from proxtune.tasks.generation.task import TRANSLATE
 from proxtune.tasks.generation.validation_answers import VALIDATION_ANSWERS
 from support.generating import toy_data
@@ -36,7 +39,10 @@ def test_the_base_model_answers_in_a_share_of_the_time_that_is_left(monkeypatch,
         return ["an answer"] * rows
 
     monkeypatch.setattr(validation_answers, "validation_answers", answers)
-    found = TRANSLATE.base_results(None, left)
+    rows = Encoded(np.zeros(200, np.int32), np.arange(201), np.zeros(0, np.int64), 0, objective=ANSWERS)
+    base = SimpleNamespace(data=SimpleNamespace(validation=rows))
+    found = TRANSLATE.base_results(base, left, lambda rows: np.full((len(rows), 2), 3.0))
+    assert found["metrics"]["loss"] == 1.0
     assert len(found["answers"]) == count
     assert found["seconds"] == each * count
 

@@ -22,9 +22,13 @@ def compare_answers(
 ) -> dict[str, Any]:
     """Scores of the answers, of the base model's and of the baselines', and some rows to look at, worst first.
 
-    `after` and `before` hold `answers`, one for each row, and `metrics` of the tokens (loss, perplexity).
+    `after` and `before` hold `answers`, one for each row, and `metrics` of the tokens (loss, perplexity); where those of `after`
+    are of more rows than were answered, `judged_metrics` too.
     """
-    metrics = {**after["metrics"], **score_texts(task, after["answers"], validation.answers)}
+    metrics = {
+        **after.get("judged_metrics", after["metrics"]),
+        **score_texts(task, after["answers"], validation.answers),
+    }
     baselines: dict[str, dict[str, float]] = {}
     if before is not None:
         baselines["untouched"] = {**before["metrics"], **score_texts(task, before["answers"], validation.answers)}
