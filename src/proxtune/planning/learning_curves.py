@@ -16,9 +16,9 @@ from proxtune.methods.registry import AUTO, find_method
 from proxtune.planning.cost_model import seconds_per_step
 from proxtune.planning.profile import Profile
 
-_SHARE = 0.1  # of the time, for all laps together
+_SHARE = 0.08  # of the time, for all laps together; loading and judging take half as much again
 _MOST = 3  # contenders: each costs the others steps
-_LEAST_STEPS = 6  # of a lap: fewer, in which the learning rate only rises, tell no method from another
+_LEAST_STEPS = 4  # of a lap: fewer, in which the learning rate only rises, tell no method from another
 _CLEAR = 0.01  # of loss: a smaller lead is noise, and the better prior holds
 
 

@@ -33,7 +33,7 @@ from proxtune.training.trainer import train
 from proxtune.training.validation import validation_scores
 
 _FOLDER = "race"
-_ROWS = 48  # of validation: the same for all, so that less of a difference is chance
+_ROWS = 16  # of validation: the same for all, so that little of a difference is chance
 
 
 def race(choice: Selection, profile: Profile, session: Session) -> Selection:

@@ -30,7 +30,7 @@ def test_the_best_of_each_method_that_learns_by_gradients_races_the_best_first()
     assert sorted(plan.method for plan in field) == ["full", "layers", "lora"]
     for plan in field:
         assert plan == next(each for each in plans if each.method == plan.method)
-    assert seconds * len(field) == pytest.approx(0.1 * 3600)
+    assert seconds * len(field) == pytest.approx(0.08 * 3600)
 
 
 @pytest.mark.parametrize(
