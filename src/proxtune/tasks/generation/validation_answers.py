@@ -23,7 +23,9 @@ from proxtune.tasks.generation.scoring.samples import evenly_spaced_rows
 VALIDATION_ANSWERS = 64  # rows that answers are generated for, at most: each takes a pass for every token
 _FEW_ANSWERS = 4  # rows that are answered to see how long one takes
 _ANSWERS_SHARE = 1 / 24  # of the time that is left, for answers before training, and as much after it
-_LONGER = 1.25  # an answer may be than the longest that is wanted: a model that has not learned to end babbles on
+_LONGER_THAN_WANTED = (
+    1.25  # an answer may be than the longest that is wanted: a model that has not learned to end babbles on
+)
 _FEW_TOKENS = 4  # of an answer, in a dry run
 _ALL_TOKENS = 1 << 40
 
@@ -50,7 +52,7 @@ def affordable_answers(base: ModelAtHand, seconds_left: float) -> int:
 def _settings(data: TaskData, rows: Encoded) -> GenerationSettings:
     """How answers to these rows are generated, of no more tokens than can tell."""
     settings = settings_of(data)
-    most = padded(math.ceil(_LONGER * int(rows.answer_lengths.max())))
+    most = padded(math.ceil(_LONGER_THAN_WANTED * int(rows.answer_lengths.max())))
     return replace(settings, new_tokens=min(settings.new_tokens, most))
 
 

@@ -70,7 +70,7 @@ def test_the_largest_piece_and_what_is_still_to_come_are_what_answering_holds(
     """The cache of the dry run and the bytes that it says will come are those of the real answers at their largest."""
     data = toy_data(tiny_chat, tiny_pairs)
     data = replace(data, new_tokens=200)
-    monkeypatch.setattr(validation_answers, "_LONGER", 1e3)
+    monkeypatch.setattr(validation_answers, "_LONGER_THAN_WANTED", 1e3)
     plan = Plan("full", "fp32", 8, micro_batch, 40, False, "adamw", 1e-3, 1.0, 0, 0)
     model, seen = load_generator(tiny_chat, data.config).eval(), []
     own = model.forward
