@@ -24,6 +24,7 @@ RECORDS = {
     "family-prediction": "The same for one model of each family.",
     "text-speed": "Tokens trained a second where texts are written, beside the Trainer.",
     "text-speed-gpu": "The same on a GPU.",
+    "decoding": "Tokens answered a second, beside `model.generate`.",
     "architectures": "Every text architecture, tiny and random: trained, saved, held against plain transformers.",
     "architectures-rotated": "The same of a later commit, and of more architectures: one tokenizer for each, in turn.",
     "gpu": "Budgets of a GPU's memory, promised, measured and seen from outside.",

@@ -20,10 +20,12 @@ from proxtune.storage.events import (
     DataRead,
     DryRunDone,
     Event,
+    LapDone,
     Notice,
     Phase,
     PlanChosen,
     Resumed,
+    RowsLeftOut,
     ScheduleChange,
     SizePhaseBegun,
     StepDown,
@@ -37,6 +39,7 @@ _INDENT = " " * 10
 _PHASES = {
     "read": "reading the data",
     "plan": "planning: profiling the model and trying plans out",
+    "race": "racing: the best plans train for a while, and the lowest loss to expect wins",
     "untouched": "scoring the base model",
     "train": "training",
     "evaluate": "evaluating the best model",
@@ -94,6 +97,8 @@ def event_lines(event: Event) -> list[str]:
             return [_INDENT + line for line in _data_lines(event.facts)]
         case DryRunDone() if event.refused:
             return [_at(event.seconds, f"tried {event.plan}: {event.refused}")]
+        case LapDone():
+            return [_INDENT + f"{event.plan}: {_lap_text(event)}"]
         case PlanChosen():
             return [_INDENT + _plan_line(event.chosen)]
         case Validation():
@@ -117,6 +122,10 @@ def event_lines(event: Event) -> list[str]:
         case StepRejected():
             rows = f"; look at {', '.join(event.rows[:5])}" if event.rows else ""
             return [f"{_INDENT}step {event.step}: a loss or gradient was not finite, so nothing was updated{rows}"]
+        case RowsLeftOut():
+            more = f" and {len(event.rows) - 5} more" if len(event.rows) > 5 else ""
+            rows = f"{', '.join(event.rows[:5])}{more}"
+            return [f"{_INDENT}step {event.step}: too large for the memory even alone, left out from now on: {rows}"]
         case _:
             return []
 
@@ -136,6 +145,13 @@ def _plan_line(plan: Mapping[str, Any]) -> str:
         f"plan: {plan['name']}, {plan['steps']} steps ({plan['epochs']:.1f} epochs), {plan['trainable']:,} trained "
         f"parameters, promised {memory} and {format_seconds(plan['cost']['seconds'])}"
     )
+
+
+def _lap_text(event: LapDone) -> str:
+    if event.refused:
+        return f"out of the race: {event.refused}"
+    first, last = event.losses[0], event.losses[-1]
+    return f"loss {first:.3f} → {last:.3f} in {event.steps} steps and {event.seconds[-1]:.0f} s"
 
 
 def _scores_text(metrics: Mapping[str, float]) -> str:

@@ -18,6 +18,7 @@ from proxtune.storage.events import (
     Phase,
     PlanChosen,
     Resumed,
+    RowsLeftOut,
     RunInterrupted,
     ScheduleChange,
     SizePhaseBegun,
@@ -125,6 +126,13 @@ STEP = StepEvent(step=3, steps=9, seconds=1.0, loss=0.5, learning_rate=1e-3, mem
         (
             StepRejected(step=6, seconds=2.0, rows=("a.csv line 3",)),
             ["          step 6: a loss or gradient was not finite, so nothing was updated; look at a.csv line 3"],
+        ),
+        (
+            RowsLeftOut(step=6, seconds=2.0, rows=tuple(f"a.csv line {line}" for line in range(2, 9))),
+            [
+                "          step 6: too large for the memory even alone, left out from now on: a.csv line 2, a.csv line 3, "
+                "a.csv line 4, a.csv line 5, a.csv line 6 and 2 more"
+            ],
         ),
         (AnswerPiece(text="one"), []),
         (RunInterrupted(by="SIGTERM", seconds=5.0), []),

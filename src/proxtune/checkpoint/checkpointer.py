@@ -12,6 +12,7 @@ from proxtune.checkpoint.snapshot import has_weights, open_snapshot, restore, sa
 from proxtune.checkpoint.state import TrainingState
 from proxtune.config.plan import Plan
 from proxtune.errors import UserError
+from proxtune.memory.governor import is_refusal
 from proxtune.optim.step_record import StepRecord
 from proxtune.storage.events import Continued, Notice
 from proxtune.storage.journal import Journal
@@ -90,6 +91,10 @@ class Checkpointer:
         """What was found at `step` before."""
         return self._history.validations.get(step)
 
+    def rows_left_out(self, step: int) -> frozenset[int]:
+        """The rows that `step`, counted from one, does not learn from."""
+        return frozenset().union(*(rows for when, rows in self._history.left_out.items() if when <= step))
+
     def record_event(self, event: JournalEvent) -> None:
         """An event into the journal, on disk for good. Raises DiskFailed."""
         self._journal.append(encode_event(event))
@@ -113,19 +118,24 @@ class Checkpointer:
 
         Where it cannot be written the last one stays, and it is tried again later. Raises DiskFailed.
         """
-        began = time.monotonic()
+        began, short_of = time.monotonic(), "disk space"
         try:
             self._journal.commit(at_once=True)
             save_snapshot(self._folder, self._model, step_maker.optimizer_state(), state)
             failed = "the journal waits for room on the disk" if self._journal.is_full else None
-        except OSError as error:
-            failed = f"no snapshot at step {state.step}: {error.strerror}; the last one stays"
+        except (OSError, RuntimeError, MemoryError) as error:
+            if not isinstance(error, OSError) and not is_refusal(error):
+                raise
+            why, short_of = (
+                (error.strerror, "disk space") if isinstance(error, OSError) else ("memory was refused", "memory")
+            )
+            failed = f"no snapshot at step {state.step}: {why}; the last one stays"
         now = time.monotonic()
         self._cost = max(_LEAST_SECONDS, now - began) if failed is None else self._cost
         self._next = now + self._cost / _SHARE
         events = []
         if failed is not None and not self._warned:
-            events = [Notice(words=f"{failed}. Training continues and will try again; free some disk space")]
+            events = [Notice(words=f"{failed}. Training continues and will try again; free some {short_of}")]
         elif failed is None and self._warned:
             events = [Notice(words=f"saved a snapshot again, at step {state.step}")]
         self._warned = failed is not None

@@ -50,6 +50,15 @@ class Validated(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut(Event):
+    """From `step` on, counted from one, nothing is learned from these rows, by number: memory refuses them one at a time."""
+
+    kind: ClassVar[str] = "left_out"
+    step: int
+    rows: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Returned(Event):
     """The training went back to the snapshot of `step`."""
 
@@ -66,9 +75,9 @@ class PinsChanged(Event):
     pins: Mapping[str, Any]
 
 
-JournalEvent = Begun | Rescheduled | Validated | Returned | PinsChanged
+JournalEvent = Begun | Rescheduled | Validated | LeftOut | Returned | PinsChanged
 _EVENTS: dict[str, type[JournalEvent]] = {
-    event.kind: event for event in (Rescheduled, Validated, Returned, PinsChanged)
+    event.kind: event for event in (Rescheduled, Validated, LeftOut, Returned, PinsChanged)
 }  # but for the first
 
 
@@ -76,7 +85,8 @@ _EVENTS: dict[str, type[JournalEvent]] = {
 class History:
     """`pins` name what the steps depend on. `records` are those of `nno`, from the first.
 
-    `schedule` has by step the number of steps that the clock then allowed, `validations` by step what an evaluation found.
+    `schedule` has by step the number of steps that the clock then allowed, `validations` by step what an evaluation found,
+    `left_out` by step the rows that nothing was learned from any more.
     """
 
     plan: Plan
@@ -86,12 +96,13 @@ class History:
     records: list[StepRecord] = field(default_factory=list)
     schedule: dict[int, int] = field(default_factory=dict)
     validations: dict[int, Validated] = field(default_factory=dict)
+    left_out: dict[int, frozenset[int]] = field(default_factory=dict)
     best: tuple[float, float] | None = None  # rank of the best weights that were put on disk
 
     @property
     def is_new(self) -> bool:
         """Whether nothing has happened yet."""
-        return not (self.records or self.schedule or self.validations)
+        return not (self.records or self.schedule or self.validations or self.left_out)
 
     @property
     def last_known_step(self) -> int:
@@ -108,6 +119,7 @@ class History:
         del self.records[step:]
         self.schedule = {when: steps for when, steps in self.schedule.items() if when <= step}
         self.validations = {when: found for when, found in self.validations.items() if when <= step}
+        self.left_out = {when: rows for when, rows in self.left_out.items() if when <= step}
 
     def add_event(self, event: JournalEvent) -> None:
         """One event more."""
@@ -118,6 +130,8 @@ class History:
                 self.validations[event.step] = event
                 if event.best:
                     self.best = self.rank(event.metrics)
+            case LeftOut():
+                self.left_out[event.step] = frozenset(map(int, event.rows))
             case Returned():
                 self.drop_after(event.step)
             case PinsChanged():

@@ -144,8 +144,13 @@ def check_task_results(task: Task, data: TaskData, model: Any) -> None:
     tokens = task.traits.prediction_tokens
     assert task.dry_run_results(final, tokens) >= 0, f"{task.name} promises results of fewer bytes than none"
     outputs = outputs_of(model, data.validation, data.pad_id, "fp32", tokens, governor)
-    base = task.base_results(final, 60.0) if task.traits.compares_base_model else None
-    _assert_json(task.results(final, outputs, base), f"{task.name} has results that JSON cannot hold")
+    base = task.base_results(final, 60.0, lambda rows: outputs[rows]) if task.traits.compares_base_model else None
+    results = task.results(final, outputs, base)
+    _assert_json(results, f"{task.name} has results that JSON cannot hold")
+    if base is not None:
+        assert {"metrics", "seconds"} <= base.keys(), f"{task.name} scores the base model without metrics or seconds"
+        assert task.lost_to_base(data, results, base), f"{task.name} says that a model is better than itself"
+    task.set_defaults(model, data)
 
 
 def check_task_answers(task: Task, recipe: Recipe, model_folder: Path, data: TaskData, model: Any) -> None:

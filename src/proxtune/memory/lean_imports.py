@@ -77,10 +77,26 @@ def without_sharding() -> Iterator[None]:
         del sys.modules[name]
 
 
+class _CompilerSettings:
+    """The compiler's settings. Checkpointing asks for one of them at each block, which is answered; for any other the compiler
+    comes in (80 MB): not in the midst of a step that memory was refused for.
+    """
+
+    error_on_nested_fx_trace = True
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(_restore_real_module(_COMPILER).config, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(_restore_real_module(_COMPILER).config, name, value)
+
+
 class _StandIn(types.ModuleType):
     """A module that answers what is asked of it all the time, and gives way to the real one for anything else."""
 
-    def __init__(self, name: str, answers: dict[str, Callable[..., Any]]) -> None:
+    def __init__(self, name: str, answers: dict[str, Any]) -> None:
         super().__init__(name)
         self.__dict__.update(answers)
 
@@ -106,6 +122,7 @@ def _stub_compiler(torch: Any) -> None:
         {
             "graph_break": lambda *args, **kwargs: None,
             "is_compiling": lambda: False,
+            "config": _CompilerSettings(),
             "disable": lambda fn=None, recursive=True, **kwargs: fn if fn is not None else (lambda f: f),
             **dict.fromkeys(
                 ("assume_constant_result", "allow_in_graph", "forbid_in_graph", "disallow_in_graph"), lambda fn: fn

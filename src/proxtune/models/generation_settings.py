@@ -41,6 +41,11 @@ def left_over_settings(folder: Path) -> dict[str, Any]:
     return {key: told[key] for key in _SHAPES if key in told and _shapes(key, told[key])}
 
 
+def answers_plainly(generation_config: Any) -> bool:
+    """Whether nothing in a model's generation config would shape its answers."""
+    return not any(_shapes(key, getattr(generation_config, key, None)) for key in _SHAPES)
+
+
 def _shapes(key: str, value: Any) -> bool:
     return value is True or (value is not None and (key.endswith("_token_id") or value not in (False, 0, 1, [], {})))
 

@@ -12,7 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from proxtune.config.plan import Plan
+from proxtune.data.dataset import select_rows
 from proxtune.memory.fork import ChildKilled
 from proxtune.runtime.inference import final_outputs, warm_up_forward
 from proxtune.runtime.model_setup import loaded
@@ -59,7 +62,7 @@ def read_base_results(folder: Path) -> dict[str, Any] | None:
 
 
 def _evaluate(session: Session, plan: Plan) -> dict[str, Any]:
-    """The task's results, the metrics of all validation rows, and the peak."""
+    """The task's results, and the peak."""
     data, governor = session.data, session.governor
     session.phases.enter("load")
     model = loaded(plan, session).to(session.device.torch_device)
@@ -68,13 +71,16 @@ def _evaluate(session: Session, plan: Plan) -> dict[str, Any]:
     warm_up_forward(model, data.validation, data.pad_id, dtype, governor)
     governor.hold()
     at_hand = ModelAtHand(model=model, plan=plan, data=data, governor=governor, dtype=dtype)
-    results = session.task.base_results(at_hand, session.clock.left)
     tokens = plan.micro_batch * plan.max_length
-    outputs = final_outputs(model, data.validation, data.pad_id, dtype, tokens, governor)
+
+    def outputs(rows: np.ndarray) -> np.ndarray:
+        some = select_rows(data.validation, rows)
+        return final_outputs(model, some, data.pad_id, dtype, tokens, governor)
+
+    results = session.task.base_results(at_hand, session.clock.left, outputs)
     governor.release()
     session.phases.leave()
     return {
         **results,
-        "metrics": data.validation.objective.score(outputs, data.validation),
         "memory_bytes": {phase: session.phases.memory_bytes[phase] for phase in ("load", "evaluate")},
     }

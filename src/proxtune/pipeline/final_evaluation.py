@@ -1,4 +1,4 @@
-"""The end of a fit: score the final model on the validation rows, and save it."""
+"""The end of a fit: score the final model on the validation rows, and save it; or the base model, where that is better."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from proxtune.config.plan import Plan
 from proxtune.export.model_folder import save_model
 from proxtune.pipeline.base_model import read_base_results
 from proxtune.runtime.inference import final_outputs, warm_up_forward
+from proxtune.runtime.model_setup import loaded
 from proxtune.runtime.session import Session
+from proxtune.storage.events import Notice
+from proxtune.storage.result import LOST_TO_BASE
 from proxtune.tasks.base import ModelAtHand
 
 
@@ -40,10 +43,27 @@ def evaluate_and_save(
     outputs = final_outputs(model, data.validation, data.pad_id, "fp32", tokens, governor)
     metrics = data.validation.objective.score(outputs, data.validation)
     at_hand = ModelAtHand(model=model, plan=plan, data=data, governor=governor)
-    results = task.results(at_hand, outputs, read_base_results(session.folder))
+    base = read_base_results(session.folder)
+    results = task.results(at_hand, outputs, base)
     governor.release()  # a file cannot be written in smaller pieces
+    lost = None if base is None else task.lost_to_base(data, results, base)
     session.emit_phase("save")
     phases.enter("save")
+    if base is not None and lost is not None:
+        words = f"what was learned is not better than the base model ({lost}): model/ holds the base model's weights"
+        session.emit(Notice(words=words))
+        metrics = base["metrics"]
+        results = {**results, "answers": base["answers"], "judged_metrics": metrics, LOST_TO_BASE: lost}
+        model = _base_model_instead(model, plan, session)
+    task.set_defaults(model, data)
     artifact_bytes = save_model(model, data.tokenizer, session.folder, constraint)
     phases.leave()
     return Evaluated(metrics=metrics, results=results, artifact_bytes=artifact_bytes)
+
+
+def _base_model_instead(model: Any, plan: Plan, session: Session) -> Any:
+    """The base model, in the memory that `model` gives back: others still refer to what is left of it."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.data = tensor.new_empty(0)
+    session.meter.trim()
+    return loaded(plan, session)

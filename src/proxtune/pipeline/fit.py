@@ -32,9 +32,11 @@ from proxtune.pipeline.fitted_head import fit_first_head, has_head, head_metrics
 from proxtune.pipeline.result import FitResult, FitStart, Progress, Timing
 from proxtune.pipeline.resume import open_checkpointer, resumable_start
 from proxtune.planning.cost_model import evaluations, size_phase_seconds, validation_steps
+from proxtune.planning.learning_curves import contenders
 from proxtune.planning.plan_table import plan_table, promised, refusal
 from proxtune.planning.planner import choose, steps_of
 from proxtune.planning.profiler import make_profile
+from proxtune.planning.race import race, remove_race
 from proxtune.planning.selection import ending_seconds, select_plan
 from proxtune.runtime.guard import explain_model_errors
 from proxtune.runtime.model_setup import as_trained, constraint_of, loaded, prepared
@@ -74,7 +76,11 @@ def fit(session: Session, plan_only: bool = False, exact: bool = False) -> dict[
             session.emit(Notice(words=note))
         choice = choose(profile, recipe.budget, recipe.knobs, recipe.method)
         if choice.plan is not None:
-            choice = select_plan(choice, profile, session)
+            plans, seconds = contenders(choice.fitting, profile, recipe.budget, recipe.method)
+            choice = select_plan(choice, profile, session, len(plans) * seconds)
+        if choice.plan is not None and not plan_only:
+            remove_race(session.folder)
+            choice = race(choice, profile, session)
     if choice.plan is None:
         return refusal(choice).as_dict()
     plan, table = choice.plan, plan_table(choice).as_dict()
@@ -248,6 +254,10 @@ def _train(
     checkpointer.close()
     last = _show(session, unseen, last)
     governor.release()  # the optimizer is gone: its address space is not
+    if (
+        governor.step_downs
+    ):  # under the limit no new thread may have been had, and one that was refused compiles no more
+        governor.thread.replace()
     if not (has_weights(folder, BEST) or has_weights(folder, STOPPED)):
         raise Interrupted("stopped before the first training step")
     seen = 0 if last is None else last.examples_seen or 0

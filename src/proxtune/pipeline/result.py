@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 from proxtune.config.plan import Plan, plan_from_dict
 from proxtune.config.recipe import Recipe
 from proxtune.storage.events import StepDown
-from proxtune.storage.result import BASELINE_WORDS
+from proxtune.storage.result import BASELINE_WORDS, LOST_TO_BASE
 from proxtune.storage.serializable import Serializable
 from proxtune.tasks.generation.scoring.metrics import NAMES, in_points
 
@@ -92,6 +92,10 @@ def result_of(recipe: Recipe, fit: FitResult, compared: Mapping[str, Any], secon
     main, metrics = compared.get("main", "accuracy"), compared.get("metrics") or fit.metrics
     found = metrics[main]
     best_baseline = max(score[main] for score in baselines.values() if main in score)
+    if main == "accuracy":
+        words = verdict(found, best_baseline)
+    else:
+        words = text_verdict(main, found, baselines, fit.results.get(LOST_TO_BASE), compared.get("gain"))
     return {
         "status": fit.status,
         "task": recipe.task,
@@ -112,7 +116,7 @@ def result_of(recipe: Recipe, fit: FitResult, compared: Mapping[str, Any], secon
         "main_metric": main,
         "baselines": baselines,
         "beats_baselines": found > best_baseline,
-        "verdict": verdict(found, best_baseline) if main == "accuracy" else text_verdict(main, found, baselines),
+        "verdict": words,
         "steps": fit.steps,
         "examples_seen": fit.examples_seen,
         "step_downs": list(fit.step_downs),
@@ -120,8 +124,8 @@ def result_of(recipe: Recipe, fit: FitResult, compared: Mapping[str, Any], secon
         "versions": versions(),
         "size": fit.size,
         "data": fit.data,
-        **{key: fit.results[key] for key in ("confusion", "confused", "mistakes") if key in fit.results},
-        **{key: compared[key] for key in ("judged_answers", "samples", "worst") if key in compared},
+        **{key: fit.results[key] for key in ("confusion", "confused", "mistakes", LOST_TO_BASE) if key in fit.results},
+        **{key: compared[key] for key in ("judged_answers", "gain", "samples", "worst") if key in compared},
         "evaluations": {},
     }
 
@@ -137,15 +141,34 @@ def verdict(accuracy: float, baseline: float) -> str:
     )
 
 
-def text_verdict(main: str, found: float, baselines: dict[str, dict[str, float]]) -> str:
-    """One sentence on what training brought, in points (0 to 100)."""
+def text_verdict(
+    main: str,
+    found: float,
+    baselines: dict[str, dict[str, float]],
+    lost: str | None = None,
+    gain: Mapping[str, Any] | None = None,
+) -> str:
+    """One sentence on what training brought, in points (0 to 100).
+
+    `lost` says by how much it is not better than the base model, where that is kept; `gain` what it gained over it, and whether
+    that is clear.
+    """
     words = ", ".join(
         f"{BASELINE_WORDS.get(name, name)} {in_points(main, score[main]):.1f}" for name, score in baselines.items()
     )
+    scores = f"{NAMES[main]} {in_points(main, found):.1f} on the validation rows ({words})"
+    if lost is not None:
+        return (
+            f"What was learned is not better than the base model ({lost}), so model/ holds the base model's weights, "
+            f"with {scores}. Give more memory, time or data."
+        )
     best = max(score[main] for score in baselines.values())
-    lead = f"The model answers with {NAMES[main]} {in_points(main, found):.1f} on the validation rows ({words})"
+    lead = f"The model answers with {scores}"
     if found > best:
-        return f"{lead}: {in_points(main, found - best):.1f} points above the best of these."
+        above = f"{lead}: {in_points(main, found - best):.1f} points above the best of these"
+        if gain is not None and not gain["is_clear"]:
+            return f"{above}, which may be chance ({gain['words']} over the base model). Give more time, or more validation rows."
+        return f"{above}."
     return f"{lead}: it does not beat all of these. Give more memory, time or data."
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from proxtune.config.plan import Infeasible, Plan, Refused, plan_as_dict
+from proxtune.planning.learning_curves import lap_words
 from proxtune.planning.planner import Selection
 
 
@@ -61,8 +62,12 @@ def promised(plan: Plan) -> dict[str, Any]:
 def plan_table(choice: Selection) -> PlanTable:
     """The chosen plan and every candidate's fate, best first."""
     assert choice.plan is not None, "something fits"
-    chosen = PlanRow(plan=choice.plan, status="chosen", reason="the best expected result that fits")
-    others = (PlanRow(plan=p, status="fits", reason="fits, by an estimate") for p in choice.fitting[1:])
+    raced = {lap.plan.name: lap_words(lap) for lap in choice.laps}
+    why = raced.get(choice.plan.name, "the best expected result that fits")
+    chosen = PlanRow(plan=choice.plan, status="chosen", reason=why)
+    others = (
+        PlanRow(plan=p, status="fits", reason=raced.get(p.name, "fits, by an estimate")) for p in choice.fitting[1:]
+    )
     return PlanTable(chosen=choice.plan, rows=(chosen, *others, *_refused_rows(choice.refused)))
 
 

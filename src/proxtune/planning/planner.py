@@ -22,6 +22,7 @@ from proxtune.planning.cost_model import (
     trace_of,
     trainable_parameters,
 )
+from proxtune.planning.learning_curves import Lap
 from proxtune.planning.profile import Profile
 
 _UNSURE, _SURE_AFTER_STEPS = 0.35, 15.0  # a new head guesses: 25 steps of all blocks came to 0.75, 50 to 0.82
@@ -46,6 +47,7 @@ class Selection:
     infeasible: Infeasible | None
     fitting: list[Plan]
     refused: list[Refused]
+    laps: tuple[Lap, ...] = ()  # of a race, where there was one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

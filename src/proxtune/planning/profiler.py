@@ -144,6 +144,8 @@ def _profile_forward(
     if measure_throughput:
         casts = {dtype: "fp32" if weight_dtype == dtype else dtype for dtype in dtypes}
         rows = _THROUGHPUT_ROWS
+        if session.traits.micro_batch_tokens is not None:  # more at a time are no faster
+            rows = max(1, min(rows, session.traits.micro_batch_tokens // padded(int(np.median(data.train.lengths)))))
         if session.governor.room_bytes is not None:
             spare = session.governor.room_bytes - session.meter.now()
             each = max(trace.row_bytes for trace in traces.values())

@@ -22,8 +22,10 @@ _MANY_REFUSED = 4  # candidates; then only what needs least is tried
 _LONG_PLANNING = 0.25  # of the time; likewise
 
 
-def select_plan(choice: Selection, profile: Profile, session: Session) -> Selection:
+def select_plan(choice: Selection, profile: Profile, session: Session, reserved_seconds: float = 0.0) -> Selection:
     """The choice with the best plan that fits for real, its costs measured; without a plan when none does.
+
+    `reserved_seconds` are for what comes before training.
 
     Candidates are tried best first, each in smaller and smaller micro-batches. When that has gone on for long, the one
     that needs least is the last to be tried.
@@ -51,7 +53,7 @@ def select_plan(choice: Selection, profile: Profile, session: Session) -> Select
             if not found.refused:
                 for before, after, why, seconds in changes:
                     governor.record(before, after, why, 0, seconds)
-                measured_plan = _with_measured_costs(plan, found, profile, session)
+                measured_plan = _with_measured_costs(plan, found, profile, session, reserved_seconds)
                 return Selection(
                     plan=measured_plan,
                     infeasible=None,
@@ -102,7 +104,9 @@ def _needing(plan: Plan, found: DryRun) -> Plan:
     return replace(plan, cost=replace(plan.cost, memory_bytes={**plan.cost.memory_bytes, **found.memory_bytes}))
 
 
-def _with_measured_costs(plan: Plan, found: DryRun, profile: Profile, session: Session) -> Plan:
+def _with_measured_costs(
+    plan: Plan, found: DryRun, profile: Profile, session: Session, reserved_seconds: float
+) -> Plan:
     assert found.trainable is not None, "a plan that fits was counted"
     plan = replace(plan, trainable=found.trainable)
     method, elapsed = find_method(plan.method), session.clock.elapsed
@@ -113,7 +117,7 @@ def _with_measured_costs(plan: Plan, found: DryRun, profile: Profile, session: S
             "weights": weight_bytes_of(plan, profile), **found.terms,
         },
         seconds_per_token=found.seconds_per_token,
-        seconds_so_far=elapsed + reports_seconds(profile.starting_seconds, profile.calibration),
+        seconds_so_far=elapsed + reserved_seconds + reports_seconds(profile.starting_seconds, profile.calibration),
         epochs=session.recipe.knobs.epochs or method.epochs,
     )  # fmt: skip
     measured_plan = with_measurements(plan, profile, session.recipe.budget, measured)

@@ -54,6 +54,11 @@ def _interruption(each: Mapping[str, Any]) -> str:
     return f"After {duration(each.get('seconds'))} {how}{where}{resumed}.{notes}"
 
 
+def _is_lost(step: Mapping[str, Any]) -> bool:
+    """Whether a step's loss was not a number; one whose rows were all left out has none, and no learning rate."""
+    return number(step["loss"]) is None and step.get("learning_rate") != 0
+
+
 def _failed_steps(records: Sequence[Mapping[str, Any]]) -> Iterator[Note]:
     faulty = {shorten(row, 200) for r in records if r.get("kind") == "rejected" for row in rows(r, "rows")}
     if faulty:
@@ -61,7 +66,13 @@ def _failed_steps(records: Sequence[Mapping[str, Any]]) -> Iterator[Note]:
         yield Note(
             kind="warn", text=f"Rows whose loss or gradient was not finite, and that were not learned from: {named}."
         )
-    lost = sum(1 for r in records if r.get("kind") == "step" and "loss" in r and number(r["loss"]) is None)
+    refused = {shorten(row, 200) for r in records if r.get("kind") == "left_out" for row in rows(r, "rows")}
+    if refused:
+        named = ", ".join(sorted(refused)[:_MOST_SHOWN])
+        yield Note(
+            kind="warn", text=f"Rows too large for the memory even alone, and that were not learned from: {named}."
+        )
+    lost = sum(1 for r in records if r.get("kind") == "step" and "loss" in r and _is_lost(r))
     if lost:
         text = f"The loss was not a number in {amount(lost)} steps; a smaller learning rate may help."
         yield Note(kind="warn", text=text)

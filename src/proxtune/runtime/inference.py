@@ -59,9 +59,10 @@ def final_outputs(
         return outputs_of(model, data, pad_id, dtype, micro_tokens, governor)
     except MemoryError:
         governor.release()
-        found = outputs_of(model, data, pad_id, dtype, 1, governor)
-        governor.hold()
-        return found
+        try:
+            return outputs_of(model, data, pad_id, dtype, 1, governor)
+        finally:
+            governor.hold()
 
 
 def warm_up_forward(model: Any, data: Encoded, pad_id: int, dtype: str, governor: Governor) -> None:

@@ -64,6 +64,18 @@ class DryRunDone(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LapDone(Event):
+    """A contender of the race has trained: `losses` of validation rows after `seconds` of training, or why it was `refused`."""
+
+    kind: ClassVar[str] = "race"
+    plan: str
+    steps: int
+    seconds: tuple[float, ...]
+    losses: tuple[float, ...]
+    refused: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanChosen(Event):
     """The plan is final: the chosen one, and every candidate with its fate."""
 
@@ -155,6 +167,16 @@ class StepRejected(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RowsLeftOut(Event):
+    """Memory refused these rows even one at a time: from this step on nothing is learned from them."""
+
+    kind: ClassVar[str] = "left_out"
+    step: int
+    seconds: float
+    rows: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Notice(Event):
     """Something the user should know. Of a stage that the watchdog ended: why, and when."""
 
@@ -220,8 +242,8 @@ class AnswerPiece(Event):
 EVENTS: dict[str, type[Event]] = {
     event.kind: event
     for event in (
-        Phase, DataRead, DryRunDone, PlanChosen, StepEvent, Validation, StepDown, ScheduleChange, SizePhaseBegun, StepRejected,
-        Notice, Resumed, Continued, RunInterrupted, Prediction, AnswerPiece,
+        Phase, DataRead, DryRunDone, LapDone, PlanChosen, StepEvent, Validation, StepDown, ScheduleChange, SizePhaseBegun,
+        StepRejected, RowsLeftOut, Notice, Resumed, Continued, RunInterrupted, Prediction, AnswerPiece,
     )
 }  # fmt: skip
 

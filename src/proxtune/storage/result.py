@@ -12,6 +12,7 @@ from proxtune.errors import UserError
 FIT_RESULT = "learned.json"  # what the process that learns ended with
 HEAD = "head.npz"  # a fitted classification layer, which the rest of a run begins with (`pipeline/fitted_head.py`), and
 HEAD_RESULT = "settled.json"  # what was found with it; of an earlier version the second may be there alone
+LOST_TO_BASE = "lost_to_base"  # by how much what was learned is not better than the base model, where that is kept
 
 
 BASELINE_WORDS = {

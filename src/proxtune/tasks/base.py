@@ -175,8 +175,24 @@ class Task(Protocol):
         """What the result says of the final model beside its metrics. `outputs` are those of the validation rows."""
         ...
 
-    def base_results(self, base: ModelAtHand, seconds_left: float) -> dict[str, Any]:
-        """The same of the base model before training, with the `seconds` that it took; only where it is compared."""
+    def base_results(
+        self, base: ModelAtHand, seconds_left: float, outputs: Callable[[np.ndarray], np.ndarray]
+    ) -> dict[str, Any]:
+        """The same of the base model before training, with `metrics` and the `seconds` it took; only where it is compared.
+
+        `outputs` gives what it says of some validation rows, by number.
+        """
+        ...
+
+    def lost_to_base(self, data: TaskData, results: Mapping[str, Any], base_results: Mapping[str, Any]) -> str | None:
+        """By how much the base model is better than what was learned, in words; None where it is not.
+
+        Only where it is compared.
+        """
+        ...
+
+    def set_defaults(self, model: Any, data: TaskData) -> None:
+        """Set what `model/` says beside its weights of how it is used: whoever loads it gets what was scored."""
         ...
 
     def dry_run_results(self, final: ModelAtHand, micro_tokens: int) -> int:

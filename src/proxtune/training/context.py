@@ -50,7 +50,8 @@ class Training:
 class StepResult:
     """What a step did: the plan that it ended with (its micro-batches may be smaller), the loss, and what else is worth a record.
 
-    `rejected` holds the rows at fault, as far as they were found, where the step moved nothing since a number was not finite.
+    `rejected` holds the rows at fault, as far as they were found, where the step moved nothing since a number was not finite;
+    `left_out` those that memory refused even one at a time. Where these are all, nothing moved, and there is no loss.
     """
 
     plan: Plan
@@ -60,6 +61,7 @@ class StepResult:
     rule: str | None = None  # by which neighbours moved the weights, and how far from them they are
     spread: float | None = None
     rejected: list[int] | None = None
+    left_out: list[int] = field(default_factory=list)
 
 
 def no_optimizer_state(names: Mapping[str, Entry]) -> dict[str, Any]:

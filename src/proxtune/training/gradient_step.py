@@ -16,11 +16,13 @@ from proxtune.data.batching import cut
 from proxtune.data.dataset import Encoded
 from proxtune.memory.allocator import TIGHT, set_allocator
 from proxtune.memory.devices.registry import device_of
-from proxtune.memory.governor import Governor
+from proxtune.memory.governor import Governor, is_refusal
 from proxtune.memory.phases import Phases
 from proxtune.models.introspection import enable_checkpointing
+from proxtune.storage.events import StepDown
 from proxtune.training.context import StepMaker, StepResult, Training
-from proxtune.training.memory_retry import faulty_rows, run_within_limit, with_memory_retry
+from proxtune.training.left_out_rows import with_rows_that_fit
+from proxtune.training.memory_retry import NothingSmaller, faulty_rows, run_within_limit, with_memory_retry
 from proxtune.training.optimizer import make_optimizer, room_for_state, state_of, update
 
 
@@ -31,6 +33,7 @@ def gradient_step_maker(plan: Plan, training: Training) -> StepMaker:
     training.governor.hold()
     optimizer = make_optimizer(model, plan)
     base_rates = [group["lr"] for group in optimizer.param_groups]
+    one_by_one = False  # rows, and free memory is given back before each: the last way, and the only one from then on
 
     def make_step(plan: Plan, rows: np.ndarray, number: int, share: float) -> StepResult:
         for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
@@ -42,51 +45,84 @@ def gradient_step_maker(plan: Plan, training: Training) -> StepMaker:
             training.governor.meter.trim()
             training.governor.hold()
 
-        def gradient(plan: Plan) -> float:
+        def gradient(plan: Plan, rows: np.ndarray) -> float:
             with constraint.at_nearest(data.tokens(rows)):  # which takes memory too
-                return gradient_within_limit(model, data, rows, plan, pad_id, training.governor, constraint.teacher)
+                return gradient_within_limit(
+                    model, data, rows, plan, pad_id, training.governor, constraint.teacher, one_by_one
+                )
 
-        def move(plan: Plan) -> bool:
-            return run_within_limit(partial(update, model, optimizer), training.governor)
-
-        def tighter(plan: Plan) -> Plan | None:
-            return tightened(plan, model)
+        def attempt(plan: Plan, rows: np.ndarray) -> None:
+            nonlocal one_by_one
+            one_by_one = True
+            gradient(plan, rows)
+            model.zero_grad(set_to_none=True)
 
         try:
-            plan, loss, changes = with_memory_retry(
-                plan, training, number, gradient, lambda plan: step_down(plan, model)
+            plan, loss, changes, left_out = with_rows_that_fit(
+                plan, training, number, rows, gradient, attempt, lambda plan: step_down(plan, model)
             )
+            if loss is None:
+                return StepResult(plan=plan, loss=math.nan, learning_rate=0.0, step_downs=changes, left_out=left_out)
             is_good = math.isfinite(loss)
             if is_good:
-                plan, is_good, more = with_memory_retry(plan, training, number, move, tighter)
+                plan, is_good, more = _move(plan, training, number, optimizer)
                 changes += more
-        except MemoryError:
+        except (RuntimeError, MemoryError):
             model.zero_grad(set_to_none=True)
             raise
         if not is_good:
             model.zero_grad(set_to_none=True)
-        thread = training.governor.thread
 
         def finite(rows: np.ndarray) -> bool:
-            return thread.run(partial(_is_finite, model, data, rows, plan, pad_id))
+            return training.governor.thread.run(partial(_is_finite, model, data, rows, plan, pad_id))
 
-        faulty = None if is_good else faulty_rows(rows, finite)
+        faulty = None if is_good else faulty_rows(np.setdiff1d(rows, left_out), finite)
         return StepResult(
-            plan=plan, loss=loss, learning_rate=optimizer.param_groups[0]["lr"], step_downs=changes, rejected=faulty
-        )
+            plan=plan, loss=loss, learning_rate=optimizer.param_groups[0]["lr"], step_downs=changes, rejected=faulty,
+            left_out=left_out,
+        )  # fmt: skip
 
     return StepMaker(
         make_step, lambda: state_of(model, optimizer), lambda entries: room_for_state(model, optimizer, entries)
     )
 
 
+def _move(plan: Plan, training: Training, number: int, optimizer: Any) -> tuple[Plan, bool, list[StepDown]]:
+    """`update`, with a tight heap where need be, and then again as long as that moves more of the weights.
+
+    Raises what a refused allocation raises.
+    """
+    model, governor = training.model, training.governor
+    moving = partial(run_within_limit, partial(update, model, optimizer), governor)
+    try:
+        return with_memory_retry(plan, training, number, lambda plan: moving(), lambda plan: tightened(plan, model))
+    except NothingSmaller as end:  # free memory was given back after what was refused
+        plan, changes = end.plan, end.step_downs
+    while True:
+        waiting = _with_gradient(model)
+        try:
+            return plan, moving(), changes
+        except (RuntimeError, MemoryError) as error:
+            if not is_refusal(error) or _with_gradient(model) == waiting:
+                raise
+
+
+def _with_gradient(model: Any) -> int:
+    return sum(p.grad is not None for p in model.parameters())
+
+
 def _is_finite(model: Any, data: Encoded, rows: np.ndarray, plan: Plan, pad_id: int) -> bool:
-    """Whether the loss of these rows and its gradient are finite. Leaves no gradient."""
-    loss = gradient_of(model, data, rows, plan, pad_id)
-    squares = (p.grad.square().sum().item() for p in model.parameters() if p.grad is not None)
-    good = math.isfinite(loss) and math.isfinite(sum(squares))
-    model.zero_grad(set_to_none=True)
-    return good
+    """Whether the loss of these rows and its gradient are finite; also where memory refuses to say. Leaves no gradient."""
+    try:
+        loss = gradient_of(model, data, rows, plan, pad_id)
+        squares = (p.grad.square().sum().item() for p in model.parameters() if p.grad is not None)
+        return math.isfinite(loss) and math.isfinite(sum(squares))
+    except (RuntimeError, MemoryError) as error:
+        if not is_refusal(error):
+            raise
+        return True
+    finally:
+        model.zero_grad(set_to_none=True)
 
 
 def gradient_of(
@@ -121,10 +157,21 @@ def gradient_within_limit(
     pad_id: int,
     governor: Governor,
     teacher: np.ndarray | None = None,
+    one_by_one: bool = False,
 ) -> float:
-    """`gradient_of`, governed. The parameters have no gradient where it raises what a refused allocation raises."""
+    """`gradient_of`, governed. The parameters have no gradient where it raises what a refused allocation raises.
+
+    Rows may go `one_by_one`, free memory given back before each: then a batch takes no more than its largest row.
+    """
+
+    def give_back() -> None:
+        governor.meter.trim()
+        governor.renew()
+
+    plan = replace(plan, micro_batch=1, max_length=1) if one_by_one else plan  # tokens at a time, but a row at least
+    before_each = give_back if one_by_one else governor.renew
     return run_within_limit(
-        partial(gradient_of, model, data, rows, plan, pad_id, teacher, governor.renew),
+        partial(gradient_of, model, data, rows, plan, pad_id, teacher, before_each),
         governor,
         lambda: model.zero_grad(set_to_none=True),
     )

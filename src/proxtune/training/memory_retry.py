@@ -15,14 +15,25 @@ from proxtune.training.context import Training
 T = TypeVar("T")
 
 
-def faulty_rows(rows: np.ndarray, is_finite: Callable[[np.ndarray], bool]) -> list[int]:
-    """The rows that alone make a number that is not finite, found by halves; none where only many together do."""
-    if is_finite(rows):
+class NothingSmaller(MemoryError):
+    """A step was refused, and there is no smaller one.
+
+    `plan` is the smallest, `step_downs` led to it; `why` it was refused, and `which` rows are named.
+    """
+
+    def __init__(self, plan: Plan, step_downs: list[StepDown], why: str, which: str = "") -> None:
+        super().__init__("a step of one row does not fit in the memory budget" + (which and f": {which}"))
+        self.plan, self.step_downs, self.why = plan, step_downs, why
+
+
+def faulty_rows(rows: np.ndarray, is_good: Callable[[np.ndarray], bool]) -> list[int]:
+    """The rows that alone are at fault (not finite, refused by memory), found by halves; none where only many together are."""
+    if is_good(rows):
         return []
     if len(rows) == 1:
         return [int(rows[0])]
     half = len(rows) // 2
-    return faulty_rows(rows[:half], is_finite) + faulty_rows(rows[half:], is_finite)
+    return faulty_rows(rows[:half], is_good) + faulty_rows(rows[half:], is_good)
 
 
 def with_memory_retry(
@@ -30,7 +41,7 @@ def with_memory_retry(
 ) -> tuple[Plan, T, list[StepDown]]:
     """`compute(plan)`; the same again in a `smaller` plan's micro-batches when memory is refused, or nearly so.
 
-    Raises MemoryError when there is no smaller plan.
+    Raises NothingSmaller, a MemoryError, when there is no smaller plan.
     """
     changes: list[StepDown] = []
     governor, meter, clock = training.governor, training.phases.meter, training.clock
@@ -51,7 +62,7 @@ def with_memory_retry(
         meter.trim()
         less = smaller(plan)
         if less is None:
-            raise MemoryError("a step of one row does not fit in the memory budget")
+            raise NothingSmaller(plan, changes, why)
         changes.append(governor.record(micro_batch_label(plan), micro_batch_label(less), why, step, clock.elapsed))
         plan = less
 

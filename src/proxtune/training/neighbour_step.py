@@ -17,7 +17,8 @@ from proxtune.optim.nno import NNO, Objective
 from proxtune.optim.step_record import StepRecord
 from proxtune.runtime.inference import touch_embeddings, warm_up_forward
 from proxtune.training.context import StepMaker, StepResult, Training
-from proxtune.training.memory_retry import faulty_rows, run_within_limit, with_memory_retry
+from proxtune.training.left_out_rows import with_rows_that_fit
+from proxtune.training.memory_retry import NothingSmaller, faulty_rows, run_within_limit
 
 
 def cross_entropy(logits: Any, batch: dict[str, Any]) -> Any:
@@ -46,15 +47,25 @@ def neighbour_step_maker(plan: Plan, training: Training) -> StepMaker:
     search = NNO(model, neighbours=plan.neighbours, seed=training.seed)
 
     def make_step(plan: Plan, rows: np.ndarray, number: int, share: float) -> StepResult:
-        plan, record, changes = with_memory_retry(
+        def step(plan: Plan, rows: np.ndarray) -> StepRecord:
+            return run_within_limit(
+                lambda: nno_step(search, plan, data, rows, training.pad_id, number, share), governor
+            )
+
+        def attempt(plan: Plan, rows: np.ndarray) -> None:
+            run_within_limit(lambda: _is_finite(model, data, rows, plan, training.pad_id), governor)
+
+        plan, record, changes, left_out = with_rows_that_fit(
             plan,
             training,
             number,
-            lambda plan: run_within_limit(
-                lambda: nno_step(search, plan, data, rows, training.pad_id, number, share), governor
-            ),
+            rows,
+            step,
+            attempt,
             lambda plan: plan.with_micro_batch(plan.micro_batch // 2) if plan.micro_batch > 1 else None,
         )
+        if record is None:  # each step has its record: what is done again counts them
+            raise NothingSmaller(plan, changes, "all its rows were left out", "all of its batch")
         training.checkpointer.record_step(record)
         faulty = None
         if record.rule == "rejected":
@@ -64,7 +75,7 @@ def neighbour_step_maker(plan: Plan, training: Training) -> StepMaker:
             )
         return StepResult(
             plan=plan, loss=record.centre, learning_rate=record.rate, step_downs=changes, rule=record.rule,
-            spread=record.spread, rejected=faulty,
+            spread=record.spread, rejected=faulty, left_out=left_out,
         )  # fmt: skip
 
     return StepMaker(make_step, replay=search.again)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -65,16 +64,20 @@ def update(model: Any, optimizer: Any) -> bool:
     norm = torch.nn.utils.clip_grad_norm_(learning, _CLIP_NORM, foreach=False)
     if not bool(torch.isfinite(norm)):
         return False
-    # AdamW's fused step moves all at once, when their state is made; Adafactor moves one after another.
-    before = {} if _counts_on_device(optimizer) else {p: _moves(optimizer, p) for p in learning}
+    # AdamW's fused step moves a group at once, when its state is made; Adafactor moves one after another.
+    groups = [[p for p in group["params"] if p.grad is not None] for group in optimizer.param_groups]
+    together = groups if _counts_on_device(optimizer) else [[p] for p in learning]
+    before = [(few, _moves(optimizer, few[0])) for few in together if few]
     try:
         optimizer.step()
     except (RuntimeError, MemoryError):
-        for p in learning:
-            if _moves(optimizer, p) > before.get(p, math.inf):
-                p.grad = None
-            elif _moves(optimizer, p) == 0:
-                optimizer.state.pop(p, None)  # half made
+        for few, moves in before:
+            have_moved = _moves(optimizer, few[0]) > moves
+            for p in few:
+                if have_moved:
+                    p.grad = None
+                elif _moves(optimizer, p) == 0:
+                    optimizer.state.pop(p, None)  # half made
         raise
     optimizer.zero_grad(set_to_none=True)
     return True

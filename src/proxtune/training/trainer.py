@@ -12,11 +12,14 @@ from proxtune.checkpoint.state import TrainingState
 from proxtune.config.plan import Plan
 from proxtune.data.batching import epoch_batches, rows_in
 from proxtune.errors import Interrupted
+from proxtune.memory.governor import is_refusal
 from proxtune.methods.linear_head import soften_head
 from proxtune.methods.registry import find_method
 from proxtune.storage.events import Event, StepEvent
 from proxtune.training.context import StepResult, Training
 from proxtune.training.gradient_step import gradient_step_maker
+from proxtune.training.left_out_rows import leave_out, without_left_out
+from proxtune.training.memory_retry import NothingSmaller, error_line
 from proxtune.training.neighbour_step import neighbour_step_maker
 from proxtune.training.nonfinite import back_off, rejected_event
 from proxtune.training.schedule import reschedule
@@ -28,10 +31,12 @@ def train(plan: Plan, training: Training) -> Iterator[Event]:
     """Train for `plan.steps` steps, fewer or more when the clock says so; yields records of kind step, validation, step_down, …
 
     A training that was begun before continues from its last snapshot. What begins with a fitted classification layer is
-    evaluated before its first step too, and never ends worse. Raises Interrupted after a snapshot, with the best point so far
-    safe, MemoryError when no step-down is left and nothing was learned yet, and UserError when losses stay not finite.
+    evaluated before its first step too, and never ends worse. Rows that memory refuses even one at a time are left out; where no
+    row can be computed any more, it ends early with the better of the latest weights and the best. Raises Interrupted after a
+    snapshot, with the best point so far safe, what a refused allocation raises when nothing was learned yet, and UserError when
+    losses stay not finite.
     """
-    clock, governor, checkpointer = training.clock, training.governor, training.checkpointer
+    clock, checkpointer = training.clock, training.checkpointer
     method = find_method(plan.method)
     step_maker = gradient_step_maker(plan, training) if method.uses_gradients else neighbour_step_maker(plan, training)
     rows_of = _BatchOrder(plan.batch, training)
@@ -56,21 +61,24 @@ def train(plan: Plan, training: Training) -> Iterator[Event]:
             soften_head(training.model)  # after what the head itself reaches is on disk
         rows = rows_of.step(state.step)
         step_before, began = state.step, clock.elapsed
+        done: StepResult | None
         try:
             share = state.rate_share * rate_share(state, training, method.warm_up)
-            done = step_maker.make_step(state.plan, rows, state.step, share)
-        except MemoryError:
-            if state.step == 0 and state.best[0] < 0:
+            fitting = without_left_out(rows, state.step + 1, training)
+            done = step_maker.make_step(state.plan, fitting, state.step, share)
+        except (RuntimeError, MemoryError) as error:
+            if not is_refusal(error) or (state.step == 0 and state.best[0] < 0):
                 raise
-            if state.best[0] < 0:  # not evaluated yet, but learned: better than nothing
-                training.save_best()
-            yield governor.record(
-                state.plan.name, "the best weights so far", "no smaller step is left", state.step, clock.elapsed
-            )
+            done, why = None, error_line(error)
+            step_downs = error.step_downs if isinstance(error, NothingSmaller) else []
+        if done is None:  # when what was refused is gone
+            yield from step_downs
+            yield from _end_early(state, why, training)
             return
         yield from done.step_downs
         state.plan, state.step, state.rows_seen = done.plan, state.step + 1, state.rows_seen + len(rows)
         step_seconds.append(clock.elapsed - began)
+        yield from leave_out(state, done, training)
         yield _step_event(state, done, training)
         if done.rejected is not None:
             yield rejected_event(state, done, training)
@@ -86,6 +94,14 @@ def train(plan: Plan, training: Training) -> Iterator[Event]:
             yield from checkpointer.save(step_maker, state)
             yield validate_at_stop(state, training)
             raise Interrupted(f"stopped after {state.step} of {state.steps} steps")
+
+
+def _end_early(state: TrainingState, why: str, training: Training) -> Iterator[Event]:
+    """No row can be computed any more: the latest weights, which a refused step leaves as they are, against the best."""
+    yield training.governor.record(state.plan.name, "the best weights so far", why, state.step, training.clock.elapsed)
+    state.steps = state.step
+    if state.validated_step != state.step:
+        yield from validate(state, training)
 
 
 @dataclass(slots=True)

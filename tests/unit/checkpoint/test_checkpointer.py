@@ -8,7 +8,7 @@ import torch
 
 from proxtune.checkpoint import checkpointer as module
 from proxtune.checkpoint.checkpointer import Checkpointer
-from proxtune.checkpoint.history import Begun, Rescheduled, Returned, Validated, encode_event, read_history
+from proxtune.checkpoint.history import Begun, LeftOut, Rescheduled, Returned, Validated, encode_event, read_history
 from proxtune.checkpoint.snapshot import save_weights, snapshots
 from proxtune.checkpoint.state import TrainingState
 from proxtune.config.plan import plan_as_dict
@@ -100,6 +100,13 @@ def test_what_was_decided_and_found_before_is_known(opened):
     assert again.past_validation(4) == validated
 
 
+def test_rows_are_left_out_from_their_step_on(opened):
+    opened().record_event(LeftOut(step=2, rows=(7,)))
+    opened().record_event(LeftOut(step=4, rows=(9,)))
+    again = opened()
+    assert [again.rows_left_out(step) for step in (1, 2, 3, 4, 9)] == [set(), {7}, {7}, {7, 9}, {7, 9}]
+
+
 def test_steps_that_records_repeat_are_made_again_from_where_the_snapshot_was(opened, tmp_path):
     def record(number, rule="estimate"):
         return StepRecord(
@@ -176,3 +183,16 @@ def test_going_back_is_in_the_journal(opened):
     checkpointer.save(STEPS, at(4))
     checkpointer.record_event(Returned(step=4))
     assert opened().past_schedule(at(6)) is None
+
+
+def test_where_memory_refuses_a_snapshot_the_last_one_stays_and_training_goes_on(opened, tmp_path, monkeypatch):
+    def refused(*given):
+        raise RuntimeError("can't allocate memory")
+
+    checkpointer = opened()
+    checkpointer.save(STEPS, at(1))
+    monkeypatch.setattr(module, "save_snapshot", refused)
+    (told,) = checkpointer.save(STEPS, at(2))
+    assert told.words.startswith("no snapshot at step 2: memory was refused; the last one stays.")
+    assert told.words.endswith("free some memory")
+    assert [path.name for path in snapshots(tmp_path)] == ["step-00000001.safetensors"]

@@ -7,6 +7,7 @@ import pytest
 from proxtune.checkpoint.history import (
     Begun,
     History,
+    LeftOut,
     PinsChanged,
     Rescheduled,
     Returned,
@@ -29,6 +30,7 @@ EVENTS = [
         Validated(step=4, metrics={"accuracy": 0.75, "loss": 0.5}, best=True),
         {"kind": "judged", "step": 4, "accuracy": 0.75, "loss": 0.5, "best": True},
     ),
+    (LeftOut(step=5, rows=(7, 9)), {"kind": "left_out", "step": 5, "rows": [7, 9]}),
     (Returned(step=6), {"kind": "returned", "to": 6}),
     (PinsChanged(pins={"seed": 1}), {"kind": "pins", "pins": {"seed": 1}}),
 ]
@@ -79,6 +81,14 @@ def test_where_it_went_back_what_came_after_does_not_hold_any_more():
     assert history.best == (0.75, -0.5), "its weights are on disk still"
 
 
+def test_rows_that_were_left_out_are_known_by_step_until_it_went_back():
+    early, late = LeftOut(step=2, rows=(7,)), LeftOut(step=5, rows=(9, 11))
+    history = history_of(early, late)
+    assert not history.is_new
+    assert history.left_out == {2: {7}, 5: {9, 11}}
+    assert history_of(early, late, Returned(step=4)).left_out == {2: {7}}
+
+
 def test_the_steps_of_nno_are_there_in_their_order_and_go_back_too():
     records = [encode_event(BEGUN), *(encode_step(step(number)) for number in range(5)), encode_event(Returned(step=3))]
     history = read_history("journal.bin", records, LABELS.rank)
@@ -95,7 +105,8 @@ def test_events_of_a_later_version_are_passed_over():
     "records",
     [
         [b"not json"], [b"[]"], [b"{}"], [b'{"kind": "begun", "plan": {}, "settled": {}, "pins": {}}'],
-        [encode_event(BEGUN), b'{"kind": "schedule", "step": 3}'], [encode_event(BEGUN), b"s" + bytes(39)],
+        [encode_event(BEGUN), b'{"kind": "schedule", "step": 3}'],
+        [encode_event(BEGUN), b'{"kind": "left_out", "step": 3, "rows": ["all"]}'], [encode_event(BEGUN), b"s" + bytes(39)],
         [encode_event(BEGUN), encode_event(Validated(step=3, metrics={"loss": -1e9}, best=True))],
         [encode_event(BEGUN), b'{"kind": "judged", "step": 3, "best": true, "loss": "low"}'], [b"[" * 100_000],
     ],

@@ -27,6 +27,9 @@ output.loss.backward()
 optimizer.step()
 found["moved"] = not torch.equal(before, model.classifier.weight)
 found["heavy after a step"] = [name for name in heavy if name in sys.modules]
+model.gradient_checkpointing_enable({"use_reentrant": False})
+model.train()(input_ids=torch.ones(2, 5, dtype=torch.long), labels=torch.tensor([0, 1])).loss.backward()
+found["heavy after checkpointing"] = [name for name in heavy if name in sys.modules]
 import tempfile
 with tempfile.TemporaryDirectory() as folder, without_sharding():
     model.save_pretrained(folder)
@@ -77,6 +80,7 @@ def test_what_no_plan_uses_is_not_imported(lean):
 def test_a_training_step_works_and_imports_none_of_it(lean):
     assert lean["moved"]
     assert lean["heavy after a step"] == []
+    assert lean["heavy after checkpointing"] == []
     assert lean["loaded"]
     assert lean["drawn"]
     assert lean["heavy after loading"] == []

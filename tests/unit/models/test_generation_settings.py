@@ -4,8 +4,9 @@ import json
 import shutil
 
 import pytest
+from transformers import GenerationConfig
 
-from proxtune.models.generation_settings import generate_plainly, left_over_notes, left_over_settings
+from proxtune.models.generation_settings import answers_plainly, generate_plainly, left_over_notes, left_over_settings
 from proxtune.models.loading import generator_config, load_generator
 from proxtune.models.tokenizer import load_tokenizer
 
@@ -62,3 +63,8 @@ def test_a_language_s_token_is_forced(tiny_t5):
 
     made = model.generate(torch.tensor([[8, 9, 1]]), max_new_tokens=3)
     assert made[0, 1] == 7
+
+
+def test_a_config_of_its_own_wishes_does_not_answer_plainly(news, tiny_t5):
+    assert not answers_plainly(GenerationConfig.from_pretrained(news))
+    assert answers_plainly(GenerationConfig(do_sample=False, max_new_tokens=9, eos_token_id=[1, 2], pad_token_id=0))

@@ -4,10 +4,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from proxtune.compression.size_constraint import NoSizeConstraint
 from proxtune.pipeline import final_evaluation
 from proxtune.pipeline.final_evaluation import evaluate_and_save
+from proxtune.storage.events import Notice
 from support.trainings import PLAN, prepared_model
 
 
@@ -24,7 +26,7 @@ def happened(monkeypatch):
     return done
 
 
-def session_noting(happened, long_rows):
+def session_noting(happened, long_rows, lost=None):
     def noting(words):
         return lambda *given: happened.append(words)
 
@@ -34,7 +36,10 @@ def session_noting(happened, long_rows):
 
     objective = SimpleNamespace(score=lambda outputs, rows: {"accuracy": 0.75})
     return SimpleNamespace(
-        task=SimpleNamespace(traits=SimpleNamespace(long_rows=long_rows), results=results),
+        task=SimpleNamespace(
+            traits=SimpleNamespace(long_rows=long_rows), results=results, lost_to_base=lambda *given: lost,
+            set_defaults=lambda model, data: happened.append(f"defaults of {model}"),
+        ),
         data=SimpleNamespace(validation=SimpleNamespace(objective=objective), pad_id=0, tokenizer=None), folder=None,
         governor=SimpleNamespace(
             hold=noting("limit"), hold_if_roomy=noting("limit if roomy"), release=noting("no limit")
@@ -52,8 +57,28 @@ def test_all_is_done_in_its_order(happened, long_rows, limit):
     assert (found.metrics, found.results, found.artifact_bytes) == ({"accuracy": 0.75}, {"confusion": [[4]]}, 123)
     assert happened == [
         "phase evaluate", "enter evaluate", "warm up", limit, "outputs in fp32",
-        "results of the model, base model {'metrics': {}}", "no limit", "phase save", "enter save", "saved", "leave",
+        "results of the model, base model {'metrics': {}}", "no limit", "phase save", "enter save",
+        "defaults of the model", "saved", "leave",
     ]  # fmt: skip
+
+
+def test_the_base_model_is_saved_where_it_is_better(happened, monkeypatch):
+    base = {"metrics": {"accuracy": 0.9}, "answers": ["its own"]}
+    monkeypatch.setattr(final_evaluation, "read_base_results", lambda folder: base)
+    monkeypatch.setattr(final_evaluation, "loaded", lambda plan, session: "the base model")
+    session = session_noting(happened, True, lost="-2.0 ± 1.0 chrF on 9 answers")
+    session.emit, session.meter = happened.append, SimpleNamespace(trim=lambda: happened.append("trim"))
+    learned = torch.nn.Linear(3, 2)
+    found = evaluate_and_save(session, PLAN, learned, NoSizeConstraint())
+    assert sum(tensor.numel() for tensor in learned.parameters()) == 0, "its memory is needed"
+    assert (found.metrics, found.results["answers"]) == ({"accuracy": 0.9}, ["its own"])
+    assert found.results["judged_metrics"] == {"accuracy": 0.9}
+    assert found.results["lost_to_base"] == "-2.0 ± 1.0 chrF on 9 answers"
+    assert [done for done in happened if isinstance(done, Notice)] == [
+        Notice(words="what was learned is not better than the base model (-2.0 ± 1.0 chrF on 9 answers): model/ holds the base "
+            "model's weights")
+    ]  # fmt: skip
+    assert happened[-4:] == ["trim", "defaults of the base model", "saved", "leave"]
 
 
 def test_a_real_model_is_scored_and_written(tmp_path, tiny_model, tiny_reviews):

@@ -37,7 +37,7 @@ def training(monkeypatch, tmp_path):
     data = SimpleNamespace(train=None, validation=None, pad_id=0, split=SimpleNamespace(train=None))
     session = SimpleNamespace(
         emit_phase=lambda phase: None, data=data, folder=tmp_path, recipe=SimpleNamespace(seed=0), emit=own.shown.append,
-        phases=SimpleNamespace(enter=lambda phase: None), governor=SimpleNamespace(release=lambda: None),
+        phases=SimpleNamespace(enter=lambda phase: None), governor=SimpleNamespace(release=lambda: None, step_downs=[]),
         clock=SimpleNamespace(), structure=None,
     )  # fmt: skip
     plan = SimpleNamespace(steps=6, batch=8, cost=SimpleNamespace(flops=100.0))

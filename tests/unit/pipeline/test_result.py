@@ -78,6 +78,22 @@ def test_a_result_that_does_not_beat_its_baselines_says_so():
     assert "does not beat the baselines: 60.0% against 70.0%" in found["verdict"]
 
 
+def test_a_run_that_keeps_the_base_model_says_so_first():
+    compared = {
+        "baselines": {"untouched": {"loss": 3.0, "chrf": 11.0}, "copy_source": {"chrf": 19.0}}, "main": "chrf",
+        "metrics": {"loss": 3.0, "chrf": 11.0}, "judged_answers": 64, "samples": [], "worst": [], "peak_bytes": 3,
+    }  # fmt: skip
+    fit = fit_result(results={"answers": [], "lost_to_base": "-2.0 ± 1.0 chrF on 64 answers"})
+    found = result_of(Recipe(data="a.csv", out="run", task="translate"), fit, compared, 1.0)
+    assert found["lost_to_base"] == "-2.0 ± 1.0 chrF on 64 answers"
+    assert not found["beats_baselines"]
+    assert found["verdict"] == (
+        "What was learned is not better than the base model (-2.0 ± 1.0 chrF on 64 answers), so model/ holds the base model's "
+        "weights, with chrF 11.0 on the validation rows (the base model 11.0, the source as it is 19.0). Give more memory, time "
+        "or data."
+    )
+
+
 def test_where_text_is_generated_the_metrics_are_those_of_the_comparison():
     compared = {
         "baselines": {"untouched": {"loss": 3.0, "chrf": 11.0}, "copy_source": {"chrf": 19.0}}, "main": "chrf",
@@ -103,3 +119,11 @@ def test_versions_name_what_a_result_depends_on():
     found = versions()
     assert {"python", "machine", "proxtune", "torch", "transformers", "numpy"} <= found.keys()
     assert all(value is None or value for value in found.values())
+
+
+@pytest.mark.parametrize("is_clear", [True, False])
+def test_a_lead_that_may_be_chance_is_called_so(is_clear):
+    gain = {"words": "+2.0 ± 5.1 chrF on 4 answers", "is_clear": is_clear}
+    words = text_verdict("chrf", 21.0, {"untouched": {"chrf": 19.0}}, None, gain)
+    assert "2.0 points above the best of these" in words
+    assert ("may be chance (+2.0 ± 5.1 chrF on 4 answers" in words) is not is_clear

@@ -178,11 +178,20 @@ def test_a_plan_that_passes_the_budget_while_it_is_loaded_is_refused(monkeypatch
         assert proxtune.planning.selection._load_and_dry_run(plan, session).refused == refused
 
 
+def test_what_is_reserved_is_not_spent_on_steps(dry_runs):
+    choice = choose(PROFILE, Budget(memory="1GB", time="3min"), Knobs(), "full")
+    session = replace(a_session(), clock=Clock(time.monotonic(), 180.0))
+    session = replace(session, recipe=replace(session.recipe, budget=Budget(memory="1GB", time="3min")))
+    plans = [select_plan(choice, PROFILE, session, reserved).plan for reserved in (0.0, 60.0)]
+    assert plans[1].steps < 0.8 * plans[0].steps
+    assert plans[1].cost.seconds == pytest.approx(plans[0].cost.seconds, rel=0.05)
+
+
 def test_measured_terms_count_the_weights_as_the_plan_holds_them(dry_runs):
     _, _, session = settled()
     for plan in choose(PROFILE, BUDGET, Knobs(), "nno").fitting:
         terms = proxtune.planning.selection._with_measured_costs(
-            plan, proxtune.planning.selection._load_and_dry_run(plan, session), PROFILE, session
+            plan, proxtune.planning.selection._load_and_dry_run(plan, session), PROFILE, session, 0.0
         ).cost.terms
         assert terms["weights"] == PROFILE.weights_bytes // (2 if plan.dtype == "bf16" else 1)
 

@@ -44,8 +44,12 @@ def test_a_broken_budget_is_told():
 
 def test_steps_that_failed_are_told_with_their_rows():
     rejected = {"kind": "rejected", "step": 3, "rows": ["reviews.csv line 7"]}
-    lost = {"kind": "step", "step": 4, "loss": float("nan")}
-    assert texts(records=[rejected, rejected, lost, {"kind": "step", "step": 5, "loss": 0.5}]) == [
+    left_out = {"kind": "left_out", "step": 3, "rows": ["reviews.csv line 9"]}
+    lost = {"kind": "step", "step": 4, "loss": float("nan"), "learning_rate": 0.5}
+    passed_over = lost | {"learning_rate": 0.0}
+    records = [rejected, rejected, left_out, lost, passed_over, {"kind": "step", "step": 5, "loss": 0.5}]
+    assert texts(records=records) == [
         "Rows whose loss or gradient was not finite, and that were not learned from: reviews.csv line 7.",
+        "Rows too large for the memory even alone, and that were not learned from: reviews.csv line 9.",
         "The loss was not a number in 1 steps; a smaller learning rate may help.",
     ]

@@ -12,11 +12,13 @@ from proxtune.storage.events import (
     DataRead,
     DryRunDone,
     Event,
+    LapDone,
     Notice,
     Phase,
     PlanChosen,
     Prediction,
     Resumed,
+    RowsLeftOut,
     RunInterrupted,
     ScheduleChange,
     SizePhaseBegun,
@@ -43,6 +45,10 @@ EVERY = [
             "memory_bytes": {"train": 5},
             "terms": {"weights": 4},
         },
+    ),
+    (
+        LapDone(plan="lora r16", steps=7, seconds=(0.0, 9.5), losses=(3.0, 2.5), refused=""),
+        {"kind": "race", "plan": "lora r16", "steps": 7, "seconds": [0.0, 9.5], "losses": [3.0, 2.5], "refused": ""},
     ),
     (
         PlanChosen(chosen={"name": "full"}, table=({"name": "full"},)),
@@ -95,6 +101,10 @@ EVERY = [
     (
         StepRejected(step=6, seconds=2.0, rows=("a.csv line 3",)),
         {"kind": "rejected", "step": 6, "seconds": 2.0, "rows": ["a.csv line 3"]},
+    ),
+    (
+        RowsLeftOut(step=6, seconds=2.0, rows=("a.csv line 3",)),
+        {"kind": "left_out", "step": 6, "seconds": 2.0, "rows": ["a.csv line 3"]},
     ),
     (Notice(words="no room"), {"kind": "warning", "words": "no room"}),
     (

@@ -13,7 +13,7 @@ def test_steps_keep_nothing_beside_the_weights_where_they_do_not_say_so():
 
 def test_a_step_is_good_and_did_not_step_down_where_it_does_not_say_so():
     done = StepResult(plan=PLAN, loss=0.5, learning_rate=1e-3)
-    assert (done.step_downs, done.rejected, done.rule, done.spread) == ([], None, None, None)
+    assert (done.step_downs, done.rejected, done.rule, done.spread, done.left_out) == ([], None, None, None, [])
 
 
 def test_a_training_has_no_size_and_rows_are_named_by_their_number(tiny_model, rows):

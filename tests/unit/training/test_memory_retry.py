@@ -14,6 +14,7 @@ from proxtune.memory.devices.cpu import ProcessMeter
 from proxtune.memory.governor import Governor
 from proxtune.runtime.clock import Clock
 from proxtune.training.memory_retry import (
+    NothingSmaller,
     error_line,
     faulty_rows,
     micro_batch_label,
@@ -70,8 +71,12 @@ def test_what_is_refused_is_made_again_smaller_until_it_fits(training):
 
 
 def test_where_nothing_smaller_is_left_it_is_a_memory_error(training):
-    with pytest.raises(MemoryError, match="one row does not fit"):
+    with pytest.raises(MemoryError, match="one row does not fit") as caught:
         with_memory_retry(PLAN, training, 0, refusing_more_than(0), halved)
+    assert isinstance(caught.value, NothingSmaller)
+    assert caught.value.plan.micro_batch == 1
+    assert caught.value.step_downs == training.governor.step_downs
+    assert len(caught.value.step_downs) == 3
 
 
 def test_an_error_that_is_no_refusal_is_not_taken_for_one(training):

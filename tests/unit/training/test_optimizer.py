@@ -45,6 +45,30 @@ def test_an_update_that_memory_was_refused_for_moves_the_rest_when_it_is_made_ag
     assert all(p.grad is None for p in again.parameters())
 
 
+def test_where_the_state_of_the_last_group_is_refused_the_first_is_not_moved_twice(tiny_model, monkeypatch):
+    """AdamW makes the state of a group, moves the group, and goes on to the next."""
+    once, again = prepared_model(tiny_model, PLAN), prepared_model(tiny_model, PLAN)
+    for model in (once, again):
+        for parameter in model.parameters():
+            parameter.grad = torch.ones_like(parameter)
+    assert update(once, make_optimizer(once, PLAN))
+    made, real, calls = make_optimizer(again, PLAN), torch.zeros_like, []
+    of_the_first = 2 * len(made.param_groups[0]["params"])  # two moments for each weight
+
+    def refused_once(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == of_the_first + 3:
+            raise RuntimeError("can't allocate memory")
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(torch, "zeros_like", refused_once)
+    with pytest.raises(RuntimeError, match="can't allocate"):
+        update(again, made)
+    assert update(again, made)
+    for one, other in zip(once.parameters(), again.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
 @pytest.mark.parametrize("optimizer", ["adamw", "adafactor"])
 def test_the_state_has_room_in_another_process_under_the_same_names(tiny_model, optimizer):
     plan = replace(PLAN, optimizer=optimizer)

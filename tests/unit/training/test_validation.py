@@ -46,6 +46,7 @@ def training(monkeypatch):
     return SimpleNamespace(
         scores=scores, saved=saved, checkpointer=Remembering(), clock=Clock(time.monotonic()), evaluations=3,
         validation=SimpleNamespace(objective=LABELS), phases=SimpleNamespace(enter=lambda phase: None),
+        governor=SimpleNamespace(release=lambda: saved.append("no limit"), hold=lambda: saved.append("limit")),
         save_best=lambda: saved.append("best"), save_stopped=lambda: saved.append("stopped"),
     )  # fmt: skip
 
@@ -94,13 +95,13 @@ def test_the_last_point_is_saved_without_validation_where_there_is_no_other(trai
     assert training.saved == ["best"]
 
 
-def refuse(training, times):
+def refuse(training, times, error=None):
     left = [times]
 
     def save_best():
         if left[0]:
             left[0] -= 1
-            raise OSError(errno.ENOSPC, "No space left on device")
+            raise error or OSError(errno.ENOSPC, "No space left on device")
         training.saved.append("best")
 
     training.save_best = save_best
@@ -129,6 +130,57 @@ def test_at_the_last_step_what_cannot_be_written_ends_the_run_and_says_how_to_re
     refuse(training, 3)
     with pytest.raises(DiskFailed, match=r"No space left on device.*proxtune resume"):
         list(validate(at(9), training))
+
+
+REFUSAL = RuntimeError("can't allocate memory")
+
+
+def test_where_memory_refuses_to_write_the_best_point_it_is_written_without_the_limit(training):
+    refuse(training, 1, REFUSAL)
+    training.scores[:] = [(0.75, 0.5)]
+    (told,) = validate(at(4), training)
+    assert told.best
+    assert training.saved == ["no limit", "best", "limit"]
+
+
+def test_where_memory_refuses_that_too_training_goes_on_and_at_the_last_step_it_ends_the_run(training):
+    training.scores[:] = [(0.75, 0.5)] * 2
+    refuse(training, 6, REFUSAL)
+    notice, told = validate(at(4), training)
+    assert notice.words.endswith("(Cannot allocate memory); training continues; free some memory")
+    assert not told.best
+    refuse(training, 6, REFUSAL)
+    with pytest.raises(DiskFailed, match=r"Cannot allocate memory.*free some memory, then run: proxtune resume"):
+        list(validate(at(9), training))
+
+
+def refuse_to_evaluate(monkeypatch, error=REFUSAL):
+    def refused(plan, training):
+        raise error
+
+    monkeypatch.setattr(validation, "validation_scores", refused)
+
+
+def test_a_point_that_memory_refuses_to_evaluate_is_passed_over(training, monkeypatch):
+    refuse_to_evaluate(monkeypatch)
+    state = at(4)
+    (notice,) = validate(state, training)
+    assert notice.words == "step 4 was not evaluated (can't allocate memory); training continues"
+    assert state.validated_step == 4
+    assert training.saved == training.checkpointer.told == []
+
+
+@pytest.mark.parametrize(("best", "saved"), [((-1.0, -9.0), ["best"]), ((0.75, -0.5), [])])
+def test_the_last_point_that_cannot_be_evaluated_is_kept_where_there_is_no_other(training, monkeypatch, best, saved):
+    refuse_to_evaluate(monkeypatch)
+    list(validate(at(9, validated_step=4, best=best), training))
+    assert training.saved == saved
+
+
+def test_an_error_of_an_evaluation_that_is_no_refusal_is_raised(training, monkeypatch):
+    refuse_to_evaluate(monkeypatch, RuntimeError("shapes do not agree"))
+    with pytest.raises(RuntimeError, match="shapes"):
+        list(validate(at(4), training))
 
 
 @pytest.mark.parametrize(("accuracy", "saved"), [(0.8, ["stopped"]), (0.7, [])])

@@ -214,8 +214,16 @@ class Classification:
             "mistakes": _mistakes(data.split.validation, data.labels, outputs, data.validation.labels),
         }
 
-    def base_results(self, base: ModelAtHand, seconds_left: float) -> dict[str, Any]:
+    def base_results(
+        self, base: ModelAtHand, seconds_left: float, outputs: Callable[[np.ndarray], np.ndarray]
+    ) -> dict[str, Any]:
         raise AssertionError("a new head knows nothing: the base model is not compared")
+
+    def lost_to_base(self, data: TaskData, results: Mapping[str, Any], base_results: Mapping[str, Any]) -> str | None:
+        return None  # a new head knows nothing
+
+    def set_defaults(self, model: Any, data: TaskData) -> None:
+        pass  # its config has the labels
 
     def dry_run_results(self, final: ModelAtHand, micro_tokens: int) -> int:
         return 0  # counting labels takes nothing

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from proxtune.memory.governor import Governor, in_halves
 from proxtune.models.introspection import width_of, without_adapters
 
 _MORE, _MORE_CHECKPOINTED, _MOST_TOKENS = 8, 2, 8192
+_TOGETHER = 64  # rows that take one another's places in a cache: so many are lost where memory is refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +78,30 @@ def generate_answers(
 ) -> Iterator[tuple[int, str]]:
     """(row number, answer) for every row, those with short prompts first; at most `micro_tokens` at a time, answers and all.
 
-    Where there is one row, `streamer` hears of its answer before it is whole. A refused allocation halves the rows and
-    repeats them; raises MemoryError when one row is too much.
+    A usual decoder on a processor answers by `greedy/loop.py`, another model by its own `generate`: the answers are the same.
+    Where there is one row, `streamer` hears of its answer before it is whole. A refused allocation halves the rows and repeats
+    them; raises MemoryError when one row is too much.
     """
     device, plain = next(model.parameters()).device, without_adapters(model)
     was_training, prompts = model.training, prompt_lengths(data)
     model.eval()
 
-    def generate(rows: np.ndarray) -> list[str]:
-        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bf16"):
-            return _generate(plain, data, rows, prompts, settings, device, streamer)
+    said = _said if _takes_slots(plain, data, settings) else _generated
 
-    pieces = sorted_batches(prompts + settings.new_tokens, micro_tokens)
-    if not settings.batches:
+    def generate(rows: np.ndarray) -> list[str]:
+        with (
+            torch.inference_mode(),
+            torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bf16"),
+            _contiguous_head(plain),
+        ):
+            new = said(plain, data, rows, prompts, settings, micro_tokens, streamer)
+        return [text.strip() for text in settings.tokenizer.batch_decode(new, skip_special_tokens=True)]
+
+    pieces: Iterable[np.ndarray] = sorted_batches(prompts + settings.new_tokens, micro_tokens)
+    if said is _said:
+        order = np.argsort(prompts, kind="stable")
+        pieces = (order[begin : begin + _TOGETHER] for begin in range(0, len(order), _TOGETHER))
+    elif not settings.batches:
         pieces = (piece[i : i + 1] for piece in pieces for i in range(len(piece)))
     elif not settings.pads:
         pieces = (piece[prompts[piece] == length] for piece in pieces for length in np.unique(prompts[piece]))
@@ -138,39 +151,96 @@ def prompt_lengths(data: Encoded) -> np.ndarray:
     return data.begins if data.answers is None else np.diff(data.starts)
 
 
-def _generate(
+def largest_piece(model: Any, data: Encoded, settings: GenerationSettings, micro_tokens: int) -> tuple[np.ndarray, int]:
+    """The row numbers of `data` that take the most memory of those that `generate_answers` answers at once, and the most
+    tokens that it has in the cache, prompts and answers.
+    """
+    from proxtune.tasks.generation.greedy.loop import slots_for
+
+    prompts = prompt_lengths(data)
+    if not _takes_slots(without_adapters(model), data, settings):
+        pieces = list(sorted_batches(prompts + settings.new_tokens, micro_tokens))
+        tokens, rows = max(
+            ((len(piece) * (int(prompts[piece].max()) + settings.new_tokens), piece) for piece in pieces),
+            key=lambda sized: sized[0],
+        )
+        return rows, tokens
+    longest, full = int(prompts.max()), int(prompts.max()) + settings.new_tokens
+    slots, _ = slots_for(longest, full, min(_TOGETHER, len(data)), micro_tokens)
+    return np.argsort(prompts, kind="stable")[-slots:], max(full, min(slots * full, micro_tokens))
+
+
+def _takes_slots(plain: Any, data: Encoded, settings: GenerationSettings) -> bool:
+    """Whether rows take one another's places in a cache of our own."""
+    from proxtune.tasks.generation.greedy.loop import can_decode
+
+    return data.answers is None and settings.pads and settings.batches and can_decode(plain)
+
+
+def _said(
     plain: Any,
     data: Encoded,
     rows: np.ndarray,
     prompts: np.ndarray,
     settings: GenerationSettings,
-    device: Any,
+    micro_tokens: int,
     streamer: AnswerStreamer | None,
-) -> list[str]:
-    length = int(prompts[rows].max())
+) -> list[list[int]]:
+    """The tokens of the answers, by our own loop."""
+    from proxtune.tasks.generation.greedy.loop import greedy_tokens
+
+    asked = [_prompt(data, row, prompts) for row in rows]
+    if streamer is not None:
+        streamer.reset()
+    return greedy_tokens(plain, asked, settings.new_tokens, settings.stop_ids, micro_tokens, streamer)
+
+
+def _prompt(data: Encoded, row: int, prompts: np.ndarray) -> np.ndarray:
+    return data.ids[data.starts[row] : data.starts[row] + prompts[row]]
+
+
+def _generated(
+    plain: Any,
+    data: Encoded,
+    rows: np.ndarray,
+    prompts: np.ndarray,
+    settings: GenerationSettings,
+    micro_tokens: int,
+    streamer: AnswerStreamer | None,
+) -> torch.Tensor:
+    """The tokens of the answers, by the model's own `generate`: (rows, tokens), filled up."""
+    device, length = next(plain.parameters()).device, int(prompts[rows].max())
     ids = torch.full((len(rows), length), settings.pad_id)
     mask = torch.zeros_like(ids)
     for i, row in enumerate(rows):
-        own = torch.from_numpy(data.ids[data.starts[row] : data.starts[row] + prompts[row]].astype(np.int64))
+        own = torch.from_numpy(_prompt(data, row, prompts).astype(np.int64))
         place = slice(length - len(own), None) if data.answers is None else slice(len(own))
         ids[i, place], mask[i, place] = own, 1
     if streamer is not None:
         assert len(rows) == 1, "pieces of several answers cannot be told apart"
         streamer.reset()
+    made = plain.generate(
+        input_ids=ids.to(device), attention_mask=mask.to(device), max_new_tokens=settings.new_tokens, do_sample=False,
+        num_beams=1, pad_token_id=settings.pad_id, eos_token_id=list(settings.stop_ids), use_cache=True, streamer=streamer,
+    )  # fmt: skip
+    new: torch.Tensor = made[:, length if data.answers is None else 1 :].cpu()
+    return new
+
+
+@contextmanager
+def _contiguous_head(plain: Any) -> Iterator[None]:
+    """While this lasts, what enters the head is contiguous.
+
+    Of what was asked only the last place is seen: a slice, over which torch would copy a frozen head for every row.
+    """
     head = plain.get_output_embeddings()
-    hook = None if head is None else head.register_forward_pre_hook(_contiguous)
+    hook = (
+        None
+        if head is None
+        else head.register_forward_pre_hook(lambda head, given: (given[0].contiguous(), *given[1:]))
+    )
     try:
-        made = plain.generate(
-            input_ids=ids.to(device), attention_mask=mask.to(device), max_new_tokens=settings.new_tokens, do_sample=False,
-            num_beams=1, pad_token_id=settings.pad_id, eos_token_id=list(settings.stop_ids), use_cache=True, streamer=streamer,
-        )  # fmt: skip
+        yield
     finally:
         if hook is not None:
             hook.remove()
-    new = made[:, length if data.answers is None else 1 :].cpu()
-    return [text.strip() for text in settings.tokenizer.batch_decode(new, skip_special_tokens=True)]
-
-
-def _contiguous(head: Any, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-    """Of what was asked only the last place is seen: a slice, over which torch would copy a frozen head for every row."""
-    return (given[0].contiguous(), *given[1:])

@@ -184,20 +184,47 @@ class Generation:
     def results(
         self, final: ModelAtHand, outputs: np.ndarray, base_results: Mapping[str, Any] | None
     ) -> dict[str, Any]:
+        from proxtune.data.dataset import select_rows
+        from proxtune.tasks.generation.scoring.samples import evenly_spaced_rows
         from proxtune.tasks.generation.validation_answers import VALIDATION_ANSWERS, validation_answers
 
+        validation = final.data.validation
         count = VALIDATION_ANSWERS if base_results is None else len(base_results["answers"])
-        answers = validation_answers(final, count)
-        _set_generation_defaults(final.model, own_data(final.data))
-        return {"answers": answers}
+        rows = evenly_spaced_rows(len(validation), count)
+        metrics = validation.objective.score(outputs[rows], select_rows(validation, rows))
+        return {"answers": validation_answers(final, count), "judged_metrics": metrics}
 
-    def base_results(self, base: ModelAtHand, seconds_left: float) -> dict[str, Any]:
+    def base_results(
+        self, base: ModelAtHand, seconds_left: float, outputs: Callable[[np.ndarray], np.ndarray]
+    ) -> dict[str, Any]:
+        from proxtune.data.dataset import select_rows
+        from proxtune.tasks.generation.scoring.samples import evenly_spaced_rows
         from proxtune.tasks.generation.validation_answers import affordable_answers, validation_answers
 
         count = affordable_answers(base, seconds_left)
         began = time.monotonic()
         answers = validation_answers(base, count)
-        return {"answers": answers, "seconds": time.monotonic() - began}
+        seconds = time.monotonic() - began
+        rows = evenly_spaced_rows(len(base.data.validation), count)
+        judged = select_rows(base.data.validation, rows)
+        return {"answers": answers, "metrics": judged.objective.score(outputs(rows), judged), "seconds": seconds}
+
+    def lost_to_base(self, data: TaskData, results: Mapping[str, Any], base_results: Mapping[str, Any]) -> str | None:
+        from proxtune.tasks.generation.scoring.gain import gain, is_worse
+        from proxtune.tasks.generation.scoring.samples import evenly_spaced_rows
+
+        asked, answers = data.split.validation, results["answers"]
+        references = [asked.answers[row] for row in evenly_spaced_rows(len(asked), len(answers))]
+        found = gain(self.name, answers, base_results["answers"], references)
+        return (
+            str(found) if is_worse(found, results["judged_metrics"]["loss"], base_results["metrics"]["loss"]) else None
+        )
+
+    def set_defaults(self, model: Any, data: TaskData) -> None:
+        config, own = model.generation_config, own_data(data)
+        config.do_sample, config.temperature, config.top_p, config.top_k = False, None, None, None
+        config.max_new_tokens, config.pad_token_id = own.new_tokens, data.pad_id
+        config.eos_token_id = list(own.prompt_format.stop_ids)
 
     def dry_run_results(self, final: ModelAtHand, micro_tokens: int) -> int:
         from proxtune.tasks.generation.validation_answers import try_largest_piece
@@ -332,14 +359,6 @@ class Generation:
             source, split, self.name, text_column=recipe.text_column, label_column=recipe.label_column,
             bad_rows=recipe.bad_rows, learned=True,
         )  # fmt: skip
-
-
-def _set_generation_defaults(model: Any, data: GenerationData) -> None:
-    """Whoever loads the model and asks for no more gets the answers that were scored: the likeliest, of so many tokens."""
-    config = model.generation_config
-    config.do_sample, config.temperature, config.top_p, config.top_k = False, None, None, None
-    config.max_new_tokens, config.pad_token_id = data.new_tokens, data.pad_id
-    config.eos_token_id = list(data.prompt_format.stop_ids)
 
 
 SUMMARIZE, TRANSLATE, INSTRUCT = (Generation(name=name) for name in ("summarize", "translate", "instruct"))

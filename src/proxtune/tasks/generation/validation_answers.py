@@ -6,16 +6,26 @@ import math
 import time
 from dataclasses import replace
 
-from proxtune.data.batching import sorted_batches
-from proxtune.data.dataset import select_rows
-from proxtune.tasks.base import ModelAtHand
+from proxtune.data.batching import padded
+from proxtune.data.dataset import Encoded, select_rows
+from proxtune.tasks.base import ModelAtHand, TaskData
 from proxtune.tasks.generation.dataset import own_data, settings_of
-from proxtune.tasks.generation.decoding import cache_bytes, generate_answers, prompt_lengths, tokens_at_a_time
+from proxtune.tasks.generation.decoding import (
+    GenerationSettings,
+    cache_bytes,
+    generate_answers,
+    largest_piece,
+    prompt_lengths,
+    tokens_at_a_time,
+)
 from proxtune.tasks.generation.scoring.samples import evenly_spaced_rows
 
 VALIDATION_ANSWERS = 64  # rows that answers are generated for, at most: each takes a pass for every token
 _FEW_ANSWERS = 4  # rows that are answered to see how long one takes
-_ANSWERS_SHARE = 1 / 12  # of the time that is left, for answers before training, and as much after it
+_ANSWERS_SHARE = 1 / 24  # of the time that is left, for answers before training, and as much after it
+_LONGER_THAN_WANTED = (
+    1.25  # an answer may be than the longest that is wanted: a model that has not learned to end babbles on
+)
 _FEW_TOKENS = 4  # of an answer, in a dry run
 _ALL_TOKENS = 1 << 40
 
@@ -24,7 +34,7 @@ def validation_answers(at_hand: ModelAtHand, count: int) -> list[str]:
     """What the model answers to `count` of the validation rows, or all of fewer, in their order."""
     rows = evenly_spaced_rows(len(at_hand.data.validation), count)
     some, tokens = select_rows(at_hand.data.validation, rows), tokens_at_a_time(at_hand.plan)
-    settings = settings_of(at_hand.data)
+    settings = _settings(at_hand.data, some)
     found = dict(generate_answers(at_hand.model, some, settings, at_hand.dtype, tokens, at_hand.governor))
     return [found[i] for i in range(len(rows))]
 
@@ -39,14 +49,21 @@ def affordable_answers(base: ModelAtHand, seconds_left: float) -> int:
     return max(len(few), min(VALIDATION_ANSWERS, int(_ANSWERS_SHARE * seconds_left / each)))
 
 
+def _settings(data: TaskData, rows: Encoded) -> GenerationSettings:
+    """How answers to these rows are generated, of no more tokens than can tell."""
+    settings = settings_of(data)
+    most = padded(math.ceil(_LONGER_THAN_WANTED * int(rows.answer_lengths.max())))
+    return replace(settings, new_tokens=min(settings.new_tokens, most))
+
+
 def try_largest_piece(final: ModelAtHand) -> int:
     """Begin the answers of the largest piece; returns the bytes that its cache would still grow by."""
-    data, settings = own_data(final.data), settings_of(final.data)
-    rows = evenly_spaced_rows(len(data.validation), VALIDATION_ANSWERS)
-    prompts = prompt_lengths(data.validation)[rows]
-    pieces = list(sorted_batches(prompts + settings.new_tokens, tokens_at_a_time(final.plan)))
-    largest = max(pieces, key=lambda piece: len(piece) * (int(prompts[piece].max()) + settings.new_tokens))
+    data = own_data(final.data)
+    judged = select_rows(data.validation, evenly_spaced_rows(len(data.validation), VALIDATION_ANSWERS))
+    settings = _settings(data, judged)
+    largest, tokens = largest_piece(final.model, judged, settings, tokens_at_a_time(final.plan))
     few = replace(settings, new_tokens=min(settings.new_tokens, _FEW_TOKENS))
-    chosen = select_rows(data.validation, rows[largest])
+    chosen = select_rows(judged, largest)
     list(generate_answers(final.model, chosen, few, final.dtype, _ALL_TOKENS, final.governor))
-    return len(largest) * (settings.new_tokens - few.new_tokens) * cache_bytes(data.config, final.dtype)
+    begun = len(largest) * (int(prompt_lengths(chosen).max()) + few.new_tokens)
+    return (tokens - begun) * cache_bytes(data.config, final.dtype)

@@ -62,21 +62,21 @@ def test_a_refusal_halves_the_rows_and_one_row_too_much_is_a_memory_error(tiny_c
     rows, settings = select_rows(task.validation, np.arange(8)), settings_of(task)
     governor = Governor(None, ProcessMeter())
     whole = dict(generate_answers(model, rows, settings, "fp32", 10_000, governor))
-    asked, real = [], model.generate
+    asked, real = [], model.forward
 
     def refusing(most):
-        def generate(**given):
+        def forward(**given):
             asked.append(len(given["input_ids"]))
             if len(given["input_ids"]) > most:
                 raise RuntimeError("could not create a primitive")
             return real(**given)
 
-        return generate
+        return forward
 
-    model.generate = refusing(2)
+    model.forward = refusing(2)
     assert dict(generate_answers(model, rows, settings, "fp32", 10_000, governor)) == whole
     assert max(asked) == 8
-    model.generate = refusing(0)
+    model.forward = refusing(0)
     with pytest.raises(MemoryError, match="one answer"):
         list(generate_answers(model, rows, settings, "fp32", 10_000, governor))
 
@@ -122,8 +122,7 @@ def test_rows_that_may_not_be_filled_up_are_answered_by_length(tiny_chat, tiny_p
     model.generate = generate
     how = replace(settings_of(task), new_tokens=3)
     together = dict(generate_answers(model, some, how, "fp32", 10_000, governor))
-    assert not all(shapes)
-    shapes.clear()
+    assert not shapes, "rows that may be filled up have slots of a cache of our own"
     alone = dict(generate_answers(model, some, replace(how, pads=False), "fp32", 10_000, governor))
     assert all(shapes), "no row has padding"
     assert alone == together
@@ -132,19 +131,19 @@ def test_rows_that_may_not_be_filled_up_are_answered_by_length(tiny_chat, tiny_p
 def test_rows_that_a_model_mixes_are_answered_one_at_a_time(tiny_chat, tiny_pairs):
     task = toy_data(tiny_chat, tiny_pairs)
     model, governor = load_generator(tiny_chat, task.config).eval(), Governor(None, ProcessMeter(), 0)
-    some, counts, own = select_rows(task.train, np.arange(6)), [], model.generate
+    some, counts, own = select_rows(task.train, np.arange(6)), [], model.forward
 
-    def generate(**asked):
+    def forward(**asked):
         counts.append(len(asked["input_ids"]))
         return own(**asked)
 
-    model.generate = generate
+    model.forward = forward
     how = replace(settings_of(task), new_tokens=3)
     together = dict(generate_answers(model, some, how, "fp32", 10_000, governor))
     assert max(counts) > 1
     counts.clear()
     assert dict(generate_answers(model, some, replace(how, batches=False), "fp32", 10_000, governor)) == together
-    assert counts == [1] * 6
+    assert set(counts) == {1}
 
 
 def test_generating_leaves_the_model_training_as_it_was(tiny_chat, tiny_pairs):

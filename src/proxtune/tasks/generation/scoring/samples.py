@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from proxtune.data.examples import Pairs
 from proxtune.tasks.generation.scoring.baselines import text_baselines
+from proxtune.tasks.generation.scoring.gain import gain
 from proxtune.tasks.generation.scoring.metrics import MAIN, each_text, score_texts
 
 if TYPE_CHECKING:
@@ -21,9 +22,13 @@ def compare_answers(
 ) -> dict[str, Any]:
     """Scores of the answers, of the base model's and of the baselines', and some rows to look at, worst first.
 
-    `after` and `before` hold `answers`, one for each row, and `metrics` of the tokens (loss, perplexity).
+    `after` and `before` hold `answers`, one for each row, and `metrics` of the tokens (loss, perplexity); where those of `after`
+    are of more rows than were answered, `judged_metrics` too.
     """
-    metrics = {**after["metrics"], **score_texts(task, after["answers"], validation.answers)}
+    metrics = {
+        **after.get("judged_metrics", after["metrics"]),
+        **score_texts(task, after["answers"], validation.answers),
+    }
     baselines: dict[str, dict[str, float]] = {}
     if before is not None:
         baselines["untouched"] = {**before["metrics"], **score_texts(task, before["answers"], validation.answers)}
@@ -41,8 +46,12 @@ def compare_answers(
             "after": after["answers"][i][:_SHOWN_CHARACTERS], "score": each[i],
         }  # fmt: skip
 
+    gained = {}
+    if before is not None:
+        found = gain(task, after["answers"], before["answers"], validation.answers)
+        gained = {"gain": {"words": str(found), "is_clear": found.is_clear}}
     return {
-        "metrics": metrics, "baselines": baselines, "main": MAIN[task], "judged_answers": len(validation),
+        "metrics": metrics, "baselines": baselines, "main": MAIN[task], "judged_answers": len(validation), **gained,
         "samples": [row(order[i]) for i in evenly], "worst": [row(i) for i in order[:_SHOWN_WORST]],
     }  # fmt: skip
 
