@@ -134,6 +134,8 @@ def _lap(plan: Plan, seconds: float, session: Session, first_loss: float | None)
         if not is_refusal(error):
             raise
         return {"steps": 0, "losses": [], "peak_bytes": 0, "refused": error_line(error)}
+    finally:
+        session.governor.release()  # where a lap is in this process, the next loads its model
 
 
 def _trained(plan: Plan, seconds: float, session: Session, first_loss: float | None) -> dict[str, Any]:

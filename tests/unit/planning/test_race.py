@@ -144,5 +144,8 @@ def test_a_lap_for_which_there_is_no_memory_says_so(tmp_path, monkeypatch):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
     monkeypatch.setattr(module, "prepared", refuse)
-    session = SimpleNamespace(data=None, phases=SimpleNamespace(enter=lambda phase: None))
+    released = []
+    governor = SimpleNamespace(release=lambda: released.append(True))
+    session = SimpleNamespace(data=None, phases=SimpleNamespace(enter=lambda phase: None), governor=governor)
     assert "can't allocate memory" in module._lap(PLAN, 1.0, session, None)["refused"]
+    assert released

@@ -22,6 +22,7 @@ def test_the_gain_is_the_mean_of_the_differences_in_points(task, points):
     ]
     assert found.mean == pytest.approx(statistics.mean(differences))
     assert found.standard_error == pytest.approx(statistics.stdev(differences) / math.sqrt(len(differences)))
+    assert found.before == pytest.approx(points * statistics.mean(each_text(task, POOR, WANTED)))
     assert found.score in score_texts(task, GOOD, WANTED)
     assert gain(task, POOR, GOOD, WANTED).mean == pytest.approx(-found.mean)
 
@@ -32,11 +33,17 @@ def test_one_row_says_nothing_of_others():
     assert str(found).endswith("chrF on 1 answers")
 
 
+def test_where_the_base_model_scores_next_to_nothing_the_loss_decides():
+    found = Gain(score="chrf", before=2.0, mean=-2.0, standard_error=0.1, rows=64)
+    assert not is_worse(found, 1.0, 2.0)
+    assert is_worse(found, 2.0, 1.0)
+
+
 def test_it_is_told_with_its_interval():
-    found = Gain(score="chrf", mean=-2.13, standard_error=0.5, rows=64)
+    found = Gain(score="chrf", before=20.0, mean=-2.13, standard_error=0.5, rows=64)
     assert str(found) == "-2.1 ± 1.0 chrF on 64 answers"
     assert found.is_clear
-    assert not Gain(score="chrf", mean=0.9, standard_error=0.5, rows=64).is_clear
+    assert not Gain(score="chrf", before=20.0, mean=0.9, standard_error=0.5, rows=64).is_clear
 
 
 @pytest.mark.parametrize(
@@ -52,5 +59,5 @@ def test_it_is_told_with_its_interval():
     ],
 )
 def test_the_base_model_is_kept_where_it_is_as_good(mean, error, loss_after, worse):
-    found = Gain(score="chrf", mean=mean, standard_error=error, rows=9)
+    found = Gain(score="chrf", before=20.0, mean=mean, standard_error=error, rows=9)
     assert is_worse(found, loss_after, 2.0) is worse
