@@ -88,9 +88,11 @@ def _to_pairs(
     bad = BadRows()
     blank: list[int] = []
     told: Counter[str] = Counter()
+    used = {name: table.columns[name] for name in columns.names}
     for place, line in enumerate(table.lines):
         try:
-            read = _read_row(table, place, columns, KINDS[task], need_answers, told)
+            cells = {name: column[place] for name, column in used.items()}
+            read = _read_row(cells, columns, KINDS[task], need_answers, told)
         except BadRow as why:
             if keeps_blank_places and (bad_rows == "skip" or isinstance(why, Missing)):
                 blank.append(len(rows) + len(blank))
@@ -122,10 +124,9 @@ def _to_pairs(
 
 
 def _read_row(
-    table: Table, place: int, columns: PairColumns, kinds: tuple[str, str], need_answers: bool, told: Counter[str]
+    cells: dict[str, object], columns: PairColumns, kinds: tuple[str, str], need_answers: bool, told: Counter[str]
 ) -> list[Row]:
     """The rows of text generation that one row of the table holds; counts what is `told` of it. Raises BadRow."""
-    cells = {name: table.columns[name][place] for name in columns.names}
     system = _text(cells, columns.system, "system's turn")
     if columns.turns is not None:
         conversation = read_turns(cells[columns.turns], system)
@@ -137,10 +138,12 @@ def _read_row(
     prompt, extra_input = _needed_text(cells, columns.prompt, kind), _text(cells, columns.extra_input, "input")
     user = Message("user", prompt if extra_input is None else f"{prompt}\n\n{extra_input}")
     before = Conversation(()) if columns.history is None else read_history(cells[columns.history])
-    told.update([f"column {columns.history!r} holds earlier turns, which are context"] if before.turns else [])
+    if before.turns:
+        told[f"column {columns.history!r} holds earlier turns, which are context"] += 1
     asked = (*([] if system is None else [Message("system", system)]), *before.turns, user)
     answers = _answers(cells, columns.answer, answer_kind, need_answers)
-    told.update(["there are several answers: each is learned"] if len(answers) > 1 else [])
+    if len(answers) > 1:
+        told["there are several answers: each is learned"] += 1
     return [(asked, answer) for answer in answers]
 
 
