@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from proxtune.data.batching import model_inputs
-from proxtune.data.dataset import Encoded, Objective, shortest_row
+from proxtune.data.dataset import Encoded, Objective, select_rows, shortest_row
 from proxtune.tasks.classification.metrics import score_classification
 
 _TAUGHT = 0.5  # of the loss, once there is a teacher
@@ -51,18 +51,25 @@ def word_loss(
 
 
 def pads(model: Any, data: Encoded, pad_id: int) -> bool:
-    """Whether the logits of the shortest row stay the same with padding behind it."""
+    """Whether the logits of rows stay the same with padding behind them: the shortest, and a middle one as long as the longest.
+
+    A model that looks through windows (Reformer) shows it in rows alone that are longer than one of them.
+    """
+    middle = select_rows(data, np.argsort(data.lengths, kind="stable")[[len(data) // 2]])
+    tried = [(shortest_row(data), _TRIED_PADDING), (middle, int(data.lengths.max() - middle.lengths[0]))]
+    return all(_stays_the_same(model, row, more, pad_id) for row, more in tried if more)
+
+
+def _stays_the_same(model: Any, row: Encoded, more: int, pad_id: int) -> bool:
+    """Whether the logits of one row are those that it has with so `more` tokens behind it."""
     device = next(model.parameters()).device
-    ids = torch.from_numpy(shortest_row(data).ids.astype(np.int64))[None]
+    ids = torch.from_numpy(row.ids.astype(np.int64))[None]
     found = []
-    for more in (0, _TRIED_PADDING):
-        inputs = (
-            torch.nn.functional.pad(ids, (0, more), value=pad_id),
-            torch.nn.functional.pad(torch.ones_like(ids), (0, more)),
-        )
+    for padding in ((0, 0), (0, more)):
+        inputs = torch.nn.functional.pad(ids, padding, value=pad_id)
+        mask = torch.nn.functional.pad(torch.ones_like(ids), padding)
         with torch.inference_mode():
-            made = model(input_ids=inputs[0].to(device), attention_mask=inputs[1].to(device)).logits.float()
-        found.append(made)
+            found.append(model(input_ids=inputs.to(device), attention_mask=mask.to(device)).logits.float())
     return torch.allclose(found[0], found[1], rtol=_SAME, atol=_SAME * float(found[0].abs().max()))
 
 

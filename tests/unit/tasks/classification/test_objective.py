@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxtune.data.dataset import Encoded
-from proxtune.tasks.classification.objective import LABELS, loss, outputs, probabilities, rank, score
+from proxtune.tasks.classification.objective import LABELS, loss, outputs, pads, probabilities, rank, score
 
 DATA = Encoded(
     ids=np.arange(10, 22, dtype=np.int32), starts=np.array([0, 3, 4, 9, 12]), labels=np.array([0, 2, 1, 2]), truncated=0,
@@ -99,3 +99,27 @@ def test_more_right_answers_are_better_and_then_less_loss():
     ranks = [rank({"accuracy": accuracy, "loss": loss}) for accuracy, loss in ((0.5, 0.9), (0.6, 2.0), (0.6, 1.0))]
     assert ranks == sorted(ranks)
     assert all(first >= 0 for first, _ in ranks), "-1 stands for no evaluation yet"
+
+
+class Windowed(torch.nn.Module):
+    """Reformer's way: the first token sees the last window of eight, padding and all, where there are several."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.table = torch.nn.Embedding(30, 3)
+
+    def forward(self, input_ids, attention_mask):
+        filled = torch.nn.functional.pad(input_ids * attention_mask, (0, -input_ids.shape[1] % 8))
+        return SimpleNamespace(logits=self.table(filled[:, :1]).sum(1) + self.table(filled[:, -8:]).sum(1))
+
+
+def test_padding_is_tried_on_a_row_of_several_windows(model):
+    rows = Encoded(ids=np.arange(3, 26, dtype=np.int32), starts=np.array([0, 2, 9, 23]), labels=np.zeros(3, np.int64),
+                   truncated=0, objective=LABELS)  # fmt: skip
+    assert pads(model, rows, 0)
+    assert not pads(Windowed(), rows, 0)
+    short = replace(rows, ids=rows.ids[:7], starts=np.array([0, 2, 4, 7]))
+    assert pads(Windowed(), short, 0)
+    alike = replace(rows, ids=rows.ids[:6], starts=np.array([0, 2, 4, 6]))
+    assert pads(model, alike, 0)
