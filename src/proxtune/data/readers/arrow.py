@@ -42,6 +42,7 @@ def _table(arrow: Any, types: Any, objects: bool) -> Table:
         elif types.is_binary(column.type) or types.is_large_binary(column.type):
             columns[name] = [b""] * len(column)  # so can images
         else:
+            column.validate(full=True)  # of a damaged file places may lie outside it: reading there ends the process
             cells = column.to_pylist()
             columns[name] = named_classes(cells, names[name]) if name in names else cells
     return Table(columns, list(range(1, arrow.num_rows + 1)), unit="row")

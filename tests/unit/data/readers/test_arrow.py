@@ -1,10 +1,12 @@
 """Parquet and Arrow files: classes by their names, nested columns told or kept, and damage in one line."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -108,3 +110,28 @@ def test_a_file_that_may_not_be_read(write: Write, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(Path, "open", refuse)
     assert "permission denied; allow reading" in refusal(read_arrow, path)
+
+
+@pytest.mark.parametrize("column", ["text", "messages"])
+def test_places_outside_a_damaged_file_are_refused_and_do_not_end_the_process(tmp_path: Path, column: str) -> None:
+    """In a process of its own: reading there is a bus error, which no test survives."""
+    cells: list[Any] = ["a", "b", "c"] if column == "text" else [[{"role": "user", "content": word}] for word in "abc"]
+    table = pa.table({column: cells, "label": ["x", "y", "x"]})
+    with pa.OSFile(str(tmp_path / "a.arrow"), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
+        writer.write_table(table)
+    whole = (tmp_path / "a.arrow").read_bytes()
+    places = np.array([0, 1, 2, 3], np.int32).tobytes()
+    assert places in whole
+    (tmp_path / "a.arrow").write_bytes(whole.replace(places, np.array([0, 1, 2, 10**9], np.int32).tobytes()))
+    code = f"""
+from pathlib import Path
+from proxtune.data.readers.arrow import read_arrow
+from proxtune.errors import UserError
+try:
+    read_arrow(Path({str(tmp_path / "a.arrow")!r}), objects=True)
+except UserError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "damaged" in done.stdout
