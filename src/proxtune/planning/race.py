@@ -53,7 +53,11 @@ def race(choice: Selection, profile: Profile, session: Session) -> Selection:
     best = winner(laps, session.clock.left)
     if best.plan is not choice.plan:
         others = [plan for plan in choice.fitting if plan is not best.plan]
-        choice = select_plan(replace(choice, plan=best.plan, fitting=[best.plan, *others]), profile, session)
+        tried = select_plan(replace(choice, plan=best.plan, fitting=[best.plan, *others]), profile, session)
+        if tried.plan is not None and tried.plan.method == best.plan.method:
+            choice = tried
+        else:  # the winner fails its dry run: the plan that has passed one stands
+            best = laps[0]
     if choice.plan is not None and not best.refused and can_continue(choice.plan, best.plan):
         _keep_steps(session.folder, laps.index(best))
     shutil.rmtree(session.folder / _FOLDER, ignore_errors=True)

@@ -192,7 +192,7 @@ class Task(Protocol):
         ...
 
     def set_defaults(self, model: Any, data: TaskData) -> None:
-        """Set what `model/` says beside its weights of how it is used: whoever loads it gets what was scored."""
+        """Set the defaults that are saved with the model, such as generation settings, to those that it was scored with."""
         ...
 
     def dry_run_results(self, final: ModelAtHand, micro_tokens: int) -> int:

@@ -1,4 +1,4 @@
-"""Racing: contenders train apart, the winner's steps are kept, and whoever fails is out."""
+"""Racing: contenders train in separate processes, the winner's steps are kept, and a contender that fails is out."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -103,6 +103,14 @@ def test_steps_of_another_micro_batch_are_not_kept(racing, monkeypatch):
     monkeypatch.setattr(module, "select_plan", lambda choice, *given: replace(choice, plan=smaller))
     assert racing.run().plan == smaller
     assert kept(racing.session.folder) == []
+
+
+@pytest.mark.parametrize("other", [None, replace(PLAN, method="full")])
+def test_a_winner_that_fails_its_dry_run_leaves_the_plan_that_has_passed_one(racing, monkeypatch, other):
+    racing.laps = {"layers": [(0, 3.0), (1, 2.9)], "lora": [(0, 3.0), (1, 2.0)]}
+    monkeypatch.setattr(module, "select_plan", lambda choice, *given: replace(choice, plan=other))
+    assert racing.run().plan == FIRST
+    assert kept(racing.session.folder) == ["layers"]
 
 
 def test_without_a_race_nothing_is_said(racing):

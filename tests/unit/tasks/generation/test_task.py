@@ -39,7 +39,7 @@ def test_what_was_learned_is_compared_with_the_base_model_on_the_same_rows(answe
     assert SUMMARIZE.lost_to_base(data, {"answers": answers, "judged_metrics": {"loss": loss}}, base) == lost
 
 
-def test_whoever_loads_the_model_gets_the_answers_that_were_scored(tiny_t5, tiny_pairs):
+def test_the_saved_generation_settings_are_those_of_the_scored_answers(tiny_t5, tiny_pairs):
     from proxtune.config.recipe import Recipe
 
     recipe = Recipe(data=str(tiny_pairs), out="", task="translate", model=str(tiny_t5))
