@@ -120,10 +120,9 @@ def _measured(asked: Any) -> dict[str, Any]:
 def _loaded(asked: Any) -> tuple[Any, Any, Any]:
     """The task, the model as it is before training, and the rows."""
     from proxtune.config.recipe import Recipe
-    from proxtune.data.dataset import select_rows
+    from proxtune.data.dataset import evenly_spaced_rows, select_rows
     from proxtune.models.source import find_model
     from proxtune.samples import translations_path
-    from proxtune.tasks.generation.scoring.samples import evenly_spaced_rows
     from proxtune.tasks.registry import find_task
 
     recipe = Recipe(data=str(translations_path("train")), out="", model="smollm2", task="translate")

@@ -131,3 +131,14 @@ def select_rows(data: Encoded, rows: np.ndarray) -> Encoded:
         if data.types is None
         else flat([data.types[data.starts[row] : data.starts[row + 1]] for row in rows])[0],
     )
+
+
+def evenly_spaced_rows(rows: int, most: int) -> np.ndarray:
+    """At most `most` of so many rows, evenly spread: their numbers, (at most `most`,) int64.
+
+    Examples
+    --------
+    >>> evenly_spaced_rows(100, 5).tolist()
+    [0, 25, 50, 74, 99]
+    """
+    return np.unique(np.linspace(0, rows - 1, min(rows, most)).round().astype(np.int64))

@@ -41,6 +41,7 @@ from proxtune.storage.result import (
 )
 from proxtune.storage.run_folder import absolute, claim_folder, missing_parents, read_recipe, write_recipe
 from proxtune.storage.safetensors_header import check_files
+from proxtune.storage.timeline import seconds_by_phase
 from proxtune.tasks.registry import find_task
 
 
@@ -152,7 +153,9 @@ def _run_stages(sitting: Sitting) -> dict[str, Any]:
         sitting.emit_phase("report")
         run_twice(sitting, ReportJob(folder=folder), "the report is")
         # the report is part of the time: the result on disk says when everything was there
-        result["measured"]["seconds"] = round(clock.elapsed, 2)
+        seconds = clock.elapsed
+        by_phase = seconds_by_phase(read_events(folder), seconds)
+        result["measured"] |= {"seconds": round(seconds, 2), "seconds_by_phase": by_phase}
         write_json(folder / "result.json", result)
         if fitted.hung is not None:
             sitting.event_log.emit(RunInterrupted(by="the watchdog", seconds=clock.elapsed))

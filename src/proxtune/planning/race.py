@@ -14,7 +14,7 @@ from proxtune.checkpoint.checkpointer import Checkpointer
 from proxtune.checkpoint.history import History
 from proxtune.checkpoint.snapshot import remove_snapshots, snapshots
 from proxtune.config.plan import Plan
-from proxtune.data.dataset import Encoded, select_rows
+from proxtune.data.dataset import Encoded, evenly_spaced_rows, select_rows
 from proxtune.errors import Interrupted, UserError
 from proxtune.memory.fork import ChildKilled
 from proxtune.memory.governor import is_refusal
@@ -26,7 +26,6 @@ from proxtune.runtime.model_setup import prepared
 from proxtune.runtime.session import Session, in_child_process
 from proxtune.storage.events import LapDone, StepEvent, Validation
 from proxtune.storage.journal import Journal
-from proxtune.tasks.generation.scoring.samples import evenly_spaced_rows
 from proxtune.training.context import Training
 from proxtune.training.memory_retry import error_line
 from proxtune.training.trainer import train
@@ -94,6 +93,8 @@ def _lap_in_child(plan: Plan, number: int, seconds: float, session: Session, fir
         found = in_child_process(session, partial(_lap, plan, seconds, replace(session, folder=folder), first_loss))
     except (ChildKilled, UserError) as error:
         return Lap(plan=plan, refused=str(error))
+    except RuntimeError as error:  # a fault of one method must not end a run that another can carry
+        return Lap(plan=plan, refused=str(error).strip().splitlines()[-1])
     memory = session.phases.memory_bytes
     memory[_FOLDER] = max(found["peak_bytes"], memory.get(_FOLDER, 0))
     losses = tuple((float(at), float(loss)) for at, loss in found["losses"])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxtune.data.dataset import Encoded, flat, rows_like, select_rows, shortest_row
+from proxtune.data.dataset import Encoded, evenly_spaced_rows, flat, rows_like, select_rows, shortest_row
 from proxtune.tasks.classification.objective import LABELS
 
 Rows = list[list[int]]
@@ -119,3 +119,8 @@ def test_a_row_that_is_made_begins_and_ends_as_real_ones_do(length):
 def test_the_shortest_row_comes_alone(rows: Rows) -> None:
     found = shortest_row(encoded(rows))
     assert lists(found) == [min(rows, key=len)]
+
+
+def test_rows_are_spread_over_all_of_them() -> None:
+    assert evenly_spaced_rows(100, 5).tolist() == [0, 25, 50, 74, 99]
+    assert evenly_spaced_rows(3, 64).tolist() == [0, 1, 2]

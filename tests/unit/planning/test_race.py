@@ -83,12 +83,15 @@ def test_the_plan_that_has_passed_its_dry_run_needs_no_other(racing):
     assert kept(racing.session.folder) == ["layers"]
 
 
-@pytest.mark.parametrize("error", [ChildKilled("killed by SIGKILL"), UserError("losses stay not finite")])
+@pytest.mark.parametrize("error", [
+    ChildKilled("killed by SIGKILL"), UserError("losses stay not finite"),
+    RuntimeError("the forked child failed: Traceback …\n  File …\nKeyError: 'lost'\n"),
+])  # fmt: skip
 def test_a_contender_that_fails_is_out(racing, error):
     racing.laps = {"layers": error, "lora": [(0, 3.0), (1, 2.9)]}
     found = racing.run()
     assert found.plan == SECOND
-    assert found.laps[0].refused == str(error)
+    assert found.laps[0].refused == str(error).splitlines()[-1]
 
 
 def test_where_all_are_out_the_plan_stands_and_begins_anew(racing):

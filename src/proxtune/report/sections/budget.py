@@ -1,4 +1,4 @@
-"""The budget: promised, measured and allowed, for the whole run and phase by phase."""
+"""The budget: promised, measured and allowed, for the whole run and phase by phase; and where its time went."""
 
 from __future__ import annotations
 
@@ -7,9 +7,20 @@ from typing import Any
 
 from proxtune.config.plan import PHASES
 from proxtune.report.budget_figures import budget_lines, measured_memory, peak_of, promised_memory
-from proxtune.report.formatting import error_percent, number, part, shorten, size
+from proxtune.report.formatting import duration, error_percent, number, part, percent, shorten, size
 from proxtune.report.run_files import RunFiles
 from proxtune.report.sections.base import Section
+from proxtune.storage.timeline import seconds_by_phase
+
+_PHASE_WORDS = {
+    "read": "reading the data", "plan": "planning", "race": "the race", "untouched": "scoring the base model",
+    "train": "training", "evaluate": "evaluating", "save": "saving",
+}  # fmt: skip
+# by the names that the memory chart gives to phases
+_TINTS = {
+    "read": "load", "plan": "prepare", "race": "prepare", "untouched": "evaluate", "train": "train",
+    "evaluate": "evaluate", "save": "save",
+}  # fmt: skip
 
 
 def phase_bars(result: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -45,9 +56,27 @@ def phase_bars(result: Mapping[str, Any]) -> dict[str, Any] | None:
     }
 
 
+def time_bar(run: RunFiles) -> list[dict[str, str]]:
+    """The phases in the order in which they began: words, seconds, share of the whole time; empty where nothing tells."""
+    whole = number(part(run.result, "measured").get("seconds")) or 0.0
+    by_phase = seconds_by_phase(run.records, whole)
+    if not whole or not by_phase:
+        return []
+    return [
+        {
+            "name": _PHASE_WORDS.get(phase, shorten(phase, 30)),
+            "tint": _TINTS.get(phase, "afterwards"),
+            "seconds": duration(seconds),
+            "share": percent(seconds / whole),
+            "width": f"{100 * seconds / whole:.2f}",
+        }
+        for phase, seconds in by_phase.items()
+    ]
+
+
 def _values(run: RunFiles) -> Mapping[str, Any] | None:
     lines = budget_lines(run.result)
-    return {"lines": lines, "phases": phase_bars(run.result)} if lines else None
+    return {"lines": lines, "phases": phase_bars(run.result), "time": time_bar(run)} if lines else None
 
 
 SECTION = Section(name="budget", title="Budget", anchor="budget", values=_values)

@@ -184,8 +184,7 @@ class Generation:
     def results(
         self, final: ModelAtHand, outputs: np.ndarray, base_results: Mapping[str, Any] | None
     ) -> dict[str, Any]:
-        from proxtune.data.dataset import select_rows
-        from proxtune.tasks.generation.scoring.samples import evenly_spaced_rows
+        from proxtune.data.dataset import evenly_spaced_rows, select_rows
         from proxtune.tasks.generation.validation_answers import VALIDATION_ANSWERS, validation_answers
 
         validation = final.data.validation
@@ -197,8 +196,7 @@ class Generation:
     def base_results(
         self, base: ModelAtHand, seconds_left: float, outputs: Callable[[np.ndarray], np.ndarray]
     ) -> dict[str, Any]:
-        from proxtune.data.dataset import select_rows
-        from proxtune.tasks.generation.scoring.samples import evenly_spaced_rows
+        from proxtune.data.dataset import evenly_spaced_rows, select_rows
         from proxtune.tasks.generation.validation_answers import affordable_answers, validation_answers
 
         count = affordable_answers(base, seconds_left)
@@ -210,8 +208,8 @@ class Generation:
         return {"answers": answers, "metrics": judged.objective.score(outputs(rows), judged), "seconds": seconds}
 
     def lost_to_base(self, data: TaskData, results: Mapping[str, Any], base_results: Mapping[str, Any]) -> str | None:
+        from proxtune.data.dataset import evenly_spaced_rows
         from proxtune.tasks.generation.scoring.gain import gain, is_worse
-        from proxtune.tasks.generation.scoring.samples import evenly_spaced_rows
 
         asked, answers = data.split.validation, results["answers"]
         references = [asked.answers[row] for row in evenly_spaced_rows(len(asked), len(answers))]
@@ -232,8 +230,9 @@ class Generation:
         return try_largest_piece(final)
 
     def baselines(self, recipe: Recipe, asked: BaselineRequest) -> dict[str, Any]:
+        from proxtune.data.dataset import evenly_spaced_rows
         from proxtune.data.split import select_pairs
-        from proxtune.tasks.generation.scoring.samples import compare_answers, evenly_spaced_rows
+        from proxtune.tasks.generation.scoring.samples import compare_answers
 
         assert asked.results is not None, "answers are compared"
         if asked.file is None:

@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 
 from proxtune.data.batching import padded
-from proxtune.data.dataset import Encoded, select_rows
+from proxtune.data.dataset import Encoded, evenly_spaced_rows, select_rows
 from proxtune.tasks.base import ModelAtHand, TaskData
 from proxtune.tasks.generation.dataset import own_data, settings_of
 from proxtune.tasks.generation.decoding import (
@@ -18,7 +18,6 @@ from proxtune.tasks.generation.decoding import (
     prompt_lengths,
     tokens_at_a_time,
 )
-from proxtune.tasks.generation.scoring.samples import evenly_spaced_rows
 
 VALIDATION_ANSWERS = 64  # rows that answers are generated for, at most: each takes a pass for every token
 _FEW_ANSWERS = 4  # rows that are answered to see how long one takes

@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxtune.report.sections.budget import SECTION, phase_bars
+from proxtune.report.sections.budget import SECTION, phase_bars, time_bar
 from support.reports import LABELS, page_with, run_of
 
 
@@ -38,3 +38,17 @@ def test_the_page_draws_the_limit_where_it_is_near(run_dir):
 def test_a_run_that_measured_nothing_has_no_section():
     assert SECTION.values(run_of({})) is None
     assert SECTION.values(run_of({"budget": {"time": 60}}))["phases"] is None
+
+
+def test_the_time_bar_names_each_phase_with_its_share_of_the_whole():
+    begun = [{"kind": "phase", "phase": name, "seconds": at} for name, at in (("read", 1), ("train", 10), ("odd", 90))]
+    bar = time_bar(run_of({"measured": {"seconds": 100}}, records=begun))
+    assert [(row["name"], row["share"], row["width"]) for row in bar] == [
+        ("reading the data", "10.0 %", "10.00"), ("training", "80.0 %", "80.00"), ("odd", "10.0 %", "10.00"),
+    ]  # fmt: skip
+    assert time_bar(run_of({"measured": {}}, records=begun)) == []
+
+
+@pytest.mark.usefixtures("no_charts")
+def test_the_page_says_where_the_time_went(run_dir):
+    assert "Where the time went" in page_with(run_dir)

@@ -5,11 +5,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from proxtune.data.dataset import Encoded
+from proxtune.data.dataset import Encoded, evenly_spaced_rows
 from proxtune.data.examples import Message, Pairs
 from proxtune.tasks.generation import validation_answers
 from proxtune.tasks.generation.objective import ANSWERS, HEAD_BYTES
-from proxtune.tasks.generation.scoring.samples import evenly_spaced_rows
 from proxtune.tasks.generation.task import SUMMARIZE, TRAITS, TRANSLATE
 from proxtune.tasks.generation.validation_answers import VALIDATION_ANSWERS
 

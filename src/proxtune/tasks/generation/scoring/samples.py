@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from proxtune.data.examples import Pairs
 from proxtune.tasks.generation.scoring.baselines import text_baselines
 from proxtune.tasks.generation.scoring.gain import gain
 from proxtune.tasks.generation.scoring.metrics import MAIN, each_text, score_texts
-
-if TYPE_CHECKING:
-    import numpy as np
 
 _SHOWN, _SHOWN_WORST = 12, 8
 _SHOWN_CHARACTERS = 1200
@@ -54,10 +51,3 @@ def compare_answers(
         "metrics": metrics, "baselines": baselines, "main": MAIN[task], "judged_answers": len(validation), **gained,
         "samples": [row(order[i]) for i in evenly], "worst": [row(i) for i in order[:_SHOWN_WORST]],
     }  # fmt: skip
-
-
-def evenly_spaced_rows(rows: int, most: int) -> np.ndarray:
-    """At most so many of some rows, evenly spread: their numbers."""
-    import numpy as np
-
-    return np.unique(np.linspace(0, rows - 1, min(rows, most)).round().astype(np.int64))

@@ -1,0 +1,190 @@
+"""make bench-race: what `auto` comes to beside each method alone, in the same limits; on test rows, one core for each run.
+
+A cell is a data set, a model, `--memory` and `--time`. In it `auto` and each method that can be asked for run once for each seed,
+as a user types them, and `proxtune evaluate` scores what comes out on the test rows that no run has seen. The regret is what the
+best method alone has more than `auto`, in points. "training" is the share of `--time` in which the run trained, the evaluations
+on the way included; "seconds" and "peak" are those of the whole command, seen from outside.
+
+    --data FOLDER           of the data sets: NAME/train.csv and NAME/test.csv, or .jsonl
+    --cells NAME,…          of those below; all by default
+    --ways auto,…           all by default: auto and every method
+    --seeds 0
+    --core N                the core that all runs keep to
+    --log FILE              a line of JSON for each run; what it has already is not run again
+    --no-record             only run; several logs together (`--log A,B`) make the record without running
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness import proxtune, table, write_record
+from proxtune.tasks.generation.scoring.metrics import in_points
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A data set, a model and the limits."""
+
+    data: str
+    model: str
+    memory: str
+    time: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.data}/{self.memory}/{self.time}"
+
+
+CELLS = (
+    Cell("banking77", "minilm", "1GB", "100s"),
+    Cell("banking77", "minilm", "650MB", "3min"),
+    Cell("banking77", "minilm", "1GB", "5min"),
+    Cell("emotion", "minilm", "1GB", "100s"),
+    Cell("emotion", "minilm", "650MB", "3min"),
+    Cell("movies", "minilm", "1GB", "40s"),
+    Cell("movies", "minilm", "1GB", "3min"),
+    Cell("movies", "minilm", "600MB", "100s"),
+    Cell("en-fr", "smollm2", "2GB", "3min"),
+    Cell("en-fr", "smollm2", "2GB", "12min"),
+    Cell("synopsis", "smollm2", "1GB", "3min"),
+    Cell("synopsis", "smollm2", "2GB", "12min"),
+)
+WAYS = {
+    "minilm": ("auto", "probe", "layers", "lora", "full", "nno"),
+    "smollm2": ("auto", "layers", "lora", "full", "nno"),
+}
+
+
+def main() -> None:
+    words = argparse.ArgumentParser()
+    words.add_argument("--data")
+    words.add_argument("--cells", default=",".join(cell.name for cell in CELLS))
+    words.add_argument("--ways", default="")
+    words.add_argument("--seeds", default="0")
+    words.add_argument("--core", type=int)
+    words.add_argument("--log", default="")
+    words.add_argument("--no-record", action="store_true")
+    asked = words.parse_args()
+    if asked.core is not None:
+        os.sched_setaffinity(0, {asked.core})
+    logs = [Path(name) for name in asked.log.split(",") if name]
+    found = [json.loads(line) for log in logs if log.exists() for line in log.read_text().splitlines()]
+    if asked.data:
+        known = {(one["cell"], one["way"], one["seed"]) for one in found}
+        for cell, way, seed in _runs(asked):
+            if (cell.name, way, seed) in known:
+                continue
+            found.append(_run(cell, way, seed, Path(asked.data)))
+            sys.stderr.write(f"{found[-1]}\n")
+            if logs:
+                with logs[0].open("a") as file:
+                    file.write(json.dumps(found[-1]) + "\n")
+    if not asked.no_record:
+        _record(found)
+
+
+def _runs(asked: Any) -> list[tuple[Cell, str, int]]:
+    wanted = asked.cells.split(",")
+    return [
+        (cell, way, int(seed))
+        for cell in CELLS
+        if cell.name in wanted
+        for seed in asked.seeds.split(",")
+        for way in (asked.ways.split(",") if asked.ways else WAYS[cell.model])
+    ]
+
+
+def _run(cell: Cell, way: str, seed: int, data: Path) -> dict[str, Any]:
+    train, test = (next(data.glob(f"{cell.data}/{part}.*")) for part in ("train", "test"))
+    kept = {"cell": cell.name, "way": way, "seed": seed}
+    with tempfile.TemporaryDirectory() as folder:
+        out = str(Path(folder) / "run")
+        limits = ("--memory", cell.memory, "--time", cell.time, "--seed", str(seed))
+        seen = proxtune("train", str(train), "--model", cell.model, "--method", way, *limits, "--out", out)
+        kept |= {"status": seen.status, "seconds": round(seen.seconds, 1), "peak_bytes": seen.peak_bytes}
+        if seen.status != 0:
+            return kept | {"words": seen.words.strip().splitlines()[-1][:200]}
+        result = seen.result
+        tested = proxtune("evaluate", out, str(test))
+    metric, baselines = result["main_metric"], tested.result.get("baselines") or {}
+    by_phase = result["measured"]["seconds_by_phase"]
+    return kept | {
+        "method": result["method"], "metric": metric, "test": _points(metric, tested.result.get("metrics") or {}),
+        "baselines": {name: _points(metric, scores) for name, scores in baselines.items()},
+        "limit_seconds": result["budget"]["time"], "by_phase": by_phase, "steps": result["steps"],
+        "training_share": round(by_phase.get("train", 0.0) / result["budget"]["time"], 3),
+    }  # fmt: skip
+
+
+def _points(metric: str, scores: dict[str, float]) -> float:
+    return round(in_points(metric, scores.get(metric, 0.0)), 2)
+
+
+def _record(found: list[dict[str, Any]]) -> None:
+    rows, regrets, shares = [], [], []
+    for name in dict.fromkeys(one["cell"] for one in found):
+        runs = [one for one in found if one["cell"] == name]
+        medians = {way: _median(runs, way) for way in dict.fromkeys(one["way"] for one in runs)}
+        single = {way: score for way, score in medians.items() if way != "auto" and score is not None}
+        auto, autos = medians.get("auto"), [one for one in runs if one["way"] == "auto" and one["status"] == 0]
+        best = max(single, key=lambda way: single[way], default="")
+        regret = single[best] - auto if best and auto is not None else None
+        regrets += [regret] if regret is not None else []
+        share = statistics.median(one["training_share"] for one in autos) if autos else None
+        shares += [share] if share is not None else []
+        chosen = ", ".join(sorted({one["method"] for one in autos})) or "refused"
+        baselines = autos[0]["baselines"] if autos else {}
+        rows.append([
+            name, _words(auto), chosen, f"{best} {_words(single.get(best))}",
+            ", ".join(f"{way} {_words(score)}" for way, score in medians.items() if way not in ("auto", best)),
+            _words(regret), "" if share is None else f"{100 * share:.0f} %",
+            ", ".join(f"{each['seconds']:.0f}" for each in autos), ", ".join(f"{each['peak_bytes'] / 1e6:.0f}" for each in autos),
+            ", ".join(f"{each} {_words(score)}" for each, score in baselines.items()),
+        ])  # fmt: skip
+    head = [
+        "cell",
+        "auto",
+        "chose",
+        "best alone",
+        "others alone",
+        "regret",
+        "training",
+        "seconds",
+        "peak MB",
+        "baselines",
+    ]
+    failed = [one for one in found if one["status"] != 0]
+    body = "Points on test rows (accuracy, chrF or ROUGE-L); medians over seeds; a dash where a method is refused.\n\n"
+    body += table(head, rows)
+    if failed:
+        body += "\n\nEnded without a model:\n\n" + "\n".join(
+            f"- {one['cell']} {one['way']}: exit {one['status']}, {one['words']}" for one in failed
+        )
+    within = sum(regret <= 1 for regret in regrets)
+    headline = {
+        "cells": len(rows), "within_1_point": within, "of": len(regrets), "worst_regret": round(max(regrets, default=0.0), 2),
+        "training_shares": [round(share, 2) for share in shares],
+    }  # fmt: skip
+    write_record("race", "auto beside each method alone", body, headline)
+
+
+def _median(runs: list[dict[str, Any]], way: str) -> float | None:
+    scores = [one["test"] for one in runs if one["way"] == way and one["status"] == 0]
+    return statistics.median(scores) if scores else None
+
+
+def _words(score: float | None) -> str:
+    return "–" if score is None else f"{score:.1f}"
+
+
+if __name__ == "__main__":
+    main()
