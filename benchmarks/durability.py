@@ -34,7 +34,7 @@ from proxtune.memory.phases import Phases
 from proxtune.methods.registry import find_method
 from proxtune.models.loading import classifier_config, load_classifier
 from proxtune.models.source import find_model
-from proxtune.models.tokenizer import load_tokenizer
+from proxtune.models.tokenizer.loading import load_tokenizer
 from proxtune.runtime.clock import Clock
 from proxtune.samples import movies_path
 from proxtune.storage.events import Notice, StepEvent

@@ -11,7 +11,7 @@ from proxtune.compression.shrink import shrink_model
 from proxtune.config.budget import Budget
 from proxtune.config.recipe import Knobs, Recipe
 from proxtune.models.source import find_model
-from proxtune.models.tokenizer import load_tokenizer
+from proxtune.models.tokenizer.loading import load_tokenizer
 from proxtune.pipeline.supervisor import resolve_recipe
 from proxtune.samples import movies_path
 from proxtune.storage.run_folder import write_recipe

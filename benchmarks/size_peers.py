@@ -31,7 +31,7 @@ from proxtune.config.plan import plan_from_dict
 from proxtune.models.introspection import head_of
 from proxtune.models.loading import classifier_config, load_classifier
 from proxtune.models.source import ModelSource
-from proxtune.models.tokenizer import load_tokenizer
+from proxtune.models.tokenizer.loading import load_tokenizer
 from proxtune.samples import movies_path
 from proxtune.storage.run_folder import read_recipe
 from proxtune.tasks.classification.encoding import encode

@@ -16,7 +16,7 @@ from proxtune.config.plan import Plan
 from proxtune.config.recipe import Recipe
 from proxtune.errors import Interrupted, UserError
 from proxtune.models.source import check_folder, find_model
-from proxtune.models.tokenizer import load_tokenizer
+from proxtune.models.tokenizer.loading import load_tokenizer
 from proxtune.pipeline.supervisor import resumable_recipe, resume
 from proxtune.storage.run_folder import write_recipe
 from proxtune.storage.safetensors_header import BadTensors

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from proxtune.models.loading import classifier_config, load_classifier
-from proxtune.models.tokenizer import load_tokenizer
+from proxtune.models.tokenizer.loading import load_tokenizer
 
 
 def a_classifier(folder: Path, labels: tuple[str, ...] = ("a", "b", "c")):

@@ -20,7 +20,7 @@ from proxtune.methods.registry import method_names
 from proxtune.models.facts import ModelFacts
 from proxtune.models.introspection import blocks_of, model_facts
 from proxtune.models.loading import classifier_config, load_classifier, longest_allowed
-from proxtune.models.tokenizer import load_tokenizer
+from proxtune.models.tokenizer.loading import load_tokenizer
 from proxtune.tasks.base import TaskTraits
 from proxtune.tasks.classification.objective import LABELS
 

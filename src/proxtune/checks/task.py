@@ -155,7 +155,7 @@ def check_task_results(task: Task, data: TaskData, model: Any) -> None:
 
 def check_task_answers(task: Task, recipe: Recipe, model_folder: Path, data: TaskData, model: Any) -> None:
     """A saved model is loaded again, scored on a file, and predicts each row of it once, in order."""
-    from proxtune.models.tokenizer import save_tokenizer
+    from proxtune.models.tokenizer.saving import save_tokenizer
     from proxtune.runtime.inference import outputs_of
 
     governor, tokens = _ungoverned(), task.traits.prediction_tokens

@@ -23,7 +23,7 @@ from proxtune.errors import UserError
 from proxtune.models.introspection import blocks_of, head_of
 from proxtune.models.loading import classifier_config
 from proxtune.models.source import ModelSource
-from proxtune.models.tokenizer import load_tokenizer
+from proxtune.models.tokenizer.loading import load_tokenizer
 from proxtune.models.word_classifier import answers_by_words
 from proxtune.storage.atomic import as_system_errors, write_json
 from proxtune.storage.safetensors_header import check_files

@@ -9,7 +9,7 @@ from typing import Any
 from proxtune.compression.size_constraint import NoSizeConstraint, SizeConstraint
 from proxtune.export.older_transformers import write_for_older
 from proxtune.models.source import weight_bytes
-from proxtune.models.tokenizer import save_tokenizer
+from proxtune.models.tokenizer.saving import save_tokenizer
 from proxtune.storage.atomic import as_system_errors, replace_folder
 
 

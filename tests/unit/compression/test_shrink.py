@@ -11,7 +11,7 @@ from proxtune.data.split import select_examples
 from proxtune.errors import UserError
 from proxtune.models.loading import classifier_config, load_classifier
 from proxtune.models.source import ModelSource
-from proxtune.models.tokenizer import load_tokenizer
+from proxtune.models.tokenizer.loading import load_tokenizer
 from proxtune.tasks.classification.task import CLASSIFY
 
 LABELS = ["negative", "positive"]

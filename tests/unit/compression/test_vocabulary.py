@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from proxtune.compression.vocabulary import NotTrimmed, Trimmed, config_with, trimmed
 from proxtune.memory.lean_imports import import_lean
 from proxtune.models.source import find_model
-from proxtune.models.tokenizer import load_tokenizer
+from proxtune.models.tokenizer.loading import load_tokenizer
 from proxtune.tasks.classification.label_prompt import append_question, prompt_for
 
 KINDS = ("minilm", "smollm2", "unigram", "words", "characters", "bytes")

@@ -9,7 +9,7 @@ from proxtune.checkpoint.snapshot import has_weights, restore_weights, save_weig
 from proxtune.export.model_folder import save_model
 from proxtune.models.loading import classifier_config, load_classifier
 from proxtune.models.source import weight_bytes
-from proxtune.models.tokenizer import load_tokenizer
+from proxtune.models.tokenizer.loading import load_tokenizer
 
 
 def a_model(folder):

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from proxtune.errors import UserError
 from proxtune.models.classifier_head import head_notes, keeps_head, labels_before
 from proxtune.models.loading import classifier_config, load_classifier
-from proxtune.models.tokenizer import load_tokenizer
+from proxtune.models.tokenizer.loading import load_tokenizer
 
 
 @pytest.fixture

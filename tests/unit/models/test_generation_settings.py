@@ -8,7 +8,7 @@ from transformers import GenerationConfig
 
 from proxtune.models.generation_settings import answers_plainly, generate_plainly, left_over_notes, left_over_settings
 from proxtune.models.loading import generator_config, load_generator
-from proxtune.models.tokenizer import load_tokenizer
+from proxtune.models.tokenizer.loading import load_tokenizer
 
 NEWS = {
     "min_length": 56, "max_length": 142, "no_repeat_ngram_size": 3, "length_penalty": 2.0, "num_beams": 4, "early_stopping": True,

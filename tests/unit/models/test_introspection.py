@@ -12,7 +12,7 @@ from proxtune.models.introspection import (
     width_of,
 )
 from proxtune.models.loading import classifier_config, load_classifier
-from proxtune.models.tokenizer import load_tokenizer
+from proxtune.models.tokenizer.loading import load_tokenizer
 
 BERT = {"vocab_size": 60, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
 LLAMA = BERT | {"num_key_value_heads": 1, "max_position_embeddings": 32, "pad_token_id": 0}

@@ -17,7 +17,7 @@ from proxtune.models.loading import (
     longest_allowed,
     other_head_notes,
 )
-from proxtune.models.tokenizer import load_tokenizer
+from proxtune.models.tokenizer.loading import load_tokenizer
 
 
 def test_an_architecture_that_is_no_classifier_is_refused(tmp_path, tiny_model):

@@ -4,7 +4,8 @@ import pytest
 from transformers import AutoTokenizer
 
 from proxtune.models.post_processor import end_texts_with, keeps_post_processor
-from proxtune.models.tokenizer import load_tokenizer, save_tokenizer
+from proxtune.models.tokenizer.loading import load_tokenizer
+from proxtune.models.tokenizer.saving import save_tokenizer
 
 QUESTION = "Label (film or story):"
 

@@ -4,7 +4,7 @@ import pytest
 
 from proxtune.errors import UserError
 from proxtune.models.loading import classifier_config, generator_config, load_classifier
-from proxtune.models.tokenizer import load_tokenizer
+from proxtune.models.tokenizer.loading import load_tokenizer
 from proxtune.models.word_classifier import answers_by_words, first_answer_token, label_tokens, set_label_tokens
 
 

@@ -8,7 +8,7 @@ import pytest
 from proxtune.config.recipe import Recipe
 from proxtune.errors import UserError
 from proxtune.models.loading import classifier_config, load_classifier
-from proxtune.models.tokenizer import load_tokenizer
+from proxtune.models.tokenizer.loading import load_tokenizer
 from proxtune.pipeline import predict as module
 from proxtune.pipeline.jobs import PredictJob
 from proxtune.pipeline.predict import predict

@@ -21,7 +21,7 @@ from proxtune.memory.governor import Governor
 from proxtune.memory.phases import Phases
 from proxtune.methods.registry import find_method
 from proxtune.models.loading import classifier_config, load_classifier, load_generator
-from proxtune.models.tokenizer import load_tokenizer
+from proxtune.models.tokenizer.loading import load_tokenizer
 from proxtune.planning.cost_model import with_growth
 from proxtune.planning.dry_run import DryRun, dry_run
 from proxtune.planning.selection import smaller_plan

@@ -43,7 +43,7 @@ def test_live_bytes_are_those_of_a_count_by_hand():
 def test_a_traced_step_grows_in_proportion_to_its_rows(tiny_model):
     from proxtune.data.dataset import Encoded, rows_like
     from proxtune.models.loading import classifier_config, load_classifier
-    from proxtune.models.tokenizer import load_tokenizer
+    from proxtune.models.tokenizer.loading import load_tokenizer
     from proxtune.planning.tracer import trace_step
 
     config = classifier_config(tiny_model, ["a", "b"], load_tokenizer(tiny_model), 32)

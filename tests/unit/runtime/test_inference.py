@@ -6,7 +6,7 @@ import pytest
 from proxtune.memory.devices.cpu import ProcessMeter
 from proxtune.memory.governor import Governor
 from proxtune.models.loading import classifier_config, load_classifier
-from proxtune.models.tokenizer import load_tokenizer
+from proxtune.models.tokenizer.loading import load_tokenizer
 from proxtune.runtime.inference import final_outputs, forward_passes, outputs_of
 
 REFUSED = RuntimeError("could not create a primitive")

@@ -14,7 +14,7 @@ from proxtune.memory.governor import Governor
 from proxtune.memory.phases import Phases
 from proxtune.methods.registry import find_method
 from proxtune.models.loading import classifier_config, load_classifier
-from proxtune.models.tokenizer import load_tokenizer
+from proxtune.models.tokenizer.loading import load_tokenizer
 from proxtune.optim.nno import NNO, replay
 from proxtune.optim.step_record import RULES, unpack
 from proxtune.runtime.clock import Clock

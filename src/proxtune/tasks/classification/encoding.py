@@ -15,7 +15,10 @@ from proxtune.data.labels import ClassNumbers
 from proxtune.data.split import select_examples
 from proxtune.errors import UserError
 from proxtune.models.control_tokens import control_tokens, text_ids, written_notes
-from proxtune.models.tokenizer import agree_on_padding, reading_notes, set_option, unknown_notes
+from proxtune.models.tokenizer.loading import reading_notes
+from proxtune.models.tokenizer.padding import agree_on_padding
+from proxtune.models.tokenizer.saving import set_option
+from proxtune.models.tokenizer.vocabulary import unknown_notes
 from proxtune.tasks.classification.objective import LABELS
 from proxtune.tasks.lengths import useful_length
 

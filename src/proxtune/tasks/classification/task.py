@@ -100,7 +100,10 @@ class Classification:
         from proxtune.models.classifier_head import head_notes, keeps_head
         from proxtune.models.loading import classifier_config, longest_allowed
         from proxtune.models.post_processor import keeps_post_processor
-        from proxtune.models.tokenizer import agree_on_padding, check_tokens, load_tokenizer, set_option
+        from proxtune.models.tokenizer.loading import load_tokenizer
+        from proxtune.models.tokenizer.padding import agree_on_padding
+        from proxtune.models.tokenizer.saving import set_option
+        from proxtune.models.tokenizer.vocabulary import check_tokens
         from proxtune.models.word_classifier import answers_by_words, set_label_tokens
         from proxtune.tasks.classification.encoding import encode_parts, ready_for_texts
         from proxtune.tasks.classification.label_prompt import (
@@ -256,7 +259,8 @@ class Classification:
 
         from proxtune.models.arguments import without_padding
         from proxtune.models.loading import load_classifier
-        from proxtune.models.tokenizer import check_tokens, load_tokenizer
+        from proxtune.models.tokenizer.loading import load_tokenizer
+        from proxtune.models.tokenizer.vocabulary import check_tokens
         from proxtune.tasks.classification.encoding import encode
         from proxtune.tasks.lengths import length_allowed
 

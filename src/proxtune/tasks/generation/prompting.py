@@ -11,7 +11,9 @@ import numpy as np
 from proxtune.data.examples import Message, Pairs, Split
 from proxtune.models.control_tokens import NO_CONTROL, ControlTokens, control_tokens
 from proxtune.models.post_processor import end_texts_with, keeps_post_processor
-from proxtune.models.tokenizer import reading_notes, set_option, unknown_notes
+from proxtune.models.tokenizer.loading import reading_notes
+from proxtune.models.tokenizer.saving import set_option
+from proxtune.models.tokenizer.vocabulary import unknown_notes
 from proxtune.tasks.generation.chat_template import (
     ANSWER,
     answer_space,

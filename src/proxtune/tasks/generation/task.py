@@ -98,7 +98,9 @@ class Generation:
         from proxtune.data.batching import padded
         from proxtune.models.generation_settings import left_over_notes
         from proxtune.models.loading import eos_token_ids, generator_config, other_head_notes
-        from proxtune.models.tokenizer import agree_on_padding, check_tokens, load_tokenizer
+        from proxtune.models.tokenizer.loading import load_tokenizer
+        from proxtune.models.tokenizer.padding import agree_on_padding
+        from proxtune.models.tokenizer.vocabulary import check_tokens
         from proxtune.tasks.generation.encoding import (
             LONGEST,
             all_ids,
@@ -262,7 +264,9 @@ class Generation:
         from proxtune.config.plan import plan_from_dict
         from proxtune.models.generation_settings import generate_plainly
         from proxtune.models.loading import eos_token_ids, generator_config, load_generator
-        from proxtune.models.tokenizer import agree_on_padding, check_tokens, load_tokenizer
+        from proxtune.models.tokenizer.loading import load_tokenizer
+        from proxtune.models.tokenizer.padding import agree_on_padding
+        from proxtune.models.tokenizer.vocabulary import check_tokens
         from proxtune.tasks.generation.decoding import GenerationSettings
         from proxtune.tasks.generation.encoding import LONGEST, all_ids, encode_pairs
         from proxtune.tasks.generation.prompting import (

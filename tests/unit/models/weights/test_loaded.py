@@ -9,7 +9,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from proxtune.models.loading import classifier_config, generator_config, load_classifier, load_generator, loading_notes
-from proxtune.models.tokenizer import load_tokenizer
+from proxtune.models.tokenizer.loading import load_tokenizer
 from proxtune.models.weights.loaded import check_loaded
 from proxtune.models.weights.unused import UnusedWeights
 from support.files import refusal

@@ -9,7 +9,8 @@ import pytest
 from tokenizers.processors import TemplateProcessing
 
 from proxtune.data.examples import Examples, Split
-from proxtune.models.tokenizer import load_tokenizer, save_tokenizer
+from proxtune.models.tokenizer.loading import load_tokenizer
+from proxtune.models.tokenizer.saving import save_tokenizer
 from proxtune.tasks.classification.encoding import encode, encode_parts, mark_between, ready_for_texts
 from proxtune.tasks.classification.objective import LABELS
 from support.files import refusal

@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from proxtune.data.examples import Examples
 from proxtune.models.introspection import head_of
 from proxtune.models.loading import classifier_config, load_classifier
-from proxtune.models.tokenizer import load_tokenizer
+from proxtune.models.tokenizer.loading import load_tokenizer
 from proxtune.tasks.classification.encoding import encode
 from proxtune.tasks.classification.label_prompt import (
     append_question,

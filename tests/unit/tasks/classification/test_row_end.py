@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from proxtune.models.tokenizer import load_tokenizer
+from proxtune.models.tokenizer.loading import load_tokenizer
 from proxtune.tasks.classification.row_end import append_end, needs_end
 
 ENDS = SimpleNamespace(is_encoder_decoder=True, eos_token_id=1)

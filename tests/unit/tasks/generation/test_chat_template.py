@@ -61,7 +61,7 @@ PARTS = (
 @pytest.fixture
 def having(tiny_chat):
     """Gives a tokenizer with that template."""
-    from proxtune.models.tokenizer import load_tokenizer
+    from proxtune.models.tokenizer.loading import load_tokenizer
 
     def give(template):
         tokenizer = load_tokenizer(tiny_chat)
@@ -198,7 +198,7 @@ def test_what_was_fitted_needs_no_more(having, template):
 def test_a_saved_tokenizer_makes_the_same_prompts(having, tiny_chat, tmp_path, template):
     from transformers import AutoTokenizer
 
-    from proxtune.models.tokenizer import save_tokenizer
+    from proxtune.models.tokenizer.saving import save_tokenizer
 
     tokenizer = having(template)
     fit_chat_template(tokenizer, [TALK])

@@ -8,7 +8,8 @@ import pytest
 
 from proxtune.data.examples import Message, Pairs, Split
 from proxtune.errors import UserError
-from proxtune.models.tokenizer import load_tokenizer, save_tokenizer
+from proxtune.models.tokenizer.loading import load_tokenizer
+from proxtune.models.tokenizer.saving import save_tokenizer
 from proxtune.tasks.generation.encoding import encode_pairs, written_control_notes
 from proxtune.tasks.generation.objective import ANSWERS
 from proxtune.tasks.generation.prompting import prompt_format_for, prompt_of, ready_to_ask

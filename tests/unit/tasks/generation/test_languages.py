@@ -148,7 +148,7 @@ def test_languages_that_nothing_names_are_the_tokenizer_s_and_that_is_said():
 
 
 def test_a_tokenizer_of_one_language_is_left_alone(tiny_t5):
-    from proxtune.models.tokenizer import load_tokenizer
+    from proxtune.models.tokenizer.loading import load_tokenizer
 
     assert set_languages(load_tokenizer(tiny_t5), pairs()) == ()
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from proxtune.data.examples import Message, Pairs
-from proxtune.models.tokenizer import load_tokenizer
+from proxtune.models.tokenizer.loading import load_tokenizer
 from proxtune.tasks.generation.prompting import (
     PromptFormat,
     answer_label,

@@ -1,0 +1,1 @@
+"""The tokenizer of a model: read and checked, agreed on with the model, and saved."""
