@@ -4,7 +4,8 @@
     --seed 0          of the draw
 
 An input is a fault if anything but a `UserError` of one line comes out of it, if it takes more than 5 s, or more memory than
-three times the file and 50 MB. Most begin as a file that a program would write; half of those are then changed by a few bytes.
+three times the file and 50 MB. What took longer is read once more, and the less counts. Most begin as a file that a program would
+write; half of those are then changed by a few bytes.
 """
 
 from __future__ import annotations
@@ -258,7 +259,10 @@ def try_file(path: Path) -> Tried:
                 faults.append(f"a refusal of several lines: {str(error)[:200]!r}")
         except Exception as error:  # whatever it is, it is what is looked for
             faults.append(f"{type(error).__name__}: {str(error)[:200]}")
-        slowest = max(slowest, time.process_time() - began)
+        seconds = time.process_time() - began
+        if seconds > MOST_SECONDS:
+            seconds = min(seconds, _seconds(reader))
+        slowest = max(slowest, seconds)
     largest = max(
         map(_peak_bytes, (readers[0], readers[2], readers[8]))
     )  # of a guess, of labelled rows, and of asked ones
@@ -267,6 +271,14 @@ def try_file(path: Path) -> Tried:
     if largest > MOST_TIMES * size + MOST_BYTES:
         faults.append(f"took {largest / 1e6:.0f} MB for a file of {size / 1e6:.2f} MB")
     return Tried(outcomes["read"], outcomes["refused"], slowest, largest, tuple(faults))
+
+
+def _seconds(reader: Callable[[], Any]) -> float:
+    """Of the processor, once more: where its core is shared, other work has been seen to triple them; a hang is one twice."""
+    began = time.process_time()
+    with contextlib.suppress(Exception):
+        reader()
+    return time.process_time() - began
 
 
 def _peak_bytes(reader: Callable[[], Any]) -> int:
