@@ -17,6 +17,7 @@ RECORDS = {
     "main-job-outer": "The budgets that the README names, each as a user types it, in a control group besides.",
     "survival": "Who finishes inside a memory limit, and with what: Trainer, peft, accelerate and LitGPT beside ours.",
     "time-to-accuracy": "Seconds to a fixed accuracy, beside the Trainer with its defaults and tuned.",
+    "race": "What `auto` comes to beside each method alone, in the same limits.",
     "overhead": "What a run takes beside its training.",
     "least": "The least memory each method is let run in, beside the least it truly runs in.",
     "prediction": "Promised against measured memory, plan by plan, where texts are classified.",

@@ -138,7 +138,7 @@ FIGURES: dict[str, Callable[[], str]] = {
     "ending-seconds": lambda: f"{given(_CPU, 'ending_seconds'):g} seconds",
     "enough-tokens": lambda: f"{given(_GENERATION, 'micro_batch_tokens'):,}",
     "few-steps": lambda: f"{given(_GENERATION, 'few_steps')}",
-    "few-steps-batch": lambda: f"{given(_GENERATION, 'few_steps_batch')}",
+    "least-batch": lambda: f"{given(_GENERATION, 'least_batch')}",
     "generating-batch": lambda: f"{given(_GENERATION, 'usual_batch')}",
     "growth-bytes": lambda: f"{given(_CPU, 'growth_bytes') / 1e6:g} MB",
     "growth-percent": lambda: f"{100 * (given(_CPU, 'growth_ratio') - 1):.0f} %",

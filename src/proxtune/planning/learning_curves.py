@@ -72,6 +72,16 @@ def contenders(fitting: Sequence[Plan], profile: Profile, budget: Budget, method
     return [], 0.0
 
 
+def first_loss(laps: Sequence[Lap]) -> float | None:
+    """The loss before the first step, the same for all; None where no lap has found it."""
+    return next((lap.losses[0][1] for lap in laps if lap.losses), None)
+
+
+def loss_to_beat_half_way(laps: Sequence[Lap]) -> float:
+    """What a lap that is clearly above it half-way need not go on for: the lowest that others had by then."""
+    return min((lap.losses[1][1] for lap in laps if len(lap.losses) > 1), default=math.inf) + _CLEAR
+
+
 def winner(laps: Sequence[Lap], seconds_left: float) -> Lap:
     """The lap with the lowest loss to expect at the end; the first, which has the best prior, where none is clearly lower."""
     ends = [lap.loss_after(seconds_left) for lap in laps]

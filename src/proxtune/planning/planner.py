@@ -90,14 +90,18 @@ def _method_without_steps() -> str:
 
 
 def fit(plan: Plan, profile: Profile, budget: Budget, knobs: Knobs) -> Plan | Refused:
-    """The plan with the largest micro-batch and the most epochs that fit, or why there is none."""
-    fitted = _fitted(plan, profile, budget, knobs)
-    traits = profile.traits
-    if knobs.batch is None and plan.batch > traits.few_steps_batch:
+    """The plan with the largest micro-batch and the most epochs that fit, or why there is none.
+
+    Where that makes too few steps, of half the batch, and half of that.
+    """
+    fitted, traits = _fitted(plan, profile, budget, knobs), profile.traits
+    while knobs.batch is None and plan.batch > traits.least_batch:
         tried = fitted.plan if isinstance(fitted, Refused) else fitted
-        if tried.steps < traits.few_steps:
-            few = min(plan.micro_batch, traits.few_steps_batch)
-            return _fitted(replace(plan, batch=traits.few_steps_batch, micro_batch=few), profile, budget, knobs)
+        if tried.steps >= traits.few_steps:
+            break
+        batch = max(plan.batch // 2, traits.least_batch)
+        plan = replace(plan, batch=batch, micro_batch=min(plan.micro_batch, batch))
+        fitted = _fitted(plan, profile, budget, knobs)
     return fitted
 
 

@@ -18,7 +18,14 @@ from proxtune.data.dataset import Encoded, evenly_spaced_rows, select_rows
 from proxtune.errors import Interrupted, UserError
 from proxtune.memory.fork import ChildKilled
 from proxtune.memory.governor import is_refusal
-from proxtune.planning.learning_curves import Lap, can_continue, contenders, winner
+from proxtune.planning.learning_curves import (
+    Lap,
+    can_continue,
+    contenders,
+    first_loss,
+    loss_to_beat_half_way,
+    winner,
+)
 from proxtune.planning.planner import Selection
 from proxtune.planning.profile import Profile
 from proxtune.planning.selection import select_plan
@@ -44,9 +51,8 @@ def race(choice: Selection, profile: Profile, session: Session) -> Selection:
     session.emit_phase("race")
     laps: list[Lap] = []
     for number, plan in enumerate(plans):
-        lap = _lap_in_child(
-            plan, number, seconds, session, next((lap.losses[0][1] for lap in laps if lap.losses), None)
-        )
+        pace = _Pace(seconds=seconds, first_loss=first_loss(laps), half_way_loss=loss_to_beat_half_way(laps))
+        lap = _lap_in_child(plan, number, pace, session)
         session.emit(_lap_done(lap))
         laps.append(lap)
     best = winner(laps, session.clock.left)
@@ -85,12 +91,12 @@ def _keep_steps(folder: Path, number: int) -> None:
         path.replace(folder / path.parent.name / path.name)
 
 
-def _lap_in_child(plan: Plan, number: int, seconds: float, session: Session, first_loss: float | None) -> Lap:
+def _lap_in_child(plan: Plan, number: int, pace: _Pace, session: Session) -> Lap:
     """A lap apart from this process; a contender that fails, or for which there is no memory, is out."""
     folder = session.folder / _FOLDER / str(number)
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        found = in_child_process(session, partial(_lap, plan, seconds, replace(session, folder=folder), first_loss))
+        found = in_child_process(session, partial(_lap, plan, pace, replace(session, folder=folder)))
     except (ChildKilled, UserError) as error:
         return Lap(plan=plan, refused=str(error))
     except RuntimeError as error:  # a fault of one method must not end a run that another can carry
@@ -101,40 +107,51 @@ def _lap_in_child(plan: Plan, number: int, seconds: float, session: Session, fir
     return Lap(plan=plan, steps=found["steps"], losses=losses, refused=found["refused"])
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Pace:
-    """When a lap is half over, and when it is over. State: the losses so far, and the seconds that finding them took."""
+    """How long a lap is; the loss before the first step, where it is known, and what to have come to half-way to go on."""
 
     seconds: float
+    first_loss: float | None
+    half_way_loss: float
+
+
+@dataclass(slots=True)
+class _Stopwatch:
+    """When a lap is half over, and when it is over. State: the losses so far, and the seconds that finding them took."""
+
+    pace: _Pace
     loss: Callable[[], float]
     losses: list[tuple[float, float]] = field(default_factory=list)
     began: float = 0.0
     over_at: float | None = None  # seconds of training
 
-    def begin(self, loss: float | None) -> None:
-        """The first loss, where it is known; what is trained from now on counts."""
-        self.losses.append((0.0, self.loss() if loss is None else loss))
+    def begin(self) -> None:
+        """Find the first loss; what is trained from now on counts."""
+        self.losses.append((0.0, self.loss() if self.pace.first_loss is None else self.pace.first_loss))
         self.began = time.monotonic()
 
     def is_over(self) -> bool:
-        """Whether the time is spent; half-way the loss is found, and that takes nothing of it."""
-        trained = time.monotonic() - self.began
-        if len(self.losses) == 1 and trained > self.seconds / 2:
+        """Whether the time is spent, or half of it in vain; half-way the loss is found, and that takes nothing of it."""
+        trained, is_behind = time.monotonic() - self.began, False
+        if len(self.losses) == 1 and trained > self.pace.seconds / 2:
             self.losses.append((trained, self.loss()))
             self.began = time.monotonic() - trained
-        self.over_at = trained if trained >= self.seconds else None
+            is_behind = self.losses[-1][1] > self.pace.half_way_loss
+        self.over_at = trained if is_behind or trained >= self.pace.seconds else None
         return self.over_at is not None
 
     def end(self, loss: float | None) -> None:
-        """The last loss, where it is known."""
+        """Find the last loss, where it is not known yet."""
         at = time.monotonic() - self.began if self.over_at is None else self.over_at
-        self.losses.append((at, self.loss() if loss is None else loss))
+        if at > self.losses[-1][0]:
+            self.losses.append((at, self.loss() if loss is None else loss))
 
 
-def _lap(plan: Plan, seconds: float, session: Session, first_loss: float | None) -> dict[str, Any]:
+def _lap(plan: Plan, pace: _Pace, session: Session) -> dict[str, Any]:
     """Train for so many seconds; the losses, and the last snapshot on disk."""
     try:
-        return _trained(plan, seconds, session, first_loss)
+        return _trained(plan, pace, session)
     except (MemoryError, RuntimeError) as error:
         if not is_refusal(error):
             raise
@@ -143,15 +160,15 @@ def _lap(plan: Plan, seconds: float, session: Session, first_loss: float | None)
         session.governor.release()  # where a lap is in this process, the next loads its model
 
 
-def _trained(plan: Plan, seconds: float, session: Session, first_loss: float | None) -> dict[str, Any]:
+def _trained(plan: Plan, pace: _Pace, session: Session) -> dict[str, Any]:
     data, phases = session.data, session.phases
     phases.enter("load")
     model = prepared(plan, session)
     few = select_rows(data.validation, evenly_spaced_rows(len(data.validation), _ROWS))
-    pace = _Pace(seconds=seconds, loss=lambda: validation_scores(plan, training)["loss"])
-    training = _training(plan, model, few, session, pace.is_over)
+    watch = _Stopwatch(pace=pace, loss=lambda: validation_scores(plan, training)["loss"])
+    training = _training(plan, model, few, session, watch.is_over)
     steps, last = 0, None
-    pace.begin(first_loss)
+    watch.begin()
     try:
         for event in train(plan, training):
             if isinstance(event, StepEvent):
@@ -160,10 +177,10 @@ def _trained(plan: Plan, seconds: float, session: Session, first_loss: float | N
                 last = event.metrics["loss"]
     except Interrupted:
         pass  # its time is over
-    pace.end(last)
+    watch.end(last)
     training.checkpointer.close()
     phases.leave()
-    return {"steps": steps, "losses": pace.losses, "peak_bytes": max(phases.memory_bytes.values()), "refused": ""}
+    return {"steps": steps, "losses": watch.losses, "peak_bytes": max(phases.memory_bytes.values()), "refused": ""}
 
 
 def _training(plan: Plan, model: Any, validation: Encoded, session: Session, is_over: Callable[[], bool]) -> Training:

@@ -32,8 +32,8 @@ class TaskTraits:
     new_head: a classification head is added, which guesses at first.
     base_quality: expected quality of the base model before the first step, as a share of the best; None where it knows nothing.
     frozen_codes: the weights under adapters may be held in bf16 or as codes of 8 or 4 bits.
-    usual_batch: rows of an update; None for the method's own. A budget of fewer than `few_steps` steps halves it to
-        `few_steps_batch`.
+    usual_batch: rows of an update; None for the method's own. A budget of fewer than `few_steps` steps halves it, down to
+        `least_batch`.
     micro_batch_tokens: micro-batches of more tokens are no faster; None where they are.
     traced_tokens: tokens of a row that is traced, where whole ones would take gigabytes; None for whole rows.
     head_bytes: what the objective's head takes for a while, whatever the rows.
@@ -50,7 +50,7 @@ class TaskTraits:
     frozen_codes: bool = False
     usual_batch: int | None = None
     few_steps: int = 0
-    few_steps_batch: int = 0
+    least_batch: int = 0
     micro_batch_tokens: int | None = None
     traced_tokens: int | None = None
     head_bytes: int = 0

@@ -8,7 +8,15 @@ import pytest
 from proxtune.config.budget import Budget
 from proxtune.config.plan import Cost
 from proxtune.config.recipe import Knobs
-from proxtune.planning.learning_curves import Lap, can_continue, contenders, lap_words, winner
+from proxtune.planning.learning_curves import (
+    Lap,
+    can_continue,
+    contenders,
+    first_loss,
+    lap_words,
+    loss_to_beat_half_way,
+    winner,
+)
 from proxtune.planning.planner import choose
 from support.profiles import GENERATING, PLAN, PROFILE
 
@@ -55,6 +63,13 @@ def test_where_time_is_short_fewer_race():
 
 def test_nobody_races_where_nothing_fits():
     assert contenders([], GENERATING, LONG, "auto") == ([], 0.0)
+
+
+def test_what_a_lap_must_come_to_half_way_is_little_above_the_best_so_far():
+    laps = [lap(refused="no memory"), lap(3.0, 2.6, 2.5), lap(3.0, 2.8)]
+    assert loss_to_beat_half_way(laps) == pytest.approx(2.61)
+    assert first_loss(laps) == 3.0
+    assert (loss_to_beat_half_way(laps[:1]), first_loss(laps[:1])) == (math.inf, None)
 
 
 def test_the_curve_goes_on_as_a_line_over_the_logarithm_of_time():

@@ -1,5 +1,6 @@
 """Racing: contenders train in separate processes, the winner's steps are kept, and a contender that fails is out."""
 
+import math
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -94,6 +95,22 @@ def test_a_contender_that_fails_is_out(racing, error):
     assert found.laps[0].refused == str(error).splitlines()[-1]
 
 
+def test_a_lap_is_told_what_those_before_it_came_to(racing, monkeypatch):
+    paces, third = [], replace(PLAN, method="full")
+    racing.plans = [FIRST, SECOND, third]
+    racing.laps = {"layers": UserError("out"), "lora": [(0, 3.0), (1, 2.5), (2, 2.4)], "full": [(0, 3.0), (1, 2.6)]}
+    in_child = module.in_child_process
+
+    def watched(session, work):
+        paces.append(work.args[1])
+        return in_child(session, work)
+
+    monkeypatch.setattr(module, "in_child_process", watched)
+    assert racing.run().plan == SECOND
+    assert [pace.first_loss for pace in paces] == [None, None, 3.0]
+    assert [pace.half_way_loss for pace in paces] == [math.inf, math.inf, pytest.approx(2.51)]
+
+
 def test_where_all_are_out_the_plan_stands_and_begins_anew(racing):
     racing.laps = {"layers": ChildKilled("killed"), "lora": ChildKilled("killed")}
     assert racing.run().plan == FIRST
@@ -131,12 +148,16 @@ def test_what_a_race_left_that_was_cut_off_is_removed(tmp_path):
     assert not (tmp_path / "race").exists()
 
 
+def pace_of(seconds, first_loss=None, half_way_loss=math.inf):
+    return module._Pace(seconds=seconds, first_loss=first_loss, half_way_loss=half_way_loss)
+
+
 @pytest.mark.parametrize("last_step", [3, 500])
 def test_a_real_lap_leaves_a_snapshot_of_its_last_step_and_its_losses(tmp_path, tiny_t5, tiny_pairs, last_step):
     recipe = Recipe(data=str(tiny_pairs), out=str(tmp_path / "run"), model=str(tiny_t5), task="translate")
     session = session_of(recipe)
     plan = replace(PLAN, max_length=session.data.max_length, steps=last_step, learning_rate=1e-2)
-    found = module._lap(plan, 1.0 if last_step > 3 else 60.0, session, None)
+    found = module._lap(plan, pace_of(1.0 if last_step > 3 else 60.0), session)
     assert found["refused"] == ""
     seconds, losses = zip(*found["losses"], strict=True)
     assert seconds[0] == 0.0
@@ -146,8 +167,11 @@ def test_a_real_lap_leaves_a_snapshot_of_its_last_step_and_its_losses(tmp_path, 
     if last_step > 3:  # its time was over
         assert len(losses) == 3
         assert [path.name for path in snapshots(session.folder)] == [f"step-{found['steps']:08d}.safetensors"]
-    again = module._lap(plan, 0.0, replace(session, folder=tmp_path), losses[0])
+    again = module._lap(plan, pace_of(0.0, losses[0]), replace(session, folder=tmp_path))
     assert again["losses"][0] == (0.0, losses[0])
+    behind = module._lap(plan, pace_of(1.0, losses[0], 0.0), replace(session, folder=tmp_path))
+    assert len(behind["losses"]) == 2, "half-way it was behind"
+    assert behind["losses"][1][0] < 1.0
 
 
 def test_a_lap_for_which_there_is_no_memory_says_so(tmp_path, monkeypatch):
@@ -158,5 +182,5 @@ def test_a_lap_for_which_there_is_no_memory_says_so(tmp_path, monkeypatch):
     released = []
     governor = SimpleNamespace(release=lambda: released.append(True))
     session = SimpleNamespace(data=None, phases=SimpleNamespace(enter=lambda phase: None), governor=governor)
-    assert "can't allocate memory" in module._lap(PLAN, 1.0, session, None)["refused"]
+    assert "can't allocate memory" in module._lap(PLAN, pace_of(1.0), session)["refused"]
     assert released
