@@ -2,11 +2,13 @@
 
 import math
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxtune.config.plan import Plan
 from proxtune.data.dataset import Encoded
@@ -22,29 +24,49 @@ from support.generating import toy_data
 
 
 @pytest.mark.parametrize(
-    ("left", "each", "count"),
+    ("left", "count"),
     [
-        (float("inf"), 9.0, VALIDATION_ANSWERS),
-        (1000.0, 0.5, VALIDATION_ANSWERS),
-        (480.0, 2.0, 10),  # 20 seconds of 480
-        (160.0, 100.0, 4),
+        (float("inf"), VALIDATION_ANSWERS),
+        (1500.0, VALIDATION_ANSWERS),
+        (490.0, 22),  # 20.4 seconds, of which each row takes half a second and 0.02 for each of 20 tokens
+        (60.0, 4),
     ],
 )
-def test_the_base_model_answers_in_a_share_of_the_time_that_is_left(monkeypatch, left, each, count):
+def test_the_base_model_answers_in_a_share_of_the_time_that_is_left(monkeypatch, left, count):
     now = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
 
-    def answers(at_hand, rows):
-        now[0] += each * rows
-        return ["an answer"] * rows
+    def answers(at_hand, rows, settings):
+        now[0] += 0.5 * len(rows) + (0.01 + 0.02 * len(rows)) * settings.new_tokens
+        return dict.fromkeys(range(len(rows)), "an answer")
 
-    monkeypatch.setattr(validation_answers, "validation_answers", answers)
+    monkeypatch.setattr(validation_answers, "_answers", answers)
+    monkeypatch.setattr(validation_answers, "_settings", lambda data, rows: Settings(20))
     rows = Encoded(np.zeros(200, np.int32), np.arange(201), np.zeros(0, np.int64), 0, objective=ANSWERS)
     base = SimpleNamespace(data=SimpleNamespace(validation=rows))
     found = TRANSLATE.base_results(base, left, lambda rows: np.full((len(rows), 2), 3.0))
     assert found["metrics"]["loss"] == 1.0
     assert len(found["answers"]) == count
-    assert found["seconds"] == each * count
+    assert found["seconds"] == pytest.approx(0.5 * count + 20 * (0.01 + 0.02 * count))
+
+
+@dataclass(frozen=True)
+class Settings:
+    new_tokens: int
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.integers(4, 64), st.integers(1, 300))
+def test_what_answering_takes_follows_from_few_rows_and_tokens(reading, token, each, rows, tokens):
+    def true(rows, tokens):
+        return reading * rows + (token + each * rows) * tokens
+
+    tried = {(count, of): true(count, of) for count in (4, 16) for of in (2, 10)}
+    assert validation_answers.answering_seconds(tried, rows, tokens) == pytest.approx(true(rows, tokens), abs=1e-6)
+
+
+def test_noise_makes_no_time_negative():
+    tried = {(4, 2): 1.0, (4, 10): 0.9, (16, 2): 0.5, (16, 10): 0.4}
+    assert validation_answers.answering_seconds(tried, 4, 100) >= 0
 
 
 def test_answers_that_are_judged_end_a_little_after_the_longest_that_is_wanted(tiny_t5, tiny_pairs):
