@@ -26,7 +26,10 @@ class Slots:
 
 
 class SlotLayer(DynamicLayer):
-    """Keys and values of one block. State: both, (slots, heads, room, width), zero where nothing was written."""
+    """Keys and values of one block. State: both, (slots, heads, room, width), zero where nothing was written.
+
+    The places of a key's number are neighbours in memory: so a token's products with all keys read them in order.
+    """
 
     def __init__(self, slots: Slots) -> None:
         super().__init__()
@@ -36,11 +39,8 @@ class SlotLayer(DynamicLayer):
         """Write tokens where `Slots` says; returns all that their rows have, (rows, heads, tokens, width)."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-            self.keys, self.values = (self._empty(states) for states in (key_states, value_states))
+            self.keys, self.values = empty(key_states, value_states, self._slots.rows, self._slots.room)
         return self._written(self.keys, key_states), self._written(self.values, value_states)
-
-    def _empty(self, states: Tensor) -> Tensor:
-        return states.new_zeros(self._slots.rows, states.shape[1], self._slots.room, states.shape[3])
 
     def _written(self, held: Tensor, states: Tensor) -> Tensor:
         at, end = self._slots, self._slots.begin + states.shape[2]
@@ -91,11 +91,18 @@ def resize(cache: DynamicCache, slots: Slots, rows: int, room: int, used: int, s
     kept = min(room, slots.room)
     slots.rows, slots.room = rows, room
     for layer in cache.layers:
-        for name in ("keys", "values"):
-            held = getattr(layer, name)
-            if held is None:  # before the first pass
-                continue
-            new = held.new_zeros(rows, held.shape[1], room, held.shape[3])
-            new[:used, :, :kept] = held[:used, :, :kept]
-            new[used:, :, :shared] = held[0, :, :shared]
-            setattr(layer, name, new)
+        if layer.keys is None:  # before the first pass
+            continue
+        held = layer.keys, layer.values
+        layer.keys, layer.values = empty(*held, rows, room)
+        for new, old in zip((layer.keys, layer.values), held, strict=True):
+            new[:used, :, :kept] = old[:used, :, :kept]
+            new[used:, :, :shared] = old[0, :, :shared]
+
+
+def empty(keys: Tensor, values: Tensor, rows: int, room: int) -> tuple[Tensor, Tensor]:
+    """Keys and values for so many slots of such room, (rows, heads, room, width), of the types and widths of those given."""
+    return (
+        keys.new_zeros(rows, keys.shape[1], keys.shape[3], room).transpose(2, 3),
+        values.new_zeros(rows, values.shape[1], room, values.shape[3]),
+    )

@@ -207,7 +207,8 @@ class _Batch:
         at.each = torch.arange(at.last)
         seen = torch.arange(at.begin + 1)[None, :] <= places[:, None]
         ids = torch.tensor([self._known[row][-1] for row in self._rows])
-        likeliest: list[int] = self._forward(ids[:, None], seen, places[:, None])[:, -1].argmax(-1).tolist()
+        logits = self._forward(ids[:, None], seen, places[:, None])[:, -1]
+        likeliest: list[int] = logits.max(-1).indices.tolist()  # the first of several, as argmax, which is slow in bf16
         return likeliest
 
     def _forward(self, ids: Tensor, seen: Tensor, places: Tensor) -> Tensor:
