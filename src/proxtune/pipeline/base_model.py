@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,29 +29,47 @@ from proxtune.tasks.base import ModelAtHand
 BASE_RESULTS = "before.json"
 
 
-def evaluate_base_model(session: Session, plan: Plan) -> float:
-    """Score the base model once in a run and write it down; returns the seconds that `Task.base_results` took.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseModelSeconds:
+    """What evaluating the base model took, and so will take for the trained one.
+
+    Its answers, and a pass over all validation rows, which is 0 where it was in another type than the last one will be.
+    """
+
+    answers_seconds: float = 0.0
+    validation_seconds: float = 0.0
+
+
+def evaluate_base_model(session: Session, plan: Plan) -> BaseModelSeconds:
+    """Score the base model once in a run and write it down; returns what that took.
 
     Nothing for tasks that do not compare it. Call it before this process holds the model. A killed process leaves no results:
     a warning says so, and the run continues.
     """
     if not session.traits.compares_base_model:
-        return 0.0
+        return BaseModelSeconds()
     found = read_base_results(session.folder)
     if found is not None:
-        return float(found["seconds"])
+        return _seconds_of(found)
     session.emit_phase("untouched")  # the base model; run folders keep the older word
     began = time.monotonic()
     try:
         found = in_child_process(session, partial(_evaluate, session, plan))
     except ChildKilled as error:
         session.emit(Notice(words=f"the base model was not scored: its process was {error}"))
-        return time.monotonic() - began
+        return BaseModelSeconds(answers_seconds=time.monotonic() - began)
     memory = session.phases.memory_bytes
     for phase, peak in found.pop("memory_bytes").items():
         memory[phase] = max(peak, memory.get(phase, 0))
     write_json(session.folder / BASE_RESULTS, found)
-    return float(found["seconds"])
+    return _seconds_of(found)
+
+
+def _seconds_of(found: Mapping[str, Any]) -> BaseModelSeconds:
+    """Of results that an earlier version wrote, too."""
+    return BaseModelSeconds(
+        answers_seconds=float(found["seconds"]), validation_seconds=float(found.get("validation_seconds", 0.0))
+    )
 
 
 def read_base_results(folder: Path) -> dict[str, Any] | None:
@@ -71,16 +91,20 @@ def _evaluate(session: Session, plan: Plan) -> dict[str, Any]:
     warm_up_forward(model, data.validation, data.pad_id, dtype, governor)
     governor.hold()
     at_hand = ModelAtHand(model=model, plan=plan, data=data, governor=governor, dtype=dtype)
-    tokens = plan.micro_batch * plan.max_length
+    tokens, each_seconds = plan.micro_batch * plan.max_length, 0.0  # for each token of validation rows
 
     def outputs(rows: np.ndarray) -> np.ndarray:
-        some = select_rows(data.validation, rows)
-        return final_outputs(model, some, data.pad_id, dtype, tokens, governor)
+        nonlocal each_seconds
+        some, began = select_rows(data.validation, rows), time.monotonic()
+        found = final_outputs(model, some, data.pad_id, dtype, tokens, governor)
+        each_seconds = (time.monotonic() - began) / some.lengths.sum()
+        return found
 
     results = session.task.base_results(at_hand, session.clock.left, outputs)
     governor.release()
     session.phases.leave()
     return {
         **results,
+        "validation_seconds": float(each_seconds * data.validation.lengths.sum()) if dtype == "fp32" else 0.0,
         "memory_bytes": {phase: session.phases.memory_bytes[phase] for phase in ("load", "evaluate")},
     }

@@ -91,12 +91,13 @@ def fit(session: Session, plan_only: bool = False, exact: bool = False) -> dict[
 
     session.meter.trim()
     unload_cold_code()  # as in the dry run, whose process began without these pages
-    base_model_seconds = evaluate_base_model(session, plan)
+    base_model = evaluate_base_model(session, plan)
     timing = Timing(
-        ending_seconds=ending_seconds(profile) + base_model_seconds,
+        ending_seconds=ending_seconds(profile) + base_model.answers_seconds,
         evaluations=evaluations(plan, profile),
         max_steps=max(plan.steps, steps_of(plan, profile, recipe.knobs.epochs)),
         size_phase_seconds=size_phase_seconds(plan, profile),
+        validation_seconds=base_model.validation_seconds,
         validation_steps=validation_steps(plan, profile),
     )
     step_downs = tuple(session.governor.step_downs)
@@ -238,6 +239,7 @@ def _train(
         constraint=constraint,
         where=partial(row_name, data.split.train),
         size_phase_seconds=timing.size_phase_seconds,
+        validation_seconds=timing.validation_seconds,
         validation_steps=timing.validation_steps,
         first_metrics=head_metrics(session) if session.structure is None else None,
     )

@@ -27,6 +27,7 @@ class Timing(Serializable):
     evaluations: int
     max_steps: int
     size_phase_seconds: float = 0.0
+    validation_seconds: float = 0.0
     validation_steps: float = 0.0
 
 

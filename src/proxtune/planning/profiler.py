@@ -258,7 +258,6 @@ def make_profile(session: Session) -> Profile:
     adapters learn there.
     """
     recipe, data, meter, others = session.recipe, session.data, session.meter, session.phases.others_bytes
-    starting_seconds = session.clock.elapsed
     meter.trim()
     unload_cold_code()
     libraries = meter.now()
@@ -283,8 +282,8 @@ def make_profile(session: Session) -> Profile:
         code_bytes=max(0, found.passed_bytes - loaded),
         traces=found.traces,
         flops_per_second=found.flops_per_second,
-        seconds_so_far=session.clock.elapsed + reports_seconds(starting_seconds, session.device.calibration),
-        starting_seconds=starting_seconds,
+        seconds_so_far=session.clock.elapsed + reports_seconds(session.starting_seconds, session.device.calibration),
+        starting_seconds=session.starting_seconds,
         file_bytes=weight_bytes(session.source.folder),
         has_size_limit=session.structure is not None and session.structure.bits < HALF_BITS,
     )

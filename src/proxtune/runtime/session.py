@@ -45,6 +45,7 @@ class Session:
     governor: Governor
     phases: Phases
     emit: Emit
+    starting_seconds: float = 0.0  # from the command until the rows were read and the libraries in memory
     structure: Structure | None = None  # of a model that is held to a size
 
     @property
@@ -70,6 +71,7 @@ def open_session(recipe: Recipe, folder: Path, clock: Clock, others_bytes: int, 
     import_lean()
     unload_cold_code()
     set_allocator("fast")
+    starting_seconds = clock.elapsed
     device = find_device(recipe.device)
     meter, others = device.meter(), others_bytes if device.supervisor_counts else 0
     phases = Phases(meter, others)
@@ -89,7 +91,7 @@ def open_session(recipe: Recipe, folder: Path, clock: Clock, others_bytes: int, 
     governor = Governor(recipe.budget.memory, meter, others)
     return Session(
         recipe=recipe, folder=folder, source=source, task=task, data=data, device=device, clock=clock, governor=governor,
-        phases=phases, emit=emit, structure=structure,
+        phases=phases, emit=emit, starting_seconds=starting_seconds, structure=structure,
     )  # fmt: skip
 
 

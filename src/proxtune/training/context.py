@@ -43,7 +43,8 @@ class Training:
     where: Callable[[int], str] = "row {}".format  # what the user calls a row: its file and line
     size_phase_seconds: float = 0.0  # kept free until the model is held to a size
     first_metrics: Mapping[str, float] | None = None  # of the point before the first step, where known
-    validation_steps: float = 0.0  # how many steps a evaluation takes as long as, until one was made
+    validation_seconds: float = 0.0  # of an evaluation, until one was made; 0 where nothing tells,
+    validation_steps: float = 0.0  # and then how many steps take as long
 
 
 @dataclass(frozen=True, slots=True)

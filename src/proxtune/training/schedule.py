@@ -50,7 +50,8 @@ def _steps_in_time(state: TrainingState, step_seconds: list[float], training: Tr
     if training.evaluations > 1:
         validations += max(1.0, (1 - done) * (training.evaluations - 1) + 0.5)
     waiting = training.size_phase_seconds if state.size_phase_step is None else 0.0
-    validation_seconds = state.validation_seconds or training.validation_steps * mean_seconds
+    foreseen_seconds = training.validation_seconds or training.validation_steps * mean_seconds
+    validation_seconds = state.validation_seconds or foreseen_seconds
     spare = training.clock.left - training.ending_seconds - waiting - validations * validation_seconds
     possible = step + max(0, int(spare / max(mean_seconds, 1e-6)))
     longer = min(training.max_steps, step + int(_SURE * (possible - step)))

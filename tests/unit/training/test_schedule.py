@@ -34,13 +34,14 @@ def test_until_one_was_made_a_validation_is_taken_to_last_as_long_as_the_planner
         checkpointer=NoCheckpoints(),
     )  # fmt: skip
 
-    def steps(validation_seconds: float) -> int:
+    def steps(validation_seconds: float, foreseen_seconds: float = 0.0) -> int:
         state = TrainingState(PLAN, 100, step=40, validation_seconds=validation_seconds)
+        training.validation_seconds = foreseen_seconds
         list(reschedule(state, [1.0] * 40, training))
         return state.steps
 
     assert steps(0.0) == steps(20.0) == 43, "two more evaluations of 20 steps each"
-    assert steps(5.0) > 70
+    assert steps(5.0) == steps(0.0, 5.0) == steps(5.0, 20.0) > 70
 
 
 def test_what_the_clock_said_before_a_resume_is_not_decided_again():
