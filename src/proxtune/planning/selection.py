@@ -11,7 +11,7 @@ from proxtune.memory.allocator import TIGHT
 from proxtune.methods.registry import find_method
 from proxtune.planning.cost_model import evaluations, reports_seconds, weight_bytes_of
 from proxtune.planning.dry_run import DryRun, dry_run
-from proxtune.planning.planner import Measured, Selection, none_fits, with_measurements
+from proxtune.planning.planner import Measured, Selection, least_time, none_fits, with_measurements
 from proxtune.planning.profile import Profile
 from proxtune.runtime.model_setup import prepared
 from proxtune.runtime.session import Session, in_child_process
@@ -126,8 +126,10 @@ def _with_measured_costs(
         memory = {**found.memory_bytes, "evaluate": evaluate}
         measured_plan = replace(measured_plan, cost=replace(measured_plan.cost, memory_bytes=memory))
     if method.makes_steps and measured_plan.steps < 1:
+        step_seconds = found.seconds_per_token * profile.epoch_tokens * plan.batch / profile.rows
+        enough = least_time(measured_plan.cost.seconds, step_seconds, method.least_steps)
         raise UserError(
-            f"--time is too short: {elapsed:.0f} s went into planning and no time is left for training; raise it"
+            f"--time is too short: {elapsed:.0f} s went into planning and no time is left for training; give --time {enough}"
         )
     return measured_plan
 

@@ -347,3 +347,15 @@ def test_where_text_is_generated_few_steps_are_made_of_smaller_batches():
     assert long.steps >= few
     assert short.steps * 8 < few * 16, "of 16 rows they would have been too few"
     assert plan_within(60.0, batch=16).batch == 16, "who names a batch gets it"
+
+
+@pytest.mark.parametrize("profile", [PROFILE, GENERATING])
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_where_time_is_too_short_what_would_do_is_named(profile, method):
+    short = profile.seconds_so_far + 5
+    refused = choose(profile, Budget(time=short), Knobs(), method)
+    assert refused.plan is None
+    words = refused.infeasible.message
+    enough = float(re.search(r"give --time (\d+)s", words).group(1))
+    assert enough > short
+    assert choose(profile, Budget(time=enough), Knobs(), method).plan is not None
