@@ -12,6 +12,7 @@ on the way included; "seconds" and "peak" are those of the whole command, seen f
     --core N                the core that all runs keep to
     --log FILE              a line of JSON for each run; what it has already is not run again
     --no-record             only run; several logs together (`--log A,B`) make the record without running
+    --note TEXT             what else the record should say of the machine
 """
 
 from __future__ import annotations
@@ -73,6 +74,7 @@ def main() -> None:
     words.add_argument("--core", type=int)
     words.add_argument("--log", default="")
     words.add_argument("--no-record", action="store_true")
+    words.add_argument("--note", default="")
     asked = words.parse_args()
     if asked.core is not None:
         os.sched_setaffinity(0, {asked.core})
@@ -89,7 +91,7 @@ def main() -> None:
                 with logs[0].open("a") as file:
                     file.write(json.dumps(found[-1]) + "\n")
     if not asked.no_record:
-        _record(found)
+        _record(found, asked.note)
 
 
 def _runs(asked: Any) -> list[tuple[Cell, str, int]]:
@@ -129,7 +131,7 @@ def _points(metric: str, scores: dict[str, float]) -> float:
     return round(in_points(metric, scores.get(metric, 0.0)), 2)
 
 
-def _record(found: list[dict[str, Any]]) -> None:
+def _record(found: list[dict[str, Any]], note: str) -> None:
     rows, regrets, shares = [], [], []
     for name in dict.fromkeys(one["cell"] for one in found):
         runs = [one for one in found if one["cell"] == name]
@@ -163,7 +165,8 @@ def _record(found: list[dict[str, Any]]) -> None:
         "baselines",
     ]
     failed = [one for one in found if one["status"] != 0]
-    body = "Points on test rows (accuracy, chrF or ROUGE-L); medians over seeds; a dash where a method is refused.\n\n"
+    body = "Points on test rows (accuracy, chrF or ROUGE-L); medians over seeds; a dash where a method is refused. The steps of "
+    body += f"a race from which the winner goes on are not counted as training. {note}".rstrip() + "\n\n"
     body += table(head, rows)
     if failed:
         body += "\n\nEnded without a model:\n\n" + "\n".join(
