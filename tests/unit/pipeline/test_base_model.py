@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from proxtune.config.recipe import Recipe
+from proxtune.pipeline import base_model as module
 from proxtune.pipeline.base_model import BASE_RESULTS, BaseModelSeconds, evaluate_base_model, read_base_results
 from proxtune.storage.atomic import write_json
 from proxtune.tasks.registry import find_task
@@ -42,8 +43,9 @@ def test_a_task_with_a_new_head_compares_no_base_model(tmp_path):
 
 @pytest.mark.parametrize("weight_dtype", ["fp32", "bf16"])
 def test_a_pass_over_all_validation_rows_is_timed_where_the_last_one_is_of_the_same_type(
-    tmp_path, tiny_t5, tiny_pairs, weight_dtype
+    tmp_path, tiny_t5, tiny_pairs, weight_dtype, monkeypatch
 ):
+    monkeypatch.setattr(module, "in_child_process", lambda session, work: work())
     session = session_of(Recipe(data=str(tiny_pairs), out=str(tmp_path), model=str(tiny_t5), task="translate"))
     plan = replace(PLAN, max_length=session.data.max_length, dtype="bf16", base_dtype=weight_dtype)
     found = evaluate_base_model(session, plan)

@@ -61,7 +61,7 @@ class SentencePairs(Classification):
 
 
 def _separator(model_folder: Path) -> str:
-    from proxtune.models.tokenizer import load_tokenizer
+    from proxtune.models.tokenizer.loading import load_tokenizer
 
     tokenizer = load_tokenizer(model_folder)
     return f" {tokenizer.sep_token or tokenizer.eos_token} "
