@@ -159,11 +159,12 @@ def _on_time(plan: Plan, profile: Profile, budget: Budget, knobs: Knobs) -> Plan
     method = find_method(plan.method)
     least = min(method.least_steps, wanted_steps) if method.makes_steps else 0
     if plan.steps < least and plan.steps < math.ceil(profile.rows / plan.batch):
-        if budget.time is None:
-            return Refused(plan, f"the budget leaves {plan.steps} steps, too few to train on")
-        enough = least_time(seconds_of(replace(plan, steps=0), profile), seconds_per_step(plan, profile), least)
+        few = f"{plan.steps} steps, too few to train on"
+        needed_seconds = seconds_of(replace(plan, steps=least), profile)
+        if budget.time is None or needed_seconds <= _TIME_SHARE * budget.time:  # it is operations that are short
+            return Refused(plan, f"the budget leaves {few}")
         have = f"--time {format_seconds(budget.time)}"
-        return Refused(plan, f"{have} leaves {plan.steps} steps, too few to train on; give --time {enough}")
+        return Refused(plan, f"{have} leaves {few}; give --time {least_time(needed_seconds)}")
     if budget.time is not None and plan.cost.seconds > budget.time:
         return Refused(plan, f"needs {format_seconds(plan.cost.seconds)}, the budget has {format_seconds(budget.time)}")
     if budget.compute is not None and plan.cost.flops > budget.compute:
@@ -171,15 +172,15 @@ def _on_time(plan: Plan, profile: Profile, budget: Budget, knobs: Knobs) -> Plan
     return plan
 
 
-def least_time(fixed_seconds: float, step_seconds: float, steps: int) -> str:
-    """What to give as `--time` for so many steps beside what takes `fixed_seconds` whatever is learned, a little rounded up.
+def least_time(needed_seconds: float) -> str:
+    """What to give as `--time` for what takes so many seconds, a little rounded up.
 
     Examples
     --------
-    >>> least_time(20.0, 0.5, 10)
+    >>> least_time(25.0)
     '30s'
     """
-    return f"{5 * math.ceil((fixed_seconds + steps * step_seconds) / _TIME_SHARE / 5)}s"
+    return f"{5 * math.ceil(needed_seconds / _TIME_SHARE / 5)}s"
 
 
 def _costed(plan: Plan, profile: Profile, budget: Budget) -> Plan:

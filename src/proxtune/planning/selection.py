@@ -127,7 +127,7 @@ def _with_measured_costs(
         measured_plan = replace(measured_plan, cost=replace(measured_plan.cost, memory_bytes=memory))
     if method.makes_steps and measured_plan.steps < 1:
         step_seconds = found.seconds_per_token * profile.epoch_tokens * plan.batch / profile.rows
-        enough = least_time(measured_plan.cost.seconds, step_seconds, method.least_steps)
+        enough = least_time(measured_plan.cost.seconds + method.least_steps * step_seconds)
         raise UserError(
             f"--time is too short: {elapsed:.0f} s went into planning and no time is left for training; give --time {enough}"
         )

@@ -359,3 +359,9 @@ def test_where_time_is_too_short_what_would_do_is_named(profile, method):
     enough = float(re.search(r"give --time (\d+)s", words).group(1))
     assert enough > short
     assert choose(profile, Budget(time=enough), Knobs(), method).plan is not None
+
+
+def test_where_operations_are_short_no_time_is_named():
+    refused = choose(PROFILE, Budget(time="60min", compute=1e9), Knobs(), "full")
+    assert refused.plan is None
+    assert all("--time" not in entry.reason for entry in refused.refused)

@@ -28,7 +28,7 @@ def grouped_attention(
 
         return sdpa_attention_forward(module, query, key.contiguous(), value, attention_mask, **more)
     grouped = query.reshape(rows, key.shape[1], heads // key.shape[1], width)
-    # the cache holds keys as this product reads them: half the time of fused attention, whose products are larger than one row
+    # The cache holds keys as this product reads them; fused attention, made for many tokens, takes twice as long for one.
     scores = torch.matmul(grouped, key.transpose(2, 3)).float() * (more.get("scaling") or width**-0.5)
     if attention_mask is not None:  # (rows, 1, 1, tokens), true where a token is seen
         scores = scores.masked_fill(~attention_mask, -torch.inf)

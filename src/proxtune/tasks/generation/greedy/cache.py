@@ -39,7 +39,7 @@ class SlotLayer(DynamicLayer):
         """Write tokens where `Slots` says; returns all that their rows have, (rows, heads, tokens, width)."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-            self.keys, self.values = empty(key_states, value_states, self._slots.rows, self._slots.room)
+            self.keys, self.values = empty_slots(key_states, value_states, self._slots.rows, self._slots.room)
         return self._written(self.keys, key_states), self._written(self.values, value_states)
 
     def _written(self, held: Tensor, states: Tensor) -> Tensor:
@@ -94,13 +94,13 @@ def resize(cache: DynamicCache, slots: Slots, rows: int, room: int, used: int, s
         if layer.keys is None:  # before the first pass
             continue
         held = layer.keys, layer.values
-        layer.keys, layer.values = empty(*held, rows, room)
+        layer.keys, layer.values = empty_slots(*held, rows, room)
         for new, old in zip((layer.keys, layer.values), held, strict=True):
             new[:used, :, :kept] = old[:used, :, :kept]
             new[used:, :, :shared] = old[0, :, :shared]
 
 
-def empty(keys: Tensor, values: Tensor, rows: int, room: int) -> tuple[Tensor, Tensor]:
+def empty_slots(keys: Tensor, values: Tensor, rows: int, room: int) -> tuple[Tensor, Tensor]:
     """Keys and values for so many slots of such room, (rows, heads, room, width), of the types and widths of those given."""
     return (
         keys.new_zeros(rows, keys.shape[1], keys.shape[3], room).transpose(2, 3),
