@@ -31,7 +31,7 @@ from proxtune.pipeline.final_evaluation import evaluate_and_save
 from proxtune.pipeline.fitted_head import fit_first_head, has_head, head_metrics, model_with_head, remove_head
 from proxtune.pipeline.result import FitResult, FitStart, Progress, Timing
 from proxtune.pipeline.resume import open_checkpointer, resumable_start
-from proxtune.planning.cost_model import evaluations, size_phase_seconds, validation_steps
+from proxtune.planning.cost_model import evaluations, head_seconds, size_phase_seconds, validation_steps
 from proxtune.planning.learning_curves import contenders
 from proxtune.planning.plan_table import plan_table, promised, refusal
 from proxtune.planning.planner import choose, steps_of
@@ -99,27 +99,28 @@ def fit(session: Session, plan_only: bool = False, exact: bool = False) -> dict[
         size_phase_seconds=size_phase_seconds(plan, profile),
         validation_seconds=base_model.validation_seconds,
         validation_steps=validation_steps(plan, profile),
+        head_seconds=head_seconds(plan, profile),
     )
     step_downs = tuple(session.governor.step_downs)
     start = FitStart(plan=plan_as_dict(plan), predicted=promised(plan), step_downs=step_downs, timing=timing)
-    model = _model_to_train(session, start)
+    start, model = _model_to_train(session, start)
     return _train_and_save(session, start, model, constraint_of(session, plan, model), exact)
 
 
-def _model_to_train(session: Session, start: FitStart) -> Any:
-    """The model as the plan prepares it, with a fitted classification layer where it begins with one."""
+def _model_to_train(session: Session, start: FitStart) -> tuple[FitStart, Any]:
+    """What the run begins with, and the model as the plan prepares it, with a fitted classification layer where there is one."""
     plan, phases = start.chosen, session.phases
     phases.enter("load")
     if plan.head_rows:
         model = loaded(plan, session).to(session.device.torch_device)
         session.emit_phase("train")
         with explain_out_of_memory():
-            fit_first_head(session, start, model)
+            start = fit_first_head(session, start, model)
         phases.enter("prepare")
-        return as_trained(plan, model, session)
+        return start, as_trained(plan, model, session)
     model = prepared(plan, session)
     phases.enter("prepare")
-    return model
+    return start, model
 
 
 def finish(session: Session) -> dict[str, Any]:

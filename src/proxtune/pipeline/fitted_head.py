@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -23,6 +24,7 @@ from proxtune.methods.linear_head import (
 )
 from proxtune.models.introspection import head_of
 from proxtune.pipeline.result import FitStart
+from proxtune.planning.cost_model import LEAST_HEAD_ROWS
 from proxtune.runtime.inference import forward_passes, warm_up_forward
 from proxtune.runtime.model_setup import prepared
 from proxtune.runtime.session import Session
@@ -31,26 +33,43 @@ from proxtune.storage.events import Notice
 from proxtune.storage.result import HEAD, HEAD_RESULT, has_fitted_head
 from proxtune.training.memory_retry import run_within_limit
 
+_ROWS_AT_A_TIME = 512  # between looks at the clock; within them rows pass from short to long, with little padding
+_SLOWER = 1.25  # times what the plan foresaw may be spent on the features: the steps that follow need their time
+
 
 def has_head(session: Session) -> bool:
     """Whether the layer is fitted already."""
     return has_fitted_head(session.folder)
 
 
-def fit_first_head(session: Session, start: FitStart, model: Any) -> None:
-    """Fit the layer to as many rows as the plan says, put it into the model, and keep it with what the run begins with."""
+def fit_first_head(session: Session, start: FitStart, model: Any) -> FitStart:
+    """Fit the layer to as many rows as the plan says, put it into the model, and keep it with what the run begins with.
+
+    Fewer rows where the machine is slower than the plan foresaw. Returns what the run begins with, which knows from here on how
+    long an evaluation of the validation rows takes.
+    """
     plan, phases, folder = start.chosen, session.phases, session.folder
     phases.enter("train")
     warm_up_forward(model, session.data.train, session.data.pad_id, plan.autocast, session.governor)
     session.governor.hold()
-    head, validation = _fitted(session, plan, model)
+    began = session.clock.elapsed
+    validation = _validation_features(session, plan, model)
+    timing = replace(start.timing, validation_seconds=session.clock.elapsed - began)
+    deadline_seconds = float("inf")
+    if session.clock.limit_seconds is not None:
+        latest_seconds = session.clock.limit_seconds - timing.ending_seconds
+        deadline_seconds = min(began + _SLOWER * timing.head_seconds, latest_seconds)
+    train = _features_within(deadline_seconds, session, plan, model)
+    head = _fitted(session, model, train, validation)
     session.governor.release()
     install_head(model, head)
     rows = session.data.validation
     metrics = rows.objective.score(validation.features @ head.weight.T + head.bias, rows)
     phases.leave()
     save_head(folder, head)
+    start = replace(start, timing=timing)
     write_json(folder / HEAD_RESULT, start.as_dict() | {"memory_bytes": phases.memory_bytes, "metrics": metrics})
+    return start
 
 
 def head_metrics(session: Session) -> Mapping[str, float] | None:
@@ -66,34 +85,59 @@ def _saved(session: Session) -> dict[str, Any]:
     return found
 
 
-def _fitted(session: Session, plan: Plan, model: Any) -> tuple[LinearHead, LabelledFeatures]:
-    """The layer, and the validation rows as it sees them."""
-    rows = session.data
-    few = sample_rows(rows.train, plan.head_rows, session.recipe.seed)
-    if len(few) < len(rows.train):
-        words = f"the classification layer is fitted to {len(few):,} of {len(rows.train):,} rows, drawn at random"
-        session.emit(Notice(words=words))
+def _validation_features(session: Session, plan: Plan, model: Any) -> LabelledFeatures:
+    rows = session.data.validation
+    passes = _passes(session, plan, model, rows)
+    return LabelledFeatures(features=features_of(model, passes, rows.lengths), labels=rows.labels)
 
-    def labelled(data: Encoded) -> LabelledFeatures:
-        tokens = plan.micro_batch * plan.max_length
-        passes = forward_passes(model, data, rows.pad_id, plan.autocast, tokens, session.governor)
-        return LabelledFeatures(features=features_of(model, passes, data.lengths), labels=data.labels)
 
-    validation = labelled(rows.validation)
+def _features_within(deadline_seconds: float, session: Session, plan: Plan, model: Any) -> LabelledFeatures:
+    """What the layer sees of as many rows as the plan says, drawn at random, or as pass through the model before the deadline.
+
+    `deadline_seconds` are on the run's clock. Some hundred rows pass in any case.
+    """
+    few, all_rows = sample_rows(session.data.train, plan.head_rows, session.recipe.seed), len(session.data.train)
+    done = 0
+
+    def passes() -> Iterator[tuple[np.ndarray, Any]]:
+        nonlocal done
+        while done < len(few) and (done < LEAST_HEAD_ROWS or session.clock.elapsed < deadline_seconds):
+            numbers = np.arange(done, min(done + _ROWS_AT_A_TIME, len(few)))
+            for places, found in _passes(session, plan, model, select_rows(few, numbers)):
+                yield numbers[places], found
+            done += len(numbers)
+
+    features = features_of(model, passes(), few.lengths)
+    if done < all_rows:
+        why = (
+            "drawn at random"
+            if done == len(few)
+            else f"drawn at random: there was no time for the {len(few):,} planned"
+        )
+        session.emit(Notice(words=f"the classification layer is fitted to {done:,} of {all_rows:,} rows, {why}"))
+    return LabelledFeatures(features=features[:done], labels=few.labels[:done])
+
+
+def _passes(session: Session, plan: Plan, model: Any, data: Encoded) -> Iterator[tuple[np.ndarray, Any]]:
+    tokens = plan.micro_batch * plan.max_length
+    return forward_passes(model, data, session.data.pad_id, plan.autocast, tokens, session.governor)
+
+
+def _fitted(session: Session, model: Any, train: LabelledFeatures, validation: LabelledFeatures) -> LinearHead:
     fit = partial(
         fit_head,
-        labelled(few),
+        train,
         validation,
-        classes=len(rows.labels),
+        classes=len(session.data.labels),
         has_bias=head_of(model)[1].bias is not None,
-        known=head_at_hand(model) if rows.knows_labels else None,
+        known=head_at_hand(model) if session.data.knows_labels else None,
     )
-    return run_within_limit(fit, session.governor), validation
+    return run_within_limit(fit, session.governor)
 
 
 def sample_rows(data: Encoded, count: int, seed: int) -> Encoded:
-    """So many rows, drawn at random; all of them in their own order where there are no more."""
-    return data if count >= len(data) else select_rows(data, np.random.default_rng(seed).permutation(len(data))[:count])
+    """So many rows, drawn at random; all of them, in random order, where there are no more."""
+    return select_rows(data, np.random.default_rng(seed).permutation(len(data))[:count])
 
 
 def model_with_head(session: Session) -> tuple[FitStart, Any]:

@@ -231,7 +231,7 @@ def size_phase_seconds(plan: Plan, profile: Profile) -> float:
     return calibration.size_phase_seconds + passing + calibration.scale_fit_seconds * profile.model.parameters
 
 
-def _head_seconds(plan: Plan, profile: Profile) -> float:
+def head_seconds(plan: Plan, profile: Profile) -> float:
     """A pass over the rows that a head is fitted to and over those of validation, and the fit; 0 where none is fitted."""
     if not plan.head_rows:
         return 0.0
@@ -249,7 +249,7 @@ def _head_flops(plan: Plan, profile: Profile) -> float:
 
 def head_rows_within(seconds: float, plan: Plan, profile: Profile) -> int:
     """How many rows a head can be fitted to in so many seconds, some hundred at the least."""
-    one, two = (_head_seconds(replace(plan, head_rows=rows), profile) for rows in (1, 2))
+    one, two = (head_seconds(replace(plan, head_rows=rows), profile) for rows in (1, 2))
     return int(min(profile.rows, max(LEAST_HEAD_ROWS, 1 + (seconds - one) / (two - one))))
 
 
@@ -260,7 +260,7 @@ def seconds_of(plan: Plan, profile: Profile) -> float:
     saving = profile.weights_bytes / calibration.disk_bytes_per_second
     ending = calibration.ending_seconds + saving + size_phase_seconds(plan, profile)
     steps = plan.steps * seconds_per_step(plan, profile) if find_method(plan.method).makes_steps else 0.0
-    return profile.seconds_so_far + _head_seconds(plan, profile) + steps + validation + ending
+    return profile.seconds_so_far + head_seconds(plan, profile) + steps + validation + ending
 
 
 def reports_seconds(starting_seconds: float, calibration: Calibration) -> float:

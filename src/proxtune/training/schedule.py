@@ -13,6 +13,7 @@ from proxtune.training.context import Training
 
 _LOOK_AGAIN = 25  # steps between looks at whether there is time for more, at the most
 _SURE = 0.95  # of what seems possible is promised anew
+_FIRST = 3  # steps that say next to nothing: in the first, memory and kernels are made ready
 
 
 def schedule(step: int, steps: int, warm_up: float) -> float:
@@ -44,13 +45,16 @@ def _steps_in_time(state: TrainingState, step_seconds: list[float], training: Tr
         len(step_seconds) < few and training.clock.left > limit / 2
     ):  # the first are slow, and say little
         return steps
-    mean_seconds = float(np.mean(step_seconds[-50:]))
+    if len(step_seconds) < _FIRST and training.clock.left - training.ending_seconds > _FIRST * max(step_seconds):
+        return steps  # where little time is left too, as long as the first few themselves fit
+    recent = step_seconds[-50:]
+    mean_seconds, typical_seconds = float(np.mean(recent)), float(np.median(recent))
     done = step / max(1, steps)
     validations = 1.0  # for the result
     if training.evaluations > 1:
         validations += max(1.0, (1 - done) * (training.evaluations - 1) + 0.5)
     waiting = training.size_phase_seconds if state.size_phase_step is None else 0.0
-    foreseen_seconds = training.validation_seconds or training.validation_steps * mean_seconds
+    foreseen_seconds = training.validation_seconds or training.validation_steps * min(mean_seconds, typical_seconds)
     validation_seconds = state.validation_seconds or foreseen_seconds
     spare = training.clock.left - training.ending_seconds - waiting - validations * validation_seconds
     possible = step + max(0, int(spare / max(mean_seconds, 1e-6)))

@@ -11,6 +11,7 @@ from proxtune.config.plan import plan_as_dict
 from proxtune.config.recipe import Recipe
 from proxtune.methods.linear_head import load_head
 from proxtune.models.introspection import head_of, without_adapters
+from proxtune.pipeline import fitted_head
 from proxtune.pipeline.fitted_head import (
     fit_first_head,
     has_head,
@@ -65,7 +66,8 @@ def test_a_resume_begins_with_the_layer_that_was_fitted(session, plan):
     session.phases.memory_bytes.clear()  # as in the process that resumes
 
     start, again = model_with_head(session)
-    assert start == start_of(plan)
+    assert replace(start, timing=start_of(plan).timing) == start_of(plan)
+    assert start.timing.validation_seconds > 0
     assert session.governor.step_downs == [DOWN]
     assert session.phases.memory_bytes["train"] == peak
     weight = head_of(without_adapters(again))[1].weight
@@ -77,10 +79,10 @@ def test_a_resume_begins_with_the_layer_that_was_fitted(session, plan):
 
 
 def test_what_is_saved_is_what_a_fit_begins_with_and_the_peak_so_far(session):
-    fit_first_head(session, start_of(PROBE), model_setup.loaded(PROBE, session))
+    start = fit_first_head(session, start_of(PROBE), model_setup.loaded(PROBE, session))
     saved = json.loads((session.folder / "settled.json").read_text())
     assert saved.pop("metrics") == head_metrics(session)
-    assert saved == start_of(PROBE).as_dict() | {"memory_bytes": session.phases.memory_bytes}
+    assert saved == start.as_dict() | {"memory_bytes": session.phases.memory_bytes}
 
 
 def test_what_the_head_scores_is_known_without_another_pass(session):
@@ -116,9 +118,47 @@ def test_where_not_all_rows_are_used_it_is_said(session):
     assert f"fitted to 24 of {len(session.data.train)} rows" in notice.words
 
 
+class Slow:
+    """A clock on which every look takes a second."""
+
+    limit_seconds = 100.0
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    @property
+    def elapsed(self) -> float:
+        self.seconds += 1.0
+        return self.seconds
+
+    @property
+    def left(self) -> float:
+        return self.limit_seconds - self.elapsed
+
+
+@pytest.mark.parametrize(("began", "head_seconds", "fitted"), [(10.0, 20.0, 1_000), (10.0, 2.5, 32), (93.0, 20.0, 16)])
+def test_a_machine_slower_than_foreseen_fits_to_fewer_rows(monkeypatch, session, began, head_seconds, fitted):
+    """The third has no more than its ending left."""
+    monkeypatch.setattr(fitted_head, "_ROWS_AT_A_TIME", 8)
+    monkeypatch.setattr(fitted_head, "LEAST_HEAD_ROWS", 16)
+    told, rows = [], len(session.data.train)
+    session = replace(session, emit=told.append, clock=Slow(began))
+    start = start_of(PROBE)
+    start = replace(start, timing=replace(start.timing, head_seconds=head_seconds))
+    fit_first_head(session, start, model_setup.loaded(PROBE, session))
+    notices = [event.words for event in told if isinstance(event, Notice)]
+    words = f"fitted to {fitted} of {rows} rows, drawn at random: there was no time for the {rows} planned"
+    assert not notices if fitted > rows else words in notices[0]
+    assert (load_head(session.folder).weight != 0).any()
+
+
 def test_rows_are_drawn_by_the_seed(rows):
     few = sample_rows(rows, 10, seed=1)
     assert len(few) == 10
     assert np.array_equal(few.ids, sample_rows(rows, 10, seed=1).ids)
     assert not np.array_equal(few.ids, sample_rows(rows, 10, seed=2).ids)
-    assert sample_rows(rows, 48, seed=1) is rows
+    every = sample_rows(rows, 60, seed=1)
+    assert len(every) == len(rows)
+    assert not np.array_equal(every.ids, rows.ids), (
+        "they may be in order of their labels, and time may end the pass over them"
+    )

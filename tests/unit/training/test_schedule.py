@@ -44,6 +44,30 @@ def test_until_one_was_made_a_validation_is_taken_to_last_as_long_as_the_planner
     assert steps(5.0) == steps(0.0, 5.0) == steps(5.0, 20.0) > 70
 
 
+def test_one_slow_first_step_does_not_end_a_training():
+    """The first step took 50 times as long as planned, in a run whose fitted layer had taken half of the time."""
+    clock = SimpleNamespace(limit_seconds=400.0, left=190.0, elapsed=210.0)
+    training = SimpleNamespace(
+        clock=clock, ending_seconds=20.0, size_phase_seconds=0.0, evaluations=4, validation_steps=40.0, max_steps=1000,
+        validation_seconds=0.0, checkpointer=NoCheckpoints(),
+    )  # fmt: skip
+    state = TrainingState(PLAN, 800, step=1)
+    seconds = [5.7]
+    list(reschedule(state, seconds, training))
+    assert state.steps == 800
+    for state.step in range(2, 40):
+        seconds.append(0.1)
+        clock.left -= 0.1
+        list(reschedule(state, seconds, training))
+        assert state.steps > state.step
+    assert state.steps > 400, "the slow one is forgotten by and by"
+
+    clock.left = 30.0  # no time for three more like it, nor for an evaluation
+    state = TrainingState(PLAN, 800, step=1)
+    list(reschedule(state, [5.7], training))
+    assert state.steps == 1
+
+
 def test_what_the_clock_said_before_a_resume_is_not_decided_again():
     class Known(NoCheckpoints):
         def past_schedule(self, state):
