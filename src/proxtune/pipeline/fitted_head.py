@@ -55,7 +55,7 @@ def fit_first_head(session: Session, start: FitStart, model: Any) -> FitStart:
     began = session.clock.elapsed
     validation = _validation_features(session, plan, model)
     timing = replace(start.timing, validation_seconds=session.clock.elapsed - began)
-    deadline_seconds = float("inf")
+    deadline_seconds = None
     if session.clock.limit_seconds is not None:
         latest_seconds = session.clock.limit_seconds - timing.ending_seconds
         deadline_seconds = min(began + _SLOWER * timing.head_seconds, latest_seconds)
@@ -91,18 +91,23 @@ def _validation_features(session: Session, plan: Plan, model: Any) -> LabelledFe
     return LabelledFeatures(features=features_of(model, passes, rows.lengths), labels=rows.labels)
 
 
-def _features_within(deadline_seconds: float, session: Session, plan: Plan, model: Any) -> LabelledFeatures:
-    """What the layer sees of as many rows as the plan says, drawn at random, or as pass through the model before the deadline.
+def _features_within(deadline_seconds: float | None, session: Session, plan: Plan, model: Any) -> LabelledFeatures:
+    """What the layer sees of as many rows as the plan says, or as pass through the model before the deadline, drawn at random.
 
     `deadline_seconds` are on the run's clock. Some hundred rows pass in any case.
     """
     few, all_rows = sample_rows(session.data.train, plan.head_rows, session.recipe.seed), len(session.data.train)
-    done = 0
+    at_a_time, done = _ROWS_AT_A_TIME, 0
+    if deadline_seconds is None:  # all of them will pass: in their own order, so that the fit does not depend on the draw
+        few, at_a_time = few if plan.head_rows < all_rows else session.data.train, len(few)
+
+    def is_over() -> bool:
+        return deadline_seconds is not None and done >= LEAST_HEAD_ROWS and session.clock.elapsed >= deadline_seconds
 
     def passes() -> Iterator[tuple[np.ndarray, Any]]:
         nonlocal done
-        while done < len(few) and (done < LEAST_HEAD_ROWS or session.clock.elapsed < deadline_seconds):
-            numbers = np.arange(done, min(done + _ROWS_AT_A_TIME, len(few)))
+        while done < len(few) and not is_over():
+            numbers = np.arange(done, min(done + at_a_time, len(few)))
             for places, found in _passes(session, plan, model, select_rows(few, numbers)):
                 yield numbers[places], found
             done += len(numbers)

@@ -148,8 +148,10 @@ def fragmentation_bytes(activation_bytes: int, plan: Plan, calibration: Calibrat
     """
     if plan.allocator == "tight":
         return round(calibration.fragmented_share_tight * activation_bytes)
-    checkpointed = calibration.fragmented_share_checkpointed
-    share = checkpointed if plan.checkpointing else calibration.fragmented_share[plan.dtype]
+    if plan.checkpointing:
+        share = calibration.fragmented_share_checkpointed["codes" if plan.base_dtype in CODE_BITS else plan.dtype]
+    else:
+        share = calibration.fragmented_share[plan.dtype]
     return round(share / math.sqrt(plan.micro_batch) * activation_bytes)
 
 

@@ -18,8 +18,8 @@ class Calibration:
     allocator_slack: footprint over live bytes.
     adapter_slack: the same again under adapters: small tensors between large ones. Not where memory goes back before each step.
     fragmented_share: of a dry run's activations, what the heap comes to hold between them where rows are long; for
-        micro-batches of one row. With checkpointing `fragmented_share_checkpointed`, with the tight allocator
-        `fragmented_share_tight`.
+        micro-batches of one row. With checkpointing `fragmented_share_checkpointed`, which has "codes" too for weights that are
+        made dense for each product; with the tight allocator `fragmented_share_tight`.
     growth_ratio, growth_bytes: a whole run's heap over that of a few steps.
     training_kernel_bytes, forward_kernel_bytes, neighbour_kernel_bytes: code, compiled kernels and scratch beyond what one
         forward pass in fp32 brings in. `adapter_kernel_bytes` come on top under adapters.
@@ -47,7 +47,7 @@ class Calibration:
     allocator_slack: Mapping[str, float]
     adapter_slack: float
     fragmented_share: Mapping[str, float]
-    fragmented_share_checkpointed: float
+    fragmented_share_checkpointed: Mapping[str, float]
     fragmented_share_tight: float
     growth_ratio: float
     growth_bytes: int

@@ -17,6 +17,9 @@ from proxtune.memory.governor import Governor, in_halves
 from proxtune.models.introspection import width_of, without_adapters
 
 _MORE, _MORE_CHECKPOINTED, _MOST_TOKENS = 8, 2, 8192
+_PLACES = (
+    3  # of a token's in the cache: what answering takes for it in all, where slots grow or move and prompts are read
+)
 _TOGETHER = 64  # rows that take one another's places in a cache: so many are lost where memory is refused
 
 
@@ -121,6 +124,20 @@ def tokens_at_a_time(plan: Plan) -> int:
     """
     micro_tokens = plan.micro_batch * plan.max_length
     return max(micro_tokens, min(_MOST_TOKENS, (_MORE_CHECKPOINTED if plan.checkpointing else _MORE) * micro_tokens))
+
+
+def tokens_in_room(
+    model: Any, data: Encoded, settings: GenerationSettings, micro_tokens: int, governor: Governor
+) -> int:
+    """`micro_tokens`, or as many more as the memory that is left under the limit has room for.
+
+    Only where rows take one another's places: what `generate` takes for a token is more than its place in the cache.
+    """
+    spare_bytes, plain = governor.meter.spare(), without_adapters(model)
+    each = cache_bytes(plain.config, "bf16" if plain.dtype == torch.bfloat16 else "fp32")
+    if spare_bytes is None or not each or not _takes_slots(plain, data, settings):
+        return micro_tokens
+    return max(micro_tokens, min(_MOST_TOKENS, spare_bytes // (_PLACES * each)))
 
 
 def cache_bytes(config: Any, dtype: str) -> int:

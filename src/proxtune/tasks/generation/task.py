@@ -309,11 +309,13 @@ class Generation:
     def evaluation(
         self, trained: TrainedModel, outputs: np.ndarray, governor: Governor, micro_tokens: int
     ) -> dict[str, Any]:
-        from proxtune.tasks.generation.decoding import generate_answers
+        from proxtune.tasks.generation.decoding import generate_answers, tokens_in_room
 
         assert isinstance(trained, TrainedGenerator), "loaded by this task"
-        answers = dict(generate_answers(trained.model, trained.rows, trained.settings, "fp32", micro_tokens, governor))
-        return {"answers": [answers[row] for row in range(len(trained.rows))]}
+        model, rows, settings = trained.model, trained.rows, trained.settings
+        tokens = tokens_in_room(model, rows, settings, micro_tokens, governor)
+        answers = dict(generate_answers(model, rows, settings, "fp32", tokens, governor))
+        return {"answers": [answers[row] for row in range(len(rows))]}
 
     def predict(
         self,
@@ -327,7 +329,7 @@ class Generation:
         import numpy as np
 
         from proxtune.data.dataset import select_rows
-        from proxtune.tasks.generation.decoding import AnswerStreamer, generate_answers
+        from proxtune.tasks.generation.decoding import AnswerStreamer, generate_answers, tokens_in_room
 
         assert isinstance(trained, TrainedGenerator), "loaded by this task"
         model, data, settings = trained.model, trained.rows, trained.settings
@@ -336,13 +338,14 @@ class Generation:
         )  # for the kernels' code to be in memory
         next(iter(generate_answers(model, select_rows(data, np.arange(1)), few, "fp32", micro_tokens, governor)), None)
         governor.hold()
+        tokens = tokens_in_room(model, data, settings, micro_tokens, governor)
         streamer = None
         if len(data) == 1:
             streamer = AnswerStreamer(settings.tokenizer, lambda text: emit(AnswerPiece(text=text)))
         for begin in range(0, len(data), _WINDOW):
             window = np.arange(begin, min(begin + _WINDOW, len(data)))
             some = select_rows(data, window)
-            answers = dict(generate_answers(model, some, settings, "fp32", micro_tokens, governor, streamer))
+            answers = dict(generate_answers(model, some, settings, "fp32", tokens, governor, streamer))
             for row in window:
                 emit(Prediction(text=rows.prompts[row][-1].content, answer=answers[int(row - begin)]))
 

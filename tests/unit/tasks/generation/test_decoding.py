@@ -12,7 +12,13 @@ from proxtune.memory.devices.cpu import ProcessMeter
 from proxtune.memory.governor import Governor
 from proxtune.models.loading import load_generator
 from proxtune.tasks.generation.dataset import settings_of
-from proxtune.tasks.generation.decoding import AnswerStreamer, GenerationSettings, cache_bytes, generate_answers
+from proxtune.tasks.generation.decoding import (
+    AnswerStreamer,
+    GenerationSettings,
+    cache_bytes,
+    generate_answers,
+    tokens_in_room,
+)
 from support.generating import toy_data
 
 
@@ -176,3 +182,14 @@ def test_pieces_are_whole_letters_said_once_however_often_an_answer_begins():
         pieces.end()
         assert "".join(heard) == words.encode()[:until].decode(errors="ignore").strip()
     assert all(piece and "\ufffd" not in piece for piece in heard)
+
+
+@pytest.mark.parametrize(("places", "expected"), [(None, 100), (0, 100), (450, 150), (10**6, 8192)])
+def test_a_trained_model_answers_in_the_room_that_is_left_under_the_limit(tiny_chat, tiny_pairs, places, expected):
+    task = toy_data(tiny_chat, tiny_pairs)
+    model, settings = load_generator(tiny_chat, task.config), settings_of(task)
+    spare_bytes = None if places is None else places * cache_bytes(task.config, "fp32")
+    governor = SimpleNamespace(meter=SimpleNamespace(spare=lambda: spare_bytes))
+    assert tokens_in_room(model, task.validation, settings, 100, governor) == expected
+    one_at_a_time = replace(settings, batches=False)
+    assert tokens_in_room(model, task.validation, one_at_a_time, 100, governor) == 100, "generate is given what it was"
