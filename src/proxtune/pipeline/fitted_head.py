@@ -96,10 +96,11 @@ def _features_within(deadline_seconds: float | None, session: Session, plan: Pla
 
     `deadline_seconds` are on the run's clock. Some hundred rows pass in any case.
     """
-    few, all_rows = sample_rows(session.data.train, plan.head_rows, session.recipe.seed), len(session.data.train)
-    at_a_time, done = _ROWS_AT_A_TIME, 0
-    if deadline_seconds is None:  # all of them will pass: in their own order, so that the fit does not depend on the draw
-        few, at_a_time = few if plan.head_rows < all_rows else session.data.train, len(few)
+    data = session.data.train
+    few, at_a_time, done = sample_rows(data, plan.head_rows, session.recipe.seed), _ROWS_AT_A_TIME, 0
+    if deadline_seconds is None:
+        # all of them will pass: in their own order, so that the fit does not depend on the draw
+        few, at_a_time = data if len(few) == len(data) else few, len(few)
 
     def is_over() -> bool:
         return deadline_seconds is not None and done >= LEAST_HEAD_ROWS and session.clock.elapsed >= deadline_seconds
@@ -113,13 +114,10 @@ def _features_within(deadline_seconds: float | None, session: Session, plan: Pla
             done += len(numbers)
 
     features = features_of(model, passes(), few.lengths)
-    if done < all_rows:
-        why = (
-            "drawn at random"
-            if done == len(few)
-            else f"drawn at random: there was no time for the {len(few):,} planned"
-        )
-        session.emit(Notice(words=f"the classification layer is fitted to {done:,} of {all_rows:,} rows, {why}"))
+    if done < len(data):
+        why = "" if done == len(few) else f": there was no time for the {len(few):,} planned"
+        words = f"the classification layer is fitted to {done:,} of {len(data):,} rows, drawn at random{why}"
+        session.emit(Notice(words=words))
     return LabelledFeatures(features=features[:done], labels=few.labels[:done])
 
 
