@@ -29,6 +29,7 @@ from proxtune.tasks.generation.languages import NAMES, check_languages, language
 
 _LABELS = {"summarize": "Summary", "translate": "Translation", "instruct": "Answer"}
 _FIRST_ROWS = 100  # that are looked at for words that the tokenizer does not know
+_TOLD_BY_WORDS = ("t5", "switch_transformers")  # what to do with a text (Raffel et al., JMLR 2020)
 _T5_WORDS = {"summarize": "summarize:", "translate": "translate:", "instruct": ""}
 
 
@@ -66,11 +67,17 @@ class PromptFormat:
         return "source" if self.is_encoder_decoder else "messages" if self.uses_chat_template else "prompt"
 
 
-def instruction_for(task: str, pairs: Pairs, is_encoder_decoder: bool) -> str:
-    """What is said before each text, from the task, the length of the answers and what the columns or the path are called."""
+def instruction_for(task: str, pairs: Pairs, config: Any) -> str:
+    """What is said before each text, from the task, the length of the answers and what the columns or the path are called.
+
+    Nothing before an encoder-decoder's, unless it is one of T5's kind: the others (BART, Marian, NLLB) were made for one task, or
+    know it from codes, and would take the words for a part of the text.
+    """
     pair = language_pair(pairs) if task == "translate" else None
     languages = pair and (NAMES[pair[0]], NAMES[pair[1]])
-    if is_encoder_decoder:
+    if config.is_encoder_decoder:
+        if not any(kind in config.model_type for kind in _TOLD_BY_WORDS):
+            return ""
         return f"translate {languages[0]} to {languages[1]}:" if languages else _T5_WORDS[task]
     if task == "summarize":
         words = float(np.median([len(answer.split()) for answer in pairs.answers]))

@@ -116,7 +116,7 @@ class Generation:
         config = generator_config(model_folder, tokenizer, 512)
         instruction = recipe.instruction
         if instruction is None:
-            instruction = instruction_for(self.name, split.train, config.is_encoder_decoder)
+            instruction = instruction_for(self.name, split.train, config)
         notes = (
             *other_head_notes(config),
             *left_over_notes(model_folder),

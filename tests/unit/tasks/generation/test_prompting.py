@@ -26,28 +26,33 @@ def format_of(
 
 
 @pytest.mark.parametrize(
-    ("task", "columns", "source", "answers", "apart", "words"),
+    ("task", "columns", "source", "answers", "kind", "words"),
     [
-        ("translate", ("en", "fr"), "x.csv", ["a"], False, "Translate from English to French:"),
+        ("translate", ("en", "fr"), "x.csv", ["a"], "llama", "Translate from English to French:"),
         (
             "translate",
             ("source", "target"),
             "data/en-fr/train.jsonl",
             ["a"],
-            False,
+            "llama",
             "Translate from English to French:",
         ),
-        ("translate", ("source", "target"), "data/be-my/train.jsonl", ["a"], False, "Translate:"),
-        ("translate", ("source", "target"), "de_en.csv", ["a"], True, "translate German to English:"),
-        ("summarize", ("text", "summary"), "x", ["one two"], False, "Summarize in a few words:"),
-        ("summarize", ("text", "summary"), "x", ["word " * 50], False, "Summarize in a few sentences:"),
-        ("summarize", ("text", "summary"), "x", ["one two"], True, "summarize:"),
-        ("instruct", ("prompt", "completion"), "x", ["a"], False, ""),
+        ("translate", ("source", "target"), "data/be-my/train.jsonl", ["a"], "llama", "Translate:"),
+        ("translate", ("source", "target"), "de_en.csv", ["a"], "t5", "translate German to English:"),
+        ("summarize", ("text", "summary"), "x", ["one two"], "llama", "Summarize in a few words:"),
+        ("summarize", ("text", "summary"), "x", ["word " * 50], "llama", "Summarize in a few sentences:"),
+        ("summarize", ("text", "summary"), "x", ["one two"], "t5", "summarize:"),
+        ("translate", ("en", "fr"), "x", ["a"], "switch_transformers", "translate English to French:"),
+        ("translate", ("en", "fr"), "x", ["a"], "marian", ""),
+        ("translate", ("en", "fr"), "x", ["a"], "m2m_100", ""),
+        ("summarize", ("text", "summary"), "x", ["one two"], "bart", ""),
+        ("instruct", ("prompt", "completion"), "x", ["a"], "llama", ""),
     ],
 )
-def test_the_instruction_follows_from_task_columns_path_and_answers(task, columns, source, answers, apart, words):
+def test_the_instruction_follows_from_task_columns_path_answers_and_model(task, columns, source, answers, kind, words):
     pairs = Pairs([(Message("user", "a"),)] * len(answers), answers, source, [1] * len(answers), columns)
-    assert instruction_for(task, pairs, apart) == words
+    config = SimpleNamespace(model_type=kind, is_encoder_decoder=kind != "llama")
+    assert instruction_for(task, pairs, config) == words
 
 
 @pytest.mark.parametrize(
@@ -61,7 +66,7 @@ def test_the_instruction_follows_from_task_columns_path_and_answers(task, column
 )
 def test_languages_in_a_path_stand_between_other_characters(source, words):
     pairs = Pairs([(Message("user", "a"),)], ["a"], source, [1], ("source", "target"))
-    assert instruction_for("translate", pairs, False) == words
+    assert instruction_for("translate", pairs, SimpleNamespace(model_type="llama", is_encoder_decoder=False)) == words
 
 
 def test_the_instruction_stands_before_the_last_turn_alone(tiny_chat):
