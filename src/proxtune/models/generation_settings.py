@@ -30,6 +30,10 @@ _SHAPES = (
     ),
     *("stop_strings", "renormalize_logits", "watermarking_config", "prompt_lookup_num_tokens", "token_healing"),
 )
+_ONE_CHANGES_NOTHING = (
+    *("num_beams", "num_beam_groups", "guidance_scale"),
+    *("length_penalty", "repetition_penalty", "encoder_repetition_penalty"),
+)
 _LONGEST_VALUE = 40  # characters of one in a note
 
 
@@ -47,7 +51,9 @@ def answers_plainly(generation_config: Any) -> bool:
 
 
 def _shapes(key: str, value: Any) -> bool:
-    return value is True or (value is not None and (key.endswith("_token_id") or value not in (False, 0, 1, [], {})))
+    if value is None or value is True or key.endswith("_token_id"):
+        return value is not None
+    return value not in (0, [], {}) and (value != 1 or key not in _ONE_CHANGES_NOTHING)
 
 
 def left_over_notes(folder: Path) -> tuple[str, ...]:

@@ -35,9 +35,11 @@ def test_what_would_shape_answers_is_found_and_said(news, tiny_t5, tiny_chat):
 
 def test_what_older_models_have_in_their_config_is_found(tiny_t5, tmp_path):
     folder = shutil.copytree(tiny_t5, tmp_path / "model")
-    config = json.loads((folder / "config.json").read_text()) | {"num_beams": 6, "min_length": 0, "length_penalty": 1.0}
+    config = json.loads((folder / "config.json").read_text()) | {
+        "num_beams": 6, "min_length": 0, "length_penalty": 1.0, "num_beam_groups": 1, "no_repeat_ngram_size": 1,
+    }  # fmt: skip
     (folder / "config.json").write_text(json.dumps(config))
-    assert left_over_settings(folder) == {"num_beams": 6}
+    assert left_over_settings(folder) == {"num_beams": 6, "no_repeat_ngram_size": 1}, "no token twice"
 
 
 def test_none_of_it_stays_with_the_model(news, tmp_path):
