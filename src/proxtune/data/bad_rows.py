@@ -47,7 +47,6 @@ def reject_or_skip(table: Table, source: str, bad: BadRows, bad_rows: str) -> li
     if bad.count == len(table.lines):
         raise UserError(f"{source}: none of {bad.count:,} rows can be used: {shown}; fix them, or name other columns")
     if bad_rows == "fail":
-        raise UserError(
-            f"{source}: {counted} cannot be used: {shown}; fix them, or leave them out with --bad-rows skip"
-        )
+        advice = "fix them, or train with --bad-rows skip to leave such rows out"
+        raise UserError(f"{source}: {counted} cannot be used: {shown}; {advice}")
     return [f"left out {counted}: {shown}"]

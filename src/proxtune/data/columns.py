@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from proxtune.data.table import Table
+from proxtune.data.values import is_blank
 from proxtune.errors import UserError
 
 # Best first, lower case, words joined by "_".
@@ -32,6 +33,7 @@ PAIRS = (
     *(("question", "answer"), ("query", "passage"), ("query", "document"), ("claim", "evidence"), ("headline", "body")),
 )
 PAIR_MARK = "\t"  # between the names of two columns in one; people write a comma, which a name may hold itself
+_CHOICES = ("choices", "options", "candidates", "distractors", "endings")  # of a question with several answers
 _MOST_CLASSES = 50  # in a guess by content; larger files may have one class for each hundred rows
 _HEADER_WORDS, _HEADER_CHARACTERS = 5, 40  # a name longer than this is likely a text
 _UNUSED_SHOWN = 3  # columns in a note
@@ -138,7 +140,7 @@ def _longest_text(table: Table, taken: str | None) -> str | None:
 
 
 def unused_texts(table: Table, used: Iterable[str | None]) -> list[str]:
-    """Other columns of sentences, or the other one of a usual pair, which a label may rest on as well."""
+    """Other columns of sentences or of answers to choose from, or the other one of a usual pair: a label may rest on them too."""
     taken = set(used)
     pair = find_pair(table) or ()
     other = [name for name in pair if name not in taken] if taken & set(pair) else []
@@ -150,7 +152,12 @@ def unused_texts(table: Table, used: Iterable[str | None]) -> list[str]:
         and is_free_text(cells)
         and 2 * sum(_TWO_WORDS.search(cell) is not None for cell in cells if isinstance(cell, str)) > len(cells)
     ]
-    return other + sentences
+    choices = [
+        name
+        for name, cells in table.columns.items()
+        if name not in taken and normalized(name) in _CHOICES and any(cell not in (None, "", [], {}) for cell in cells)
+    ]
+    return other + sentences + [name for name in choices if name not in (*other, *sentences)]
 
 
 def _fewest_values(table: Table, taken: tuple[str | None, str | None]) -> str | None:
@@ -160,7 +167,10 @@ def _fewest_values(table: Table, taken: tuple[str | None, str | None]) -> str | 
         if name in taken or any(isinstance(cell, list | dict) for cell in cells):
             continue
         counts: dict[str, int] = {}
-        for cell in cells:
+        filled = [cell for cell in cells if cell is not None and not (isinstance(cell, str) and is_blank(cell))]
+        if 2 * len(filled) < len(cells):
+            continue
+        for cell in filled:
             counts[str(cell)] = counts.get(str(cell), 0) + 1
             if len(counts) > most:
                 break

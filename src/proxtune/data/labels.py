@@ -1,7 +1,7 @@
 """Labels as people spell them: one class for each meaning, and the same class in another file.
 
-The rule: labels that differ only in case, in spaces, or in a `.0` behind a whole number are one, spelled as most rows spell it;
-so are `true` and `1`, `false` and `0` where a column holds no other labels. All else is told apart.
+The rule: labels that differ only in case, in spaces, in marks that cannot be seen, or in a `.0` behind a whole number are one,
+spelled as most rows spell it. So are `true` and `1`, `false` and `0` where a column holds no other labels. Others are told apart.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
+
+from proxtune.data.values import without_marks
 
 _WHOLE_NUMBER = re.compile(r"([+-]?\d+)\.0+\Z")
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d+)?\Z", re.IGNORECASE)
@@ -22,7 +24,7 @@ _SHOWN = 5  # spellings in a message
 
 def label_key(label: str) -> str:
     """What labels of one class have in common."""
-    key = " ".join(unicodedata.normalize("NFC", label).casefold().split())
+    key = " ".join(without_marks(unicodedata.normalize("NFC", label)).casefold().split())
     number = _WHOLE_NUMBER.match(key)
     return number[1] if number else key
 

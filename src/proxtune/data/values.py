@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import re
+from decimal import Decimal
 
-# Spaces, controls, and what no font shows: marks of zero width, of direction and of variants, soft hyphens, fillers, tags.
-_INVISIBLE = re.compile(
-    "[\\s\\x00-\\x1f\\x7f-\\x9f\\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f"
-    "\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001d173-\U0001d17a\U000e0000-\U000e0fff]*\\Z"
+# What no font shows: marks of zero width, of direction and of variants, soft hyphens, fillers, tags.
+_MARKS = (
+    "\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f"
+    "\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
+_MARK = re.compile(f"[{_MARKS}]")
+_INVISIBLE = re.compile(f"[\\s\\x00-\\x1f\\x7f-\\x9f{_MARKS}]*\\Z")  # and spaces and controls
 _SHORT, _KNOWN = 32, 1000  # characters of a cell that is held once, and how many such there are
 
 
@@ -25,6 +28,8 @@ def cell_text(cell: object) -> str | None:
         return str(int(cell))  # a library that knows no missing integers wrote 1 as 1.0
     if isinstance(cell, int | float):
         return str(cell)
+    if isinstance(cell, Decimal):  # a Parquet file's; 1.50 is the number that another file writes as 1.5
+        return str(int(cell)) if cell == cell.to_integral_value() else f"{cell.normalize():f}"
     raise TypeError(kind_of(cell))
 
 
@@ -38,6 +43,11 @@ def kind_of(cell: object) -> str:
 def is_blank(text: str) -> bool:
     """Whether nothing of the text can be seen."""
     return _INVISIBLE.match(text) is not None
+
+
+def without_marks(text: str) -> str:
+    """The text without what cannot be seen in it, spaces apart."""
+    return text if text.isascii() else _MARK.sub("", text)
 
 
 def to_valid_unicode(text: str) -> str:

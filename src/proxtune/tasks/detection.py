@@ -9,6 +9,7 @@ from proxtune.data.readers.source import read_source
 from proxtune.data.table import Table
 from proxtune.models.source import json_of
 from proxtune.samples import movies_path, translations_path
+from proxtune.tasks.generation.answers import several_answers
 from proxtune.tasks.generation.columns import (
     ANSWERS,
     CHOSEN,
@@ -80,9 +81,14 @@ def _prompts(prompt_table: Table, answer_table: Table) -> _Guess | None:
         prompt = find_column(prompt_table, prompts, answer)
         if prompt is None or answer is None or (not sure and _is_judged(answer_table)):
             continue
-        if sure or is_free_text(answer_table.columns[answer]):
+        if sure or _answers_freely(answer_table.columns[answer]):
             return "instruct", f"columns {prompt!r} and {answer!r}"
     return None
+
+
+def _answers_freely(cells: list[object]) -> bool:
+    """Whether answers are texts, or lists of them, as SQuAD and others have where several are right."""
+    return is_free_text(cells) or any(map(several_answers, cells))
 
 
 def _is_judged(table: Table) -> bool:

@@ -35,7 +35,7 @@ def test_a_choice_that_there_is_not() -> None:
 def test_bad_rows_are_shown_with_their_lines_and_a_way_out() -> None:
     assert refusal(reject_or_skip, table(8), "a.csv", BAD, "fail") == (
         "a.csv: 2 of 8 rows cannot be used: line 2 (no text), line 5 (a list); "
-        "fix them, or leave them out with --bad-rows skip"
+        "fix them, or train with --bad-rows skip to leave such rows out"
     )
 
 

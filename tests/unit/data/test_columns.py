@@ -56,6 +56,18 @@ def test_by_content_where_no_name_is_known(write: Write) -> None:
     assert found.note is not None
 
 
+def test_a_column_that_is_almost_empty_is_no_label() -> None:
+    kinds: list[object] = [["tax", "law", "sport"][n % 3] for n in range(12)]
+    opinions: list[object] = [f"a letter of {n} pages" for n in range(12)]
+    notes: list[object] = ["x", "x", "y", "y", *[""] * 4, *[None] * 4]
+    assert columns_of(table(opinion=opinions, remark=notes, kind=kinds)).label == "kind"
+
+
+def test_answers_to_choose_from_are_said_to_be_unused() -> None:
+    rows = table(question=["which?"] * 4, choices=[["a", "b"]] * 4, label=["0", "1", "0", "1"])
+    assert "not used: 'choices'" in str(columns_of(rows).note)
+
+
 def test_typed_columns_by_content(write: Write) -> None:
     rows = "".join(f'{{"n": {n}, "opinion": "film {n}", "kind": {n % 2}, "tags": ["a"]}}\n' for n in range(1, 7))
     found = columns_of(read_jsonl(write("a.jsonl", rows)))

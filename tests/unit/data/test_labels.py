@@ -24,6 +24,7 @@ from proxtune.data.labels import ClassNumbers, join_labels, label_key, number_no
         (["caf\u00e9", "cafe\u0301"], ["caf\u00e9", "caf\u00e9"]),
         (["-1", "-1.0"], ["-1", "-1"]),
         (["nan", "pos"], ["nan", "pos"]),
+        (["neg", "neg\u200b", "\ufeffneg", "ne\xadg"], ["neg"] * 4),
     ],
 )
 def test_one_spelling_for_each_class(labels: list[str], joined: list[str]) -> None:

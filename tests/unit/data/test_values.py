@@ -1,6 +1,7 @@
 """A cell as a word: what a user would write for it, and text that can be written at all."""
 
 import math
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
@@ -26,6 +27,10 @@ any_text = st.text(st.characters())  # lone surrogates among them
         (0.5, "0.5"),
         (1e300, str(int(1e300))),
         (math.inf, "inf"),
+        (Decimal("1.00"), "1"),
+        (Decimal("1.50"), "1.5"),
+        (Decimal("-1E+3"), "-1000"),
+        (Decimal("0.000001"), "0.000001"),
     ],
 )
 def test_a_single_value_is_written_as_a_user_would(cell: object, text: str | None) -> None:

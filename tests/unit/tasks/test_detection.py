@@ -31,6 +31,8 @@ def rows(**columns: str) -> str:
         ({"source": "a film {n}", "target": "電影{n}"}, "translate"),
         ({"en": "a film {n}", "fr": "un film {n}"}, "translate"),
         ({"id": "{n}", "en": "a film {n}", "fr": "un film {n}"}, "translate"),
+        ({"id": "{n}", "en": "a film {n}", "label": "{k}"}, "classify"),
+        ({"no": "tw_{n}", "br": "um filme {n}", "label": "{k}"}, "classify"),
         ({"text": "a film {n}", "summary": "film"}, "summarize"),
         ({"dialogue": "a film {n}", "summary": "film {n}", "topic": "a talk of {n}"}, "summarize"),
         ({"reviewText": "x", "text": "a film {n}", "summary": "film {n}", "rating": "{k}"}, "classify"),
@@ -121,3 +123,13 @@ def test_a_model_is_tried_on_a_sample_that_it_is_made_for(write: Write, config: 
     found, sample = sample_for(folder)
     assert found == task
     assert sample.is_file()
+
+
+@pytest.mark.parametrize("answers", [["a film", "two"], {"text": ["1984"], "answer_start": [3]}])
+def test_several_answers_to_a_question_are_learned_as_texts(write: Write, answers: object) -> None:
+    squad = [
+        {"id": str(n), "title": "Films", "context": f"of film {n}", "question": f"which {n}?", "answers": answers}
+        for n in range(9)
+    ]
+    path = write("squad.jsonl", "".join(json.dumps(row) + "\n" for row in squad))
+    assert guess_task(str(path)) == ("instruct", "columns 'question' and 'answers'")

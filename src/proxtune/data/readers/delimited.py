@@ -19,7 +19,7 @@ from proxtune.errors import UserError
 _FIELD_LIMIT = 2**31 - 1  # the most that the csv module takes on every system; its own default is 131,072 characters
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _SAMPLE = 100  # lines that a dialect is guessed from
-_SHOWN = 40  # characters of a text in a message
+_SHOWN, _LINES_SHOWN = 40, 5  # characters of a text, and lines, in a message
 _DECLARED = re.compile(r'"?sep=(.)"?[\r\n]*\Z')  # what spreadsheets write into a first line of its own
 _ESCAPED_QUOTE = re.compile(r'(?<!\\)((?:\\\\)*)\\"')
 
@@ -124,7 +124,7 @@ def _read(file: TextFile, dialect: Dialect, max_rows: int | None) -> Table:
     columns: list[list[object]] = []
     known: list[dict[str, str]] = []
     reader, begins = _reader(file, dialect)
-    skipped, header_line = begins - 1, begins
+    skipped, header_line, again = begins - 1, begins, list[int]()
     try:
         for row in reader:
             # A line by itself is blank, but a quoted text of nothing is a row of a single column, and keeps its place.
@@ -132,6 +132,8 @@ def _read(file: TextFile, dialect: Dialect, max_rows: int | None) -> Table:
                 pass
             elif not names:
                 names, width, header_line = row, len(row), begins
+            elif width > 1 and row[: len(names)] == names and not any(row[len(names) :]):
+                again.append(begins)  # files that were put together; of a single column it may be a text
             else:
                 if not columns:
                     names = names[: max(len(row), _filled(names))]
@@ -149,18 +151,26 @@ def _read(file: TextFile, dialect: Dialect, max_rows: int | None) -> Table:
     except csv.Error as error:
         hint = 'close the quote, and write a quote inside a quoted text twice ("")'
         raise _Refused(f"{path} line {begins}: broken quoting ({error}); {hint}", len(lines)) from None
+    if not lines and again:  # rows that are all the same, and a header that is one of them
+        columns, lines, again = [[name] * len(again) for name in names], again, []
     if not lines:
         hint = f"; if it is a text, write a header such as `text` above {names[0][:_SHOWN]!r}" if width == 1 else ""
         raise _Refused(f"{path}: has a header but no rows; add rows below it{hint}")
     if not dialect.quotes:
         names = [_unquoted(name) for name in names]
     header = tuple(names)
-    notes = _fit_names(path, names, columns, lines[0])
+    notes = [_told_again(again)] if again else []
+    notes += _fit_names(path, names, columns, lines[0])
     named, repeated, told = _by_name(names, columns)
     return Table(
         columns=named, lines=lines, has_header=True, header=header, header_line=header_line, notes=[*notes, *told],
         repeated=repeated,
     )  # fmt: skip
+
+
+def _told_again(lines: list[int]) -> str:
+    shown = ", ".join(map(str, lines[:_LINES_SHOWN])) + (", ..." if len(lines) > _LINES_SHOWN else "")
+    return f"the header comes again in {'line' if len(lines) == 1 else 'lines'} {shown}, which is left out"
 
 
 def _reader(file: TextFile, dialect: Dialect) -> tuple[Any, int]:

@@ -40,6 +40,11 @@ def rows_under(value: Mapping[str, object]) -> str | None:
     return f"one object, with rows under {_listed(found)}; write such a list by itself" if found else None
 
 
+def other_lists(value: Mapping[str, object]) -> str:
+    """The names of lists beside "data" that could be rows as well, to show; empty where there are none."""
+    return _listed([name for name in _of_objects(value) if name != "data"])
+
+
 def _of_objects(value: Mapping[str, object]) -> list[str]:
     return [
         name

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NoReturn
 
-from proxtune.data.readers.json_shapes import rows_under, why_no_rows
+from proxtune.data.readers.json_shapes import other_lists, rows_under, why_no_rows
 from proxtune.data.table import Table, empty_file
 from proxtune.data.text_file import TextFile, open_text
 from proxtune.data.values import held_once
@@ -179,7 +179,9 @@ def _read_whole(file: TextFile, max_rows: int | None) -> Table:
     if not listed:
         raise UserError(f"{file.path}: the list has no rows; add objects with a text and a label each")
     rows = ((number, _object(row, f"{file.path} row {number}")) for number, row in enumerate(listed, start=1))
-    return _table(islice(rows, max_rows), "row", file.notes)
+    others = other_lists(value)
+    told = (f"rows are read from 'data'; not used: {others}",) if others else ()
+    return _table(islice(rows, max_rows), "row", (*file.notes, *told))
 
 
 def _table(rows: Iterator[_Row], unit: str, notes: tuple[str, ...]) -> Table:

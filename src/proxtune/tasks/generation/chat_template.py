@@ -93,6 +93,10 @@ def fit_chat_template(
         notes.append(
             "the model's chat template leaves earlier turns out: an answer is learned from the user's last alone"
         )
+    elif rows and not _writes_whole(tokenizer, max(rows, key=_size)):
+        notes.append(
+            "the model's chat template leaves out, cuts or changes parts of long conversations: answers are learned without them"
+        )
     if not thinks:
         notes += _without_thoughts(tokenizer)
     opening = _between(tokenizer)
@@ -151,6 +155,19 @@ def _writes(tokenizer: Any, turns: Sequence[Mapping[str, str]], *words: str) -> 
     """Whether the words stand in the template that is filled in for an answer, in letters of any case."""
     made = fill(tokenizer, turns, for_answer=True).casefold()
     return all(each in made for each in words)
+
+
+def _size(row: Sequence[Mapping[str, str]]) -> tuple[int, int]:
+    return len(row), sum(len(turn["content"]) for turn in row)
+
+
+def _writes_whole(tokenizer: Any, row: Sequence[Mapping[str, str]]) -> bool:
+    """Whether all that is said in a conversation stands in the template, spaces and the case of letters apart.
+
+    Earlier thoughts, which some templates leave out by design, are not looked for.
+    """
+    made = "".join(fill(tokenizer, row, for_answer=True).casefold().split())
+    return all("".join(turn["content"].casefold().split()) in made for turn in row if "think>" not in turn["content"])
 
 
 def _has_exchange_before(row: Sequence[Mapping[str, str]]) -> bool:

@@ -17,7 +17,7 @@ from proxtune.data.columns import (
 )
 from proxtune.data.table import Table
 from proxtune.errors import UserError
-from proxtune.tasks.generation.conversations import has_question, is_conversation
+from proxtune.tasks.generation.conversations import has_question, holds_turns, is_conversation
 
 # What is asked and what is answered, as text.
 KINDS = {"summarize": ("text", "summary"), "translate": ("source", "target"), "instruct": ("prompt", "answer")}
@@ -55,6 +55,7 @@ ANSWERS = (
 CHOSEN, REJECTED = ("chosen",), ("rejected",)  # of two answers, the one that was preferred is learned
 HISTORY = ("history",)  # Alpaca's: questions and answers that came before
 INSTRUCTIONS, INPUTS, SYSTEMS = ("instruction",), ("input", "context"), ("system", "system_prompt")
+QUESTIONS, PASSAGES = ("question", "query"), ("context", "passage")  # in which the answer is found, as SQuAD has them
 TURNS = ("messages", "conversations", "conversation", "turns", "chat")
 
 _PROMPT_NAMES = {"summarize": TEXTS, "translate": SOURCES, "instruct": PROMPTS}
@@ -67,6 +68,8 @@ _ANSWER_NAMES = {
 _JUDGED = ("label", "labels", "score", "rating", "reward", "weight", "weights", "is_correct", *REJECTED)
 _TOOLS = ("tools", "functions", "tool_choice", "available_tools")
 _UNUSED_SHOWN = 4  # columns in a note
+_FIRST_ROWS = 20  # that are looked at for what a column repeats
+_ROW_NAME = re.compile(r"\S*\d\S*\Z")
 _LANGUAGE = re.compile(r"[a-z]{2}(_[a-z]{2,4})?\Z")  # "en", "pt_br"
 
 
@@ -121,7 +124,9 @@ def find_languages(table: Table) -> tuple[str, str] | None:
 
 
 def _holds_text(cells: list[object]) -> bool:
-    return any(isinstance(cell, str) for cell in cells)
+    """Whether most cells say something: a column `id` or `no` of numbers, or of names such as "tw_0", is no language's."""
+    texts = [cell.strip() for cell in cells if isinstance(cell, str) and cell.strip()]
+    return 2 * sum(_ROW_NAME.match(text) is None for text in texts) > len(texts)
 
 
 def choose_pair_columns(
@@ -154,7 +159,7 @@ def choose_pair_columns(
     if turns is not None:
         columns = PairColumns(turns=turns, system=find_column(table, SYSTEMS, turns))
         told = [f"conversations from column {turns!r} (guessed; --text-column to change)"] if prompt is None else []
-        unused = [] if learned or not need_answers else _said_of_rows(table, columns)
+        unused = [] if learned or not need_answers else _unused(table, columns)
         told += [_not_used(unused)] if unused else []
         return replace(columns, note=note or "; ".join(told) or None)
 
@@ -178,7 +183,7 @@ def choose_pair_columns(
     columns = PairColumns(prompt=prompt, answer=answer)
     columns = _with_additions(table, columns) if task == "instruct" else columns
     if note is None:
-        unused = _unused(table, columns) if need_answers and task == "instruct" else []
+        unused = _unused(table, columns) if need_answers else []
         note = _note(task, prompt if prompt_guessed else None, answer if answer_guessed else None, unused)
     return replace(columns, note=note)
 
@@ -198,9 +203,9 @@ def _other(languages: tuple[str, str] | None, taken: str | None, last: bool) -> 
 
 
 def _with_additions(table: Table, columns: PairColumns) -> PairColumns:
-    added = None
-    if columns.prompt is not None and normalized(columns.prompt) in INSTRUCTIONS:
-        added = find_column(table, INPUTS, columns.answer)
+    asked = normalized(columns.prompt or "")
+    inputs = INPUTS if asked in INSTRUCTIONS else PASSAGES if asked in QUESTIONS else ()
+    added = find_column(table, inputs, columns.answer)
     system, history = (find_column(table, names, columns.answer) for names in (SYSTEMS, HISTORY))
     return replace(
         columns,
@@ -211,9 +216,31 @@ def _with_additions(table: Table, columns: PairColumns) -> PairColumns:
 
 
 def _unused(table: Table, columns: PairColumns) -> list[str]:
-    """Columns that may matter and are not used: of sentences, or of what somebody thought of the answers."""
-    texts = unused_texts(table, columns.names)
-    return texts + [name for name in _said_of_rows(table, columns) if name not in texts]
+    """Columns that may matter and are not used: of sentences or turns, or of what somebody thought of the answers."""
+    texts = [name for name in unused_texts(table, columns.names) if not _is_repeated(table, name, columns.turns)]
+    more = [*_other_turns(table, columns), *_said_of_rows(table, columns)]
+    return texts + [name for name in dict.fromkeys(more) if name not in texts]
+
+
+def _is_repeated(table: Table, name: str, turns: str | None) -> bool:
+    """Whether a column says again what stands in the conversations, as `prompt` does beside `chosen`."""
+    if turns is None:
+        return False
+    rows = [(str(cell), said) for cell, said in zip(table.columns[name], table.columns[turns], strict=True) if cell]
+    return all(cell.strip() in _contents(said) for cell, said in rows[:_FIRST_ROWS])
+
+
+def _contents(turns: object) -> set[str]:
+    """What the turns of a conversation say, as far as they are plain."""
+    if not isinstance(turns, list):
+        return set()
+    return {str(value).strip() for turn in turns if isinstance(turn, dict) for value in turn.values()}
+
+
+def _other_turns(table: Table, columns: PairColumns) -> list[str]:
+    known = (*TURNS, *CHOSEN)
+    names = [name for name in table.columns if normalized(name) in known and name not in columns.names]
+    return [name for name in names if any(map(holds_turns, table.columns[name]))]
 
 
 def _said_of_rows(table: Table, columns: PairColumns) -> list[str]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from proxtune.data.bad_rows import BadRow
+from proxtune.data.bad_rows import BadRow, Missing
 from proxtune.data.examples import Message
 from proxtune.data.values import is_blank, kind_of
 
@@ -18,13 +18,18 @@ _ROLES = {
 }
 _TOOLS = ("tool", "function", "observation", "ipython")  # how the roles of tools' turns begin
 _CONTENTS = ("content", "value", "text")  # keys of what is said: OpenAI's, ShareGPT's, and that of others
+_THOUGHTS = ("reasoning_content", "reasoning", "thinking")
+_MARKS = ("weight", "train", "trainable", "loss", "loss_mask")  # of a turn, whether it is learned
+_NOT_LEARNED = ("0", "0.0", "false", "no")
 _SHOWN = 4  # keys in a message
 _MOST_TURNS = 1_000  # each answer is a row with all turns before it: their number grows with the square
 
 GREETED = "a conversation begins with the assistant: that turn is context, not an answer to learn"
 UNWEIGHTED = "an answer has the weight 0: it is context, and is not learned"
 DOUBLED = "turns of one role follow one another: they are joined"
-THOUGHT = "what the assistant thought (`reasoning_content`, `thinking`) is left out"
+THOUGHT = "what the assistant thought (`reasoning_content`, `reasoning`, `thinking`) is left out"
+WEIGHTED = "an answer has a weight other than 0 and 1: it is learned like any other"
+OTHER_SYSTEM = "the conversation has a system's turn of its own: the one in its column is not used"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +79,8 @@ def read_turns(cell: object, system: str | None = None) -> Conversation:
     for place, value in values:
         turn = _turn(place, value)
         before = turns[-1].role if turns else None
-        told += [THOUGHT] if value.get("reasoning_content") or value.get("thinking") else []
+        told += [THOUGHT] if any(value.get(key) for key in _THOUGHTS) else []
+        told += [WEIGHTED] if turn.role == "assistant" and _has_other_weight(value) else []
         if turn.role == before:
             if turn.role == "assistant" and _is_left_out(value) != _is_left_out(values[place - 2][1]):
                 raise BadRow(f"turn {place} is {turn.role} after {before} of another weight: they cannot be joined")
@@ -93,7 +99,9 @@ def read_turns(cell: object, system: str | None = None) -> Conversation:
         turns.append(turn)
     if turns[-1].role == "system":
         raise BadRow("no turn but the system's")
-    if system is not None and turns[0].role != "system":
+    if system is not None and turns[0].role == "system":
+        told += [OTHER_SYSTEM] if system.strip() != turns[0].content.strip() else []
+    elif system is not None:
         turns.insert(0, Message("system", system))
         context = {place + 1 for place in context}
     return Conversation(tuple(turns), frozenset(context), tuple(dict.fromkeys(told)))
@@ -101,7 +109,9 @@ def read_turns(cell: object, system: str | None = None) -> Conversation:
 
 def read_history(cell: object) -> Conversation:
     """Earlier questions and answers, a list of pairs, as turns. Raises BadRow."""
-    if cell is None or cell == "" or cell == []:
+    if isinstance(cell, str) and is_conversation(cell):
+        cell = _parsed(cell)
+    if cell is None or cell == [] or (isinstance(cell, str) and is_blank(cell)):
         return Conversation(())
     if holds_turns(cell):
         return read_turns(cell)
@@ -121,9 +131,11 @@ def split_turns(conversation: Conversation, need_answers: bool = True) -> list[t
     """Each of the assistant's turns that is to be learned with the turns before it.
 
     A conversation that ends with the user waits for one answer: it raises BadRow, or unless `need_answers` is one row
-    without an answer.
+    without an answer. Unless `need_answers`, one that ends with the assistant asks for that last answer alone.
     """
     turns = conversation.turns
+    if not need_answers and [turn.role for turn in turns[-2:]] == ["user", "assistant"]:
+        return [(turns[:-1], turns[-1].content)]
     if turns[-1].role == "user":
         if need_answers:
             raise BadRow("ends with user, not with assistant")
@@ -138,19 +150,21 @@ def split_turns(conversation: Conversation, need_answers: bool = True) -> list[t
 
 def _values(cell: object) -> list[object]:
     if isinstance(cell, str) and is_conversation(cell):
-        try:
-            cell = json.loads(cell)
-        except (ValueError, RecursionError):
-            raise BadRow("the turns are not JSON") from None
-    if cell is None:
-        raise BadRow("no turns")
+        cell = _parsed(cell)
+    if cell is None or cell == [] or (isinstance(cell, str) and is_blank(cell)):
+        raise Missing("no turns")
     if not isinstance(cell, list):
         raise BadRow(f"{kind_of(cell)}, not a list of turns")
-    if not cell:
-        raise BadRow("no turns")
     if len(cell) > _MOST_TURNS:
         raise BadRow(f"{len(cell):,} turns, more than {_MOST_TURNS:,}")
     return cell
+
+
+def _parsed(cell: str) -> object:
+    try:
+        return json.loads(cell)
+    except (ValueError, RecursionError):
+        raise BadRow("the turns are not JSON") from None
 
 
 def _object(place: int, value: object) -> Mapping[str, object]:
@@ -223,9 +237,9 @@ def _tool_called(value: Mapping[str, object]) -> str | None:
 
 def _is_left_out(value: Mapping[str, object]) -> bool:
     """Whether a turn says of itself that it is not to be learned."""
-    weight = value.get("weight")
-    return (
-        (weight is not None and weight in (0, "0", False))
-        or value.get("train") is False
-        or value.get("trainable") is False
-    )
+    return any(str(value.get(mark)).strip().lower() in _NOT_LEARNED for mark in _MARKS)
+
+
+def _has_other_weight(value: Mapping[str, object]) -> bool:
+    weight = str(value.get("weight", 1)).strip()
+    return not _is_left_out(value) and weight not in ("None", "1", "1.0", "True", "true")

@@ -12,6 +12,7 @@ from proxtune.data.readers.source import read_source, read_source_split
 from proxtune.data.table import Table
 from proxtune.data.values import cell_text, is_blank, is_valid_unicode, to_valid_unicode
 from proxtune.errors import UserError
+from proxtune.tasks.generation.answers import several_answers
 from proxtune.tasks.generation.columns import HEADERS, KINDS, PairColumns, choose_pair_columns, spread_translations
 from proxtune.tasks.generation.conversations import (
     GREETED,
@@ -170,12 +171,9 @@ def _read_turns_asked(
 
 def _answers(cells: dict[str, object], column: str | None, kind: str, need_answers: bool) -> list[str | None]:
     """What a cell answers: a text, or each of several. Raises BadRow."""
-    cell = None if column is None else cells[column]
-    cell = (
-        cell.get("text") if isinstance(cell, dict) and isinstance(cell.get("text"), list) else cell
-    )  # as SQuAD has them
-    if isinstance(cell, list) and cell and all(isinstance(answer, str) and not is_blank(answer) for answer in cell):
-        return list(dict.fromkeys(cell))
+    several = None if column is None else several_answers(cells[column])
+    if several is not None:
+        return [*several] if need_answers else [several[0]]
     return [(_needed_text if need_answers else _text_if_any)(cells, column, kind)]
 
 

@@ -253,3 +253,11 @@ def test_no_columns_are_made_for_a_row_that_has_too_many(tmp_path):
         assert tracemalloc.get_traced_memory()[1] < 10_000_000
     finally:
         tracemalloc.stop()
+
+
+def test_a_header_that_comes_again_is_no_row(write: Write) -> None:
+    table = read_csv(write("a.csv", "text,label\na,1\ntext,label\nb,2\n text,label\ntext,label\n"))
+    assert rows_of(table) == [("a", "1"), ("b", "2"), (" text", "label")]
+    assert (table.lines, table.notes) == ([2, 4, 5], ["the header comes again in lines 3, 6, which is left out"])
+    assert rows_of(read_csv(write("b.csv", "text\na\ntext\n"))) == [("a",), ("text",)], "a text, perhaps"
+    assert rows_of(read_csv(write("c.csv", "a,b\na,b\na,b\n"))) == [("a", "b")] * 2

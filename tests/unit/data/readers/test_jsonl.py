@@ -128,3 +128,10 @@ def test_a_long_list_is_read_in_pieces(write: Write, read, monkeypatch: pytest.M
 def test_a_conversation_in_one_line_is_a_row(write: Write) -> None:
     turns = [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]
     assert read_jsonl(write("a.jsonl", json.dumps({"messages": turns}))).columns == {"messages": [turns]}
+
+
+def test_lists_beside_the_rows_are_told(write: Write) -> None:
+    row = {"text": "a", "label": "b"}
+    table = read_json(write("a.json", json.dumps({"data": [row], "more": [row, row], "tags": ["x"], "version": 1})))
+    assert len(table.lines) == 1
+    assert table.notes == ["rows are read from 'data'; not used: 'more'"]

@@ -115,7 +115,7 @@ def test_labels_that_are_not_needed_may_be_missing(write: Write) -> None:
             "2 of 3 rows cannot be used: line 2 (no label in column 'label'), line 4",
         ),
         ("a.csv", "text,label\n" + ",a\n" * 7, "none of 7 rows can be used: line 2 (no text in column 'text'), line 3"),
-        ("a.jsonl", '{"text": "x", "label": "a"}\n{"text": "y"}', "leave them out with --bad-rows skip"),
+        ("a.jsonl", '{"text": "x", "label": "a"}\n{"text": "y"}', "train with --bad-rows skip to leave such rows out"),
     ],
 )
 def test_what_is_wrong_with_a_row_is_said(write: Write, name: str, content: str, says: str) -> None:

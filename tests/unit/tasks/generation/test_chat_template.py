@@ -121,6 +121,18 @@ def test_a_template_may_change_the_case_of_what_is_said(having):
     assert fit_chat_template(having(PLAIN.replace("m['content']", "m['content'] | upper")), [TALK[1:]])
 
 
+@pytest.mark.parametrize("cut", ["m['content'][:20]", "m['content']"], ids=["cuts", "slices"])
+def test_a_template_that_cuts_long_conversations_is_told_of(having, cut):
+    said = [
+        {"role": role, "content": f"turn number {n} of the talk"} for n in range(4) for role in ("user", "assistant")
+    ]
+    template = PLAIN.replace("m['content']", cut)
+    template = template if "[:" in cut else template.replace("in messages %}", "in messages[-5:] %}")
+    told = "the model's chat template leaves out, cuts or changes parts of long conversations: answers are learned without them"
+    assert told in fit_chat_template(having(template), [said[:1], said[:7]])
+    assert told not in fit_chat_template(having(PLAIN), [said[:1], said[:7]])
+
+
 def test_a_template_that_writes_the_last_turn_alone_is_told_of(having):
     last = PLAIN.replace("in messages %}", "in messages[-1:] %}")
     told = "the model's chat template leaves earlier turns out: an answer is learned from the user's last alone"

@@ -152,7 +152,11 @@ def test_history_is_used_and_what_is_not_is_said() -> None:
     assert found.note.endswith("; not used: 'remark'")
     judged = columns_of(table("prompt", "completion", label=[True]), "instruct")
     assert str(judged.note).endswith("; not used: 'label'")  # not all answers may be good ones
-    assert "not used: 'context'" in str(columns_of(table("question", "answer", context=SENTENCES), "instruct").note)
+    asked = columns_of(table("question", "answer", context=SENTENCES), "instruct")
+    assert (asked.prompt, asked.extra_input) == ("question", "context"), "the answer is found in it"
+    chosen = columns_of(table("question", "answer", options=[["a", "b"]]), "instruct")
+    assert str(chosen.note).endswith("; not used: 'options'")
+    assert str(columns_of(table("en", "fr", label=[1]), "translate").note).endswith("; not used: 'label'")
 
 
 def test_columns_that_a_run_learned_from() -> None:
@@ -167,6 +171,21 @@ def test_columns_that_a_run_learned_from() -> None:
     assert choose_pair_columns(table("x"), "a.csv", "instruct", "prompt", None, False, learned=True).prompt == "x"
     turns = choose_pair_columns(table(chat=TURNS), "a.jsonl", "instruct", "messages", None, False, learned=True)
     assert turns.turns == "chat"
+
+
+def test_sentences_and_other_turns_beside_conversations_are_said_to_be_unused() -> None:
+    said: list[object] = [[{"role": "user", "content": f"a question number {n}"}] for n in range(4)]
+    repeated: list[object] = [f"a question number {n}" for n in range(4)]
+    rows = Table({"messages": said, "conversations": said, "context": [*SENTENCES], "prompt": repeated}, [1, 2, 3, 4])
+    assert str(columns_of(rows, "instruct").note).endswith("; not used: 'context', 'conversations'")
+
+
+@pytest.mark.parametrize("numbers", [["0", "1", "2"], ["tw_0", "tw_1", "tw_2"], [0, 1, 2]])
+def test_the_numbers_of_rows_are_no_language(numbers: list[object]) -> None:
+    for name in ("id", "no", "sr"):
+        rows = Table({name: numbers, "en": ["a film"] * 3, "label": ["neg"] * 3}, [1, 2, 3])
+        assert find_languages(rows) is None
+    assert find_languages(Table({"en": ["cat", "dog"], "id": ["kucing", "anjing"]}, [1, 2])) == ("en", "id")
 
 
 def test_columns_beside_conversations_are_said_to_be_unused() -> None:

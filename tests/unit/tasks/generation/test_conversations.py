@@ -9,13 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxtune.data.bad_rows import BadRow
+from proxtune.data.bad_rows import BadRow, Missing
 from proxtune.data.examples import Message
 from proxtune.tasks.generation.conversations import (
     DOUBLED,
     GREETED,
+    OTHER_SYSTEM,
     THOUGHT,
     UNWEIGHTED,
+    WEIGHTED,
     Conversation,
     holds_turns,
     read_history,
@@ -50,7 +52,8 @@ def test_the_words_of_other_writers() -> None:
 
 def test_a_system_beside_the_turns() -> None:
     assert read_turns(cell(U, A), "s").turns == (S, U, A)
-    assert read_turns(cell(S, U, A), "other").turns == (S, U, A)
+    assert read_turns(cell(S, U, A), "other") == Conversation((S, U, A), told=(OTHER_SYSTEM,))
+    assert read_turns(cell(S, U, A), "s ").told == (), "it is the same"
 
 
 def test_a_conversation_that_waits_for_an_answer() -> None:
@@ -151,6 +154,8 @@ def test_every_order_of_roles(said: list[str], need: bool) -> None:
     assert places is not None
     if said[-1] == "user":
         assert [answer for _, answer in rows] == [None]
+    elif not need:
+        assert [len(asked) for asked, _ in rows] == places[-1:]
     else:
         assert [len(asked) for asked, _ in rows] == places
         answers = [answer.split("\n\n") for _, answer in rows if answer is not None]
@@ -222,3 +227,38 @@ def test_what_is_said_may_stand_under_each_of_the_usual_keys(role: str, key: str
     assert read_turns(turns).turns == (Message("user", "u"), Message("assistant", "a"))
     beside = [{role: "user", "content": None, "value": "", key: "u"}, {role: "assistant", key: "a"}]
     assert read_turns(beside).turns[0].content == "u"
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [{"weight": 0}, {"weight": "0"}, {"weight": 0.0}, {"train": False}, {"train": 0}, {"train": "false"}, {"trainable": False},
+     {"loss": False}, {"loss_mask": 0}],
+)  # fmt: skip
+def test_a_turn_that_says_so_in_any_spelling_is_not_learned(mark: dict[str, object]) -> None:
+    turns = read_turns([*cell(U), {"role": "assistant", "content": "bad", **mark}, *cell(U, A)])
+    assert turns.told == (UNWEIGHTED,)
+    assert [answer for _, answer in split_turns(turns)] == ["a"]
+
+
+@pytest.mark.parametrize(("weight", "told"), [(0.5, (WEIGHTED,)), ("2", (WEIGHTED,)), (1, ()), (1.0, ()), (None, ())])
+def test_a_weight_that_cannot_be_kept_is_told(weight: object, told: tuple[str, ...]) -> None:
+    turns = read_turns([*cell(U), {"role": "assistant", "content": "a", "weight": weight}])
+    assert turns.told == told
+    assert [answer for _, answer in split_turns(turns)] == ["a"]
+
+
+@pytest.mark.parametrize("nothing", [None, "", " ", [], "[]"])
+def test_no_history(nothing: object) -> None:
+    assert read_history(nothing) == Conversation(())
+
+
+@pytest.mark.parametrize("nothing", [None, "", [], "[]"])
+def test_no_turns_are_a_row_that_says_nothing(nothing: object) -> None:
+    with pytest.raises(Missing, match="no turns"):
+        read_turns(nothing)
+
+
+def test_of_rows_to_predict_the_last_answer_alone_is_asked_for() -> None:
+    two = Conversation((U, A, U, Message("assistant", "b")))
+    assert split_turns(two, need_answers=False) == [((U, A, U), "b")]
+    assert [answer for _, answer in split_turns(two)] == ["a", "b"]
