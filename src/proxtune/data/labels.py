@@ -34,7 +34,10 @@ def join_labels(labels: Sequence[str]) -> tuple[list[str], list[str]]:
     counts = Counter(labels)
     keys = _keys(counts)
     spelled: dict[str, str] = {}
-    for label, _ in counts.most_common():  # of equals the first in the file
+    usual = [label for label, _ in counts.most_common()]  # of equals the first in the file
+    for label in sorted(
+        usual, key=lambda label: without_marks(label) != label
+    ):  # and one that shows all there is before all
         spelled.setdefault(keys[label], label)
     others = [label for label in counts if spelled[keys[label]] != label]
     notes = []

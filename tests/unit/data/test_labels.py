@@ -24,7 +24,8 @@ from proxtune.data.labels import ClassNumbers, join_labels, label_key, number_no
         (["caf\u00e9", "cafe\u0301"], ["caf\u00e9", "caf\u00e9"]),
         (["-1", "-1.0"], ["-1", "-1"]),
         (["nan", "pos"], ["nan", "pos"]),
-        (["neg", "neg\u200b", "\ufeffneg", "ne\xadg"], ["neg"] * 4),
+        (["neg\u200b", "neg\u200b", "neg", "\ufeffneg", "ne\xadg"], ["neg"] * 5),
+        (["\u0645\u06cc\u200c\u0634\u0648\u062f"], ["\u0645\u06cc\u200c\u0634\u0648\u062f"]),
     ],
 )
 def test_one_spelling_for_each_class(labels: list[str], joined: list[str]) -> None:
