@@ -89,6 +89,7 @@ def outcomes(
                 continue
             began, place = time.monotonic(), folder / f"{name}-{kind}-{job}"
             fate, words = _fate(run(files[job], job, model, str(place), texts, method), place / "model", ask)
+            words = words.replace(f"{folder}/", "")  # where this run happened to put its models
             yield Outcome(
                 name=name, role=role, tokenizer=kind, job=job, fate=fate, words=words, seconds=time.monotonic() - began
             )
