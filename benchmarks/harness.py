@@ -124,7 +124,7 @@ def commit() -> str:
 
 def write_record(name: str, title: str, body: str, headline: dict[str, Any]) -> None:
     """Write `NAME-DATE.md` beside this file and print the headline figures as the last line."""
-    machine = f"{os.cpu_count()} cores, {platform.machine()}, {_processor()}"
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, {processor()}"
     known = ", ".join(f"{name} {version}" for name, version in versions().items() if version)
     measured = " · commit " + at if (at := commit()) else ""
     text = f"# {title}\n\n{date.today().isoformat()} · {machine} · {known}{measured}\n\n{body.rstrip()}\n"
@@ -134,7 +134,8 @@ def write_record(name: str, title: str, body: str, headline: dict[str, Any]) -> 
     print(json.dumps(headline))
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The model of the processor."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

@@ -10,7 +10,8 @@ on the way included; "seconds" and "peak" are those of the whole command, seen f
     --ways auto,…           all by default: auto and every method
     --seeds 0
     --core N                the core that all runs keep to
-    --log FILE              a line of JSON for each run; what it has already is not run again
+    --log FILE              a line of JSON for each run; what it has already is not run again, so that cells may be run on several
+                            days: `benchmarks/races.jsonl` by default, which is kept
     --no-record             only run; several logs together (`--log A,B`) make the record without running
     --note TEXT             what else the record should say of the machine
 """
@@ -24,10 +25,12 @@ import statistics
 import sys
 import tempfile
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
-from harness import proxtune, table, write_record
+from harness import HERE, commit, processor, proxtune, table, write_record
+from proxtune.storage.event_log import read_events
 from proxtune.tasks.generation.scoring.metrics import in_points
 
 
@@ -72,7 +75,7 @@ def main() -> None:
     words.add_argument("--ways", default="")
     words.add_argument("--seeds", default="0")
     words.add_argument("--core", type=int)
-    words.add_argument("--log", default="")
+    words.add_argument("--log", default=str(HERE / "races.jsonl"))
     words.add_argument("--no-record", action="store_true")
     words.add_argument("--note", default="")
     asked = words.parse_args()
@@ -107,7 +110,8 @@ def _runs(asked: Any) -> list[tuple[Cell, str, int]]:
 
 def _run(cell: Cell, way: str, seed: int, data: Path) -> dict[str, Any]:
     train, test = (next(data.glob(f"{cell.data}/{part}.*")) for part in ("train", "test"))
-    kept = {"cell": cell.name, "way": way, "seed": seed}
+    kept: dict[str, Any] = {"cell": cell.name, "way": way, "seed": seed}
+    kept |= {"date": date.today().isoformat(), "commit": commit(), "processor": processor()}
     with tempfile.TemporaryDirectory() as folder:
         out = str(Path(folder) / "run")
         limits = ("--memory", cell.memory, "--time", cell.time, "--seed", str(seed))
@@ -117,10 +121,12 @@ def _run(cell: Cell, way: str, seed: int, data: Path) -> dict[str, Any]:
             return kept | {"words": seen.words.strip().splitlines()[-1][:200]}
         result = seen.result
         tested = proxtune("evaluate", out, str(test))
+        laps = [record for record in read_events(Path(out)) if record.get("kind") == "race"]
     metric, baselines = result["main_metric"], tested.result.get("baselines") or {}
     by_phase = result["measured"]["seconds_by_phase"]
     return kept | {
-        "method": result["method"], "metric": metric, "test": _points(metric, tested.result.get("metrics") or {}),
+        "method": result["method"], "expected": result["plan"]["expected"], "laps": laps,
+        "metric": metric, "test": _points(metric, tested.result.get("metrics") or {}),
         "baselines": {name: _points(metric, scores) for name, scores in baselines.items()},
         "limit_seconds": result["budget"]["time"], "by_phase": by_phase, "steps": result["steps"],
         "training_share": round(by_phase.get("train", 0.0) / result["budget"]["time"], 3),
@@ -131,53 +137,89 @@ def _points(metric: str, scores: dict[str, float]) -> float:
     return round(in_points(metric, scores.get(metric, 0.0)), 2)
 
 
+@dataclass(frozen=True, slots=True)
+class Regret:
+    """What a cell came to: points of `auto`, of the best method alone, and of the one that the priors rank first."""
+
+    auto: float | None
+    best: str
+    best_score: float | None
+    first: str
+    first_score: float | None
+
+    @property
+    def points(self) -> float | None:
+        """What the best method alone has more than `auto`."""
+        return None if self.best_score is None or self.auto is None else self.best_score - self.auto
+
+    @property
+    def of_priors(self) -> float | None:
+        """The same of the method that the priors rank first, had it been run."""
+        return None if self.best_score is None or self.first_score is None else self.best_score - self.first_score
+
+
+def regret_of(runs: list[dict[str, Any]]) -> Regret:
+    """The regret of a cell with these runs."""
+    alone = {way: score for way in _ways(runs) if way != "auto" and (score := _median(runs, way)) is not None}
+    hoped = {one["way"]: one["expected"] for one in runs if one["way"] in alone and "expected" in one}
+    best, first = (max(found, key=found.__getitem__, default="") for found in (alone, hoped))
+    return Regret(_median(runs, "auto"), best, alone.get(best), first, alone.get(first))
+
+
 def _record(found: list[dict[str, Any]], note: str) -> None:
-    rows, regrets, shares = [], [], []
+    rows, regrets, shares = [], list[Regret](), []
     for name in dict.fromkeys(one["cell"] for one in found):
         runs = [one for one in found if one["cell"] == name]
-        medians = {way: _median(runs, way) for way in dict.fromkeys(one["way"] for one in runs)}
-        single = {way: score for way, score in medians.items() if way != "auto" and score is not None}
-        auto, autos = medians.get("auto"), [one for one in runs if one["way"] == "auto" and one["status"] == 0]
-        best = max(single, key=lambda way: single[way], default="")
-        regret = single[best] - auto if best and auto is not None else None
-        regrets += [regret] if regret is not None else []
-        share = statistics.median(one["training_share"] for one in autos) if autos else None
-        shares += [share] if share is not None else []
-        chosen = ", ".join(sorted({one["method"] for one in autos})) or "refused"
+        autos = [one for one in runs if one["way"] == "auto" and one["status"] == 0]
+        regret = regret_of(runs)
+        regrets.append(regret)
+        shares += [share] if (share := _share(autos)) is not None else []
+        others = [way for way in _ways(runs) if way not in ("auto", regret.best)]
         baselines = autos[0]["baselines"] if autos else {}
         rows.append([
-            name, _words(auto), chosen, f"{best} {_words(single.get(best))}",
-            ", ".join(f"{way} {_words(score)}" for way, score in medians.items() if way not in ("auto", best)),
-            _words(regret), "" if share is None else f"{100 * share:.0f} %",
-            ", ".join(f"{each['seconds']:.0f}" for each in autos), ", ".join(f"{each['peak_bytes'] / 1e6:.0f}" for each in autos),
-            ", ".join(f"{each} {_words(score)}" for each, score in baselines.items()),
+            name, _words(regret.auto), ", ".join(sorted({one["method"] for one in autos})) or "refused",
+            f"{regret.best} {_words(regret.best_score)}", ", ".join(f"{way} {_words(_median(runs, way))}" for way in others),
+            _words(regret.points), f"{regret.first} {_words(regret.of_priors)}", "" if share is None else f"{100 * share:.0f} %",
+            ", ".join(f"{one['seconds']:.0f}" for one in autos), ", ".join(f"{one['peak_bytes'] / 1e6:.0f}" for one in autos),
+            ", ".join(f"{each} {_words(score)}" for each, score in baselines.items()), _measured_at(runs),
         ])  # fmt: skip
-    head = [
-        "cell",
-        "auto",
-        "chose",
-        "best alone",
-        "others alone",
-        "regret",
-        "training",
-        "seconds",
-        "peak MB",
-        "baselines",
-    ]
+    body = "Points on test rows (accuracy, chrF or ROUGE-L); medians over seeds; a dash where a method is refused. "
+    body += 'In the column "priors" is the method that the priors alone rank first, and its regret. The steps of a race from '
+    body += f"which the winner goes on are not counted as training. {note}".rstrip() + "\n\n" + table(_HEAD, rows)
     failed = [one for one in found if one["status"] != 0]
-    body = "Points on test rows (accuracy, chrF or ROUGE-L); medians over seeds; a dash where a method is refused. The steps of "
-    body += f"a race from which the winner goes on are not counted as training. {note}".rstrip() + "\n\n"
-    body += table(head, rows)
     if failed:
         body += "\n\nEnded without a model:\n\n" + "\n".join(
             f"- {one['cell']} {one['way']}: exit {one['status']}, {one['words']}" for one in failed
         )
-    within = sum(regret <= 1 for regret in regrets)
+    points = [regret.points for regret in regrets if regret.points is not None]
     headline = {
-        "cells": len(rows), "within_1_point": within, "of": len(regrets), "worst_regret": round(max(regrets, default=0.0), 2),
+        "cells": len(rows), "within_1_point": sum(each <= 1 for each in points), "of": len(points),
+        "worst_regret": round(max(points, default=0.0), 2),
+        "worst_regret_of_priors": round(max((regret.of_priors or 0.0 for regret in regrets), default=0.0), 2),
         "training_shares": [round(share, 2) for share in shares],
     }  # fmt: skip
     write_record("race", "auto beside each method alone", body, headline)
+
+
+_HEAD = [
+    "cell", "auto", "chose", "best alone", "others alone", "regret", "priors", "training", "seconds", "peak MB", "baselines",
+    "measured",
+]  # fmt: skip
+
+
+def _ways(runs: list[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(one["way"] for one in runs))
+
+
+def _share(autos: list[dict[str, Any]]) -> float | None:
+    return statistics.median(one["training_share"] for one in autos) if autos else None
+
+
+def _measured_at(runs: list[dict[str, Any]]) -> str:
+    """When, at which commit and on what: a cell may be older than the record."""
+    return "; ".join(
+        dict.fromkeys(f"{one['date']}, {one['commit']}, {one['processor']}" for one in runs if "date" in one)
+    )
 
 
 def _median(runs: list[dict[str, Any]], way: str) -> float | None:

@@ -164,6 +164,10 @@ def _train_and_save(
     progress = Progress(status="done", steps=0, examples_seen=len(session.data.train), flops=plan.cost.flops)
     if find_method(plan.method).makes_steps:
         progress = _train(session, start, model, constraint, exact)
+        if progress.status == "done" and best_step(read_events(folder)) == 0:
+            before = "with its fitted classification layer alone" if plan.head_rows else "before training"
+            words = f"no step made the model better on the validation rows: model/ holds it as it was {before}"
+            session.emit(Notice(words=words))
         restore_weights(model, folder, STOPPED if has_weights(folder, STOPPED) else BEST)
     return _evaluate_and_save(session, start, progress, model, constraint)
 
@@ -242,6 +246,7 @@ def _train(
         size_phase_seconds=timing.size_phase_seconds,
         validation_seconds=timing.validation_seconds,
         validation_steps=timing.validation_steps,
+        validates_start=session.traits.validates_start,
         first_metrics=head_metrics(session) if session.structure is None else None,
     )
     last: StepEvent | Continued | None = None

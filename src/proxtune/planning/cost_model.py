@@ -162,7 +162,8 @@ def with_growth(measured_bytes: int, calibration: Calibration) -> int:
 
 def flops_of(plan: Plan, profile: Profile) -> float:
     """Floating-point operations of the whole run, evaluations included."""
-    validation = evaluations(plan, profile) * profile.validation_tokens * _forward_flops(plan, profile)
+    often = evaluations(plan, profile) + profile.traits.validates_start
+    validation = often * profile.validation_tokens * _forward_flops(plan, profile)
     if not find_method(plan.method).makes_steps:
         return _head_flops(plan, profile) + validation
     tokens = plan.steps * plan.evaluated / profile.rows * profile.epoch_tokens
@@ -200,12 +201,12 @@ def _dispatch_seconds(plan: Plan, profile: Profile, tokens: float) -> float:
 def evaluations(plan: Plan, profile: Profile) -> int:
     """How often the validation rows are evaluated: for the result, and in training about twice an epoch, at least twice.
 
-    But in training no more than takes a twentieth of it, and not once: that would be the result. What begins with a fitted head
-    is compared with it after the last step, and what is held to a size where that begins too.
+    But in training no more than takes a twentieth of it, and not once: that would be the result. What begins with a fitted head,
+    or knows its task, is compared with that after the last step, and what is held to a size where that begins too.
     """
     if not find_method(plan.method).makes_steps:
         return 1
-    least = 2 if profile.has_size_limit else 1 if plan.head_rows else 0
+    least = 2 if profile.has_size_limit else 1 if plan.head_rows or profile.traits.validates_start else 0
     usual = max(2, min(12, round(2 * plan.steps * plan.batch / profile.rows)))
     affordable = min(usual, int(_VALIDATION_SHARE * plan.steps / validation_steps(plan, profile)))
     return 1 + max(least, affordable if affordable > 1 else 0)
@@ -258,7 +259,7 @@ def head_rows_within(seconds: float, plan: Plan, profile: Profile) -> int:
 def seconds_of(plan: Plan, profile: Profile) -> float:
     """Seconds from the user's command to the report on disk."""
     calibration = profile.calibration
-    validation = evaluations(plan, profile) * _validation_seconds(plan, profile)
+    validation = (evaluations(plan, profile) + profile.traits.validates_start) * _validation_seconds(plan, profile)
     saving = profile.weights_bytes / calibration.disk_bytes_per_second
     ending = calibration.ending_seconds + saving + size_phase_seconds(plan, profile)
     steps = plan.steps * seconds_per_step(plan, profile) if find_method(plan.method).makes_steps else 0.0

@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, Any
 from proxtune.config.plan import PHASES
 from proxtune.report.formatting import number, part
 from proxtune.report.scores import BASELINES
-from proxtune.report.series import Records, best_point, by_step, mean, of_kind, phase_spans, series, smooth, thin
+from proxtune.report.series import (
+    Records,
+    best_point,
+    by_step,
+    lap_curves,
+    mean,
+    of_kind,
+    phase_spans,
+    series,
+    smooth,
+    thin,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -88,6 +99,21 @@ def loss_chart(records: Records, base_loss: float | None = None) -> str:
             axes.axhline(base_loss, color=SOFT, linewidth=1.1, linestyle=(0, (5, 3)), label="before training")
         axes.set_ylim(bottom=0)
         _finish(axes, "step", "loss")
+    return svg()
+
+
+def race_chart(records: Records, chosen: str) -> str:
+    """The learning curve of each contender of a race, the chosen one bold; empty where none has two points."""
+    curves = {name: points for name, points in lap_curves(records).items() if len(points) > 1}
+    if not curves:
+        return ""
+    with _axes("race", 9.2, 3.0) as (axes, svg):
+        dashes = iter(((0, (5, 3)), (0, (1, 2)), (0, (5, 2, 1, 2))))
+        for name, points in curves.items():
+            bold = name == chosen
+            look = {"color": GOOD, "linewidth": 1.9} if bold else {"color": SECOND, "linestyle": next(dashes, "solid")}
+            axes.plot(*zip(*points, strict=True), marker="o", markersize=4, label=name, **look)
+        _finish(axes, "seconds of training", "validation loss")
     return svg()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from proxtune.report.formatting import number
+from proxtune.report.formatting import number, rows
 
 Records = Sequence[Mapping[str, Any]]
 Series = list[tuple[float, float]]
@@ -39,6 +39,18 @@ def best_point(records: Records, accuracy: Series) -> tuple[float, float]:
         r["step"] for r in of_kind(records, "validation") if r.get("best") is True and number(r.get("step")) in known
     ]
     return (named[-1], known[named[-1]]) if named else max(accuracy, key=lambda point: point[1])
+
+
+def lap_curves(records: Records) -> dict[str, Series]:
+    """Of each contender of a race that has points: its plan's name, and (seconds of training, validation loss)."""
+    curves: dict[str, Series] = {}
+    for record in of_kind(records, "race"):
+        pairs = zip(rows(record, "seconds"), rows(record, "losses"), strict=False)
+        points = [(number(at), number(loss)) for at, loss in pairs]
+        known = [(x, y) for x, y in points if x is not None and y is not None]
+        if known:
+            curves[str(record.get("plan"))] = known
+    return curves
 
 
 def phase_spans(records: Records, end: float) -> list[tuple[str, float, float]]:

@@ -38,6 +38,7 @@ class TaskTraits:
     traced_tokens: tokens of a row that is traced, where whole ones would take gigabytes; None for whole rows.
     head_bytes: what the objective's head takes for a while, whatever the rows.
     compares_base_model: the base model is scored before training, on the same rows as the result.
+    validates_start: the model knows the task without a fitted layer: the point before the first step is evaluated too.
     can_be_sized: `--size` works.
     prediction_tokens, prediction_tokens_in_budget: padded tokens of a micro-batch where a trained model is used; the second
         where the run had a memory budget.
@@ -55,6 +56,7 @@ class TaskTraits:
     traced_tokens: int | None = None
     head_bytes: int = 0
     compares_base_model: bool = False
+    validates_start: bool = False
     can_be_sized: bool = True
     prediction_tokens: int = 2048
     prediction_tokens_in_budget: int = 1024

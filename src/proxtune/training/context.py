@@ -42,7 +42,8 @@ class Training:
     constraint: SizeConstraint | NoSizeConstraint = field(default_factory=NoSizeConstraint)
     where: Callable[[int], str] = "row {}".format  # what the user calls a row: its file and line
     size_phase_seconds: float = 0.0  # kept free until the model is held to a size
-    first_metrics: Mapping[str, float] | None = None  # of the point before the first step, where known
+    validates_start: bool = False  # evaluate the point before the first step too, as is done with a fitted layer
+    first_metrics: Mapping[str, float] | None = None  # of that point, where they are known already
     validation_seconds: float = 0.0  # of an evaluation, until one was made; 0 where nothing tells,
     validation_steps: float = 0.0  # and then how many steps take as long
 

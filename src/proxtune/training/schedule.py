@@ -13,6 +13,9 @@ from proxtune.training.context import Training
 
 _LOOK_AGAIN = 25  # steps between looks at whether there is time for more, at the most
 _SURE = 0.95  # of what seems possible is promised anew
+_MUCH = (
+    1.25  # times the steps: so many more pay near the end too, where fewer only lift a learning rate that has fallen
+)
 _FIRST = 3  # steps that say next to nothing: in the first, memory and kernels are made ready
 
 
@@ -59,7 +62,7 @@ def _steps_in_time(state: TrainingState, step_seconds: list[float], training: Tr
     spare = training.clock.left - training.ending_seconds - waiting - validations * validation_seconds
     possible = step + max(0, int(spare / max(mean_seconds, 1e-6)))
     longer = min(training.max_steps, step + int(_SURE * (possible - step)))
-    if longer > steps and done < 0.8 and step % max(1, min(_LOOK_AGAIN, steps // 8)) == 0:
+    if longer > (steps if done < 0.8 else _MUCH * steps) and step % max(1, min(_LOOK_AGAIN, steps // 8)) == 0:
         return longer
     # a small overrun is noise until the end is near
     return steps if possible >= steps or (possible > 0.97 * steps and done < 0.9) else max(step, possible)

@@ -30,8 +30,8 @@ from proxtune.training.validation import is_validation_due, validate, validate_a
 def train(plan: Plan, training: Training) -> Iterator[Event]:
     """Train for `plan.steps` steps, fewer or more when the clock says so; yields records of kind step, validation, step_down, …
 
-    A training that was begun before continues from its last snapshot. What begins with a fitted classification layer is
-    evaluated before its first step too, and never ends worse. Rows that memory refuses even one at a time are left out; where no
+    A training that was begun before continues from its last snapshot. What knows its task before the first step is
+    evaluated there too, and never ends worse. Rows that memory refuses even one at a time are left out; where no
     row can be computed any more, it ends early with the better of the latest weights and the best. Raises Interrupted after a
     snapshot, with the best point so far safe, what a refused allocation raises when nothing was learned yet, and UserError when
     losses stay not finite.
@@ -52,7 +52,7 @@ def train(plan: Plan, training: Training) -> Iterator[Event]:
     while True:
         if is_size_phase_due(state, training):
             yield from start_size_phase(state, training)
-        if is_validation_due(state, training, from_the_first=plan.head_rows > 0):
+        if is_validation_due(state, training):
             yield from validate(state, training)
         if state.step >= state.steps:
             return

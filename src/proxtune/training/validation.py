@@ -25,14 +25,14 @@ _TRIES = 3  # to write the best point
 _PAUSE_SECONDS, _LAST_PAUSE_SECONDS = 0.05, 1.0  # between them; and where nothing comes after
 
 
-def is_validation_due(state: TrainingState, training: Training, from_the_first: bool) -> bool:
+def is_validation_due(state: TrainingState, training: Training) -> bool:
     """Whether the point at hand is to be evaluated: at even distances, and at the end."""
     if state.validated_step == state.step:
         return False
     if state.size_phase_step == state.step:
         return True
     if state.step == 0:
-        return from_the_first
+        return state.plan.head_rows > 0 or training.validates_start
     interval = max(1, state.steps // max(1, training.evaluations - 1))
     return state.step >= state.steps or (state.step % interval == 0 and state.steps - state.step >= interval // 2)
 

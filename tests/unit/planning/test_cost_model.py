@@ -16,6 +16,7 @@ from proxtune.planning.cost_model import (
     head_rows_within,
     memory_of,
     seconds_of,
+    seconds_per_step,
     trainable_parameters,
     validation_steps,
     with_growth,
@@ -131,6 +132,10 @@ def test_in_training_is_judged_as_often_as_a_twentieth_of_it_allows():
         assert (evaluations(plan, dear) - 1) * validation_steps(plan, dear) <= 0.05 * plan.steps
     assert evaluations(plan, dear) == 1, "for the result alone"
     assert evaluations(replace(plan, head_rows=100), dear) == 2, "beside what it begins at, which is known"
+    knowing = replace(dear, traits=replace(dear.traits, validates_start=True))
+    assert evaluations(plan, knowing) == 2
+    one_more = seconds_of(plan, knowing) - seconds_of(plan, dear)
+    assert one_more == pytest.approx(2 * validation_steps(plan, dear) * seconds_per_step(plan, dear)), "and the point before"
 
 
 def test_every_method_counts_what_it_brings_beside_the_model():

@@ -2,7 +2,7 @@
 
 import math
 
-from proxtune.report.series import best_point, by_step, mean, phase_spans, series, smooth, thin
+from proxtune.report.series import best_point, by_step, lap_curves, mean, phase_spans, series, smooth, thin
 
 
 def validation(step, accuracy, best=False):
@@ -55,3 +55,11 @@ def test_smoothing_keeps_the_mean_of_a_level_curve():
     level = [(float(x), 2.0) for x in range(50)]
     assert smooth(level) == level
     assert mean([1, 2, 6]) == 3
+
+
+def test_a_contender_of_a_race_is_a_curve_where_it_has_points():
+    laps = [
+        {"kind": "race", "plan": "lora", "seconds": [0, 2.5, 5], "losses": [3, math.nan, 2]},
+        {"kind": "race", "plan": "full", "seconds": [], "losses": []},
+    ]
+    assert lap_curves(laps) == {"lora": [(0, 3), (5, 2)]}

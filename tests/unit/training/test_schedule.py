@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -66,6 +67,21 @@ def test_one_slow_first_step_does_not_end_a_training():
     state = TrainingState(PLAN, 800, step=1)
     list(reschedule(state, [5.7], training))
     assert state.steps == 1
+
+
+@pytest.mark.parametrize(("step", "left", "after"), [(95, 60.0, 153), (95, 20.0, 100), (60, 60.0, 117)])
+def test_near_its_end_a_schedule_is_lengthened_only_by_much(step, left, after):
+    """A machine that was busy while the run was planned and is so no more: a third of the time would be left over."""
+    clock = SimpleNamespace(limit_seconds=200.0, left=left, elapsed=200.0 - left)
+    training = SimpleNamespace(
+        clock=clock, ending_seconds=0.0, size_phase_seconds=0.0, evaluations=1, validation_steps=0.0, max_steps=1000,
+        validation_seconds=0.0, checkpointer=NoCheckpoints(),
+    )  # fmt: skip
+    state = TrainingState(PLAN, 100, step=step)
+    while state.steps == 100 and state.step < 100:
+        list(reschedule(state, [1.0] * 50, training))
+        state.step += 1
+    assert state.steps == after
 
 
 def test_what_the_clock_said_before_a_resume_is_not_decided_again():

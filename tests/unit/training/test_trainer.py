@@ -57,6 +57,7 @@ def go(
     checkpointer=None,
     evaluations=3,
     first_metrics=None,
+    validates_start=False,
 ):
     """Run `train` to its end; returns its events and the governor."""
     governor = Held(None, ProcessMeter(), on_hold=on_hold)
@@ -66,6 +67,7 @@ def go(
         governor=governor,
         phases=Phases(ProcessMeter(), 0), save_best=save_best, save_stopped=save_best, interrupted=interrupted,
         checkpointer=checkpointer or NoCheckpoints(), first_metrics=first_metrics,
+        validates_start=validates_start,
     )  # fmt: skip
     return list(train(plan, training)), governor
 
@@ -226,6 +228,17 @@ def test_what_begins_with_a_fitted_head_is_validated_first_and_learns_from_a_sof
     assert (events[0].step, events[0].best) == (0, True)
     assert torch.equal(kept[0], before)
     torch.testing.assert_close(head.weight * SOFTENING, before)
+
+
+def test_a_model_that_knows_its_task_is_validated_first_and_its_head_stays(tiny_model):
+    model, kept = prepared_model(tiny_model, PLAN), []
+    head = head_of(model)[1]
+    before = head.weight.detach().clone()
+    events, _ = go(model, replace(PLAN, learning_rate=0.0), even_words(), lambda: kept.append(1), validates_start=True)
+    first, *_ = events_of(Validation, events)
+    assert (first.step, first.best) == (0, True)
+    assert len(kept) == 1, "no later point is better"
+    assert torch.equal(head.weight, before)
 
 
 def test_without_a_fitted_head_nothing_is_softened(tiny_model):

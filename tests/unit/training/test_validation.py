@@ -47,7 +47,7 @@ def training(monkeypatch):
         scores=scores, saved=saved, checkpointer=Remembering(), clock=Clock(time.monotonic()), evaluations=3,
         validation=SimpleNamespace(objective=LABELS), phases=SimpleNamespace(enter=lambda phase: None),
         governor=SimpleNamespace(release=lambda: saved.append("no limit"), hold=lambda: saved.append("limit")),
-        save_best=lambda: saved.append("best"), save_stopped=lambda: saved.append("stopped"),
+        validates_start=False, save_best=lambda: saved.append("best"), save_stopped=lambda: saved.append("stopped"),
     )  # fmt: skip
 
 
@@ -63,11 +63,14 @@ def at(step, steps=9, **more):
     ],
 )  # fmt: skip
 def test_it_is_due_at_even_distances_at_the_end_and_where_the_size_phase_begins(training, state, is_due):
-    assert is_validation_due(state, training, from_the_first=False) is is_due
+    assert is_validation_due(state, training) is is_due
 
 
 def test_what_knows_something_already_is_validated_before_its_first_step(training):
-    assert is_validation_due(at(0), training, from_the_first=True)
+    fitted = TrainingState(replace(PLAN, head_rows=24), 9)
+    assert is_validation_due(fitted, training)
+    training.validates_start = True
+    assert is_validation_due(at(0), training)
 
 
 def test_the_best_point_is_saved_and_a_worse_one_is_not(training):

@@ -27,7 +27,7 @@ _NO_QUESTION = (
 
 TRAITS = TaskTraits()
 # There is no layer of classes that could be fitted apart, or held to a size.
-_WORD_TRAITS = replace(TRAITS, needs_gradients=True, can_be_sized=False)
+_WORD_TRAITS = replace(TRAITS, needs_gradients=True, validates_start=True, can_be_sized=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
