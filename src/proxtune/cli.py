@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -266,6 +266,21 @@ def export(
 
     found = export_run(folder, out, kind)
     sys.stderr.write(f"{found['out']}: {found['bytes']:,} bytes\n")
+    _print_json(as_json, found)
+
+
+@app.command()
+def cache(
+    clear: Annotated[bool, typer.Option("--clear", help="Remove all of them")] = False, as_json: Json = False
+) -> None:
+    """List the converted models that are kept for the next run, or remove them."""
+    from proxtune.console import show_cache
+    from proxtune.storage.cache import cached_models, clear_cache
+
+    freed_bytes = clear_cache() if clear else 0
+    models = [{"name": model.path.name, **asdict(model), "path": str(model.path)} for model in cached_models()]
+    found = {"models": models, "bytes": sum(model["bytes"] for model in models), "freed_bytes": freed_bytes}
+    show_cache(found, clear)
     _print_json(as_json, found)
 
 

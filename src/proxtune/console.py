@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
@@ -240,6 +241,21 @@ def show_evaluation(found: Mapping[str, Any], name: str) -> None:
         _console.print(f"  {note}", markup=False)
     if found.get("truncated_rows"):
         _console.print(f"  {found['truncated_rows']} texts were too long and were cut", markup=False)
+
+
+def show_cache(found: Mapping[str, Any], cleared: bool) -> None:
+    """What the cache holds, the last used first, or how much was removed from it."""
+    for model in found["models"]:
+        used = time.strftime("%Y-%m-%d %H:%M", time.localtime(model["last_used_seconds"]))
+        _console.print(f"{model['name']}: {format_bytes(model['bytes'])}, last used {used}", markup=False)
+        if model["source"]:
+            _console.print(f"  made from {model['source']}", markup=False)
+        _console.print(f"  {model['path']}", markup=False)
+    if cleared:
+        _console.print(f"removed {format_bytes(found['freed_bytes'])}", markup=False)
+    if found["models"] or not cleared:
+        total = f"{format_bytes(found['bytes'])} in all" if found["models"] else "the cache is empty"
+        _console.print(total, markup=False)
 
 
 def _show_scores(found: Mapping[str, Any], name: str) -> None:

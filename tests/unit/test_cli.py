@@ -1,7 +1,9 @@
 """The command line: what options say as a recipe, what is printed of predictions, and what a run ends with."""
 
 import json
+import os
 import sys
+import time
 from dataclasses import fields, replace
 
 import pytest
@@ -183,6 +185,42 @@ def test_nothing_to_predict_is_refused(typed, predicted):
     code, _, err = typed("predict", "run")
     assert code == 2
     assert "nothing to predict" in err
+
+
+@pytest.fixture
+def cached(tmp_path, monkeypatch):
+    """A model in the cache: its folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = tmp_path / "proxtune" / "weights" / "small-bf16-0123"
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"0" * 5000)
+    (folder / ".source").write_text("/models/[small] in bf16")
+    os.utime(folder, (1_700_000_000, 1_700_000_000))
+    return folder
+
+
+def test_the_cache_is_listed(typed, cached):
+    code, out, err = typed("cache")
+    assert (code, out) == (0, "")
+    used = time.strftime("%Y-%m-%d %H:%M", time.localtime(1_700_000_000))
+    assert err.splitlines() == [
+        f"small-bf16-0123: 5 kB, last used {used}", "  made from /models/[small] in bf16", f"  {cached}", "5 kB in all"
+    ]  # fmt: skip
+    model = {
+        "name": "small-bf16-0123", "path": str(cached), "bytes": 5023, "last_used_seconds": 1_700_000_000.0,
+        "source": "/models/[small] in bf16",
+    }  # fmt: skip
+    _, out, _ = typed("cache", "--json")
+    assert json.loads(out) == {"models": [model], "bytes": 5023, "freed_bytes": 0}
+
+
+def test_the_cache_is_cleared_and_what_was_removed_is_said(typed, cached):
+    assert typed("cache", "--clear") == (0, "", "removed 5 kB\n")
+    assert not cached.exists()
+    assert typed("cache") == (0, "", "the cache is empty\n")
+    code, out, err = typed("cache", "--clear", "--json")
+    assert (code, err) == (0, "removed 0 B\n")
+    assert json.loads(out) == {"models": [], "bytes": 0, "freed_bytes": 0}
 
 
 def test_the_methods_tasks_devices_and_formats_that_are_built_in_are_named_in_the_help():

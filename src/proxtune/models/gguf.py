@@ -8,16 +8,15 @@ before and outside of any budget. The weights are kept in bfloat16, the type in 
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from proxtune.errors import UserError
+from proxtune.storage.cache import add_to_cache, find_cached
 
 
 def dequantized(*parts: Path) -> Path:
@@ -27,25 +26,23 @@ def dequantized(*parts: Path) -> Path:
     """
     file_name = parts[0].name.partition(".gguf")[0] + ".gguf"
     size = sum(part.stat().st_size for part in parts)
-    folder = _cache() / f"{file_name.removesuffix('.gguf')}-{size:x}"
-    if (folder / "config.json").is_file():
-        return folder
+    name = f"{file_name.removesuffix('.gguf')}-{size:x}"
+    found = find_cached("models", name)
+    if found is not None:
+        return found
     if find_spec("gguf") is None:
         raise UserError(f"{file_name} is a GGUF file, which needs the package gguf: pip install 'proxtune[gguf]'")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as name:
-        file = parts[0] if len(parts) == 1 else _joined(parts, Path(name) / file_name)
-        command = [sys.executable, "-P", "-m", "proxtune.models.gguf", str(file), str(Path(name) / "model")]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode != 0:
-            words = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise UserError(f"{file_name} cannot be dequantized: {words}")
-        try:
-            (Path(name) / "model").rename(folder)
-        except OSError:
-            if not (folder / "config.json").is_file():  # another process was faster otherwise
-                raise
-    return folder
+    return add_to_cache("models", name, str(parts[0]), lambda folder: _make(parts, file_name, folder))
+
+
+def _make(parts: Sequence[Path], file_name: str, folder: Path) -> None:
+    """Dequantize the file of these parts, in a process of its own. Raises UserError with that process's last words."""
+    file = parts[0] if len(parts) == 1 else _joined(parts, folder.with_name(file_name))
+    command = [sys.executable, "-P", "-m", "proxtune.models.gguf", str(file), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        words = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise UserError(f"{file_name} cannot be dequantized: {words}")
 
 
 def _joined(parts: Sequence[Path], file: Path) -> Path:
@@ -54,10 +51,6 @@ def _joined(parts: Sequence[Path], file: Path) -> Path:
             with part.open("rb") as own:
                 shutil.copyfileobj(own, whole)
     return file
-
-
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "proxtune" / "models"
 
 
 def dequantize(file: Path, folder: Path) -> None:

@@ -36,7 +36,8 @@ _OTHER_WEIGHTS = {
 }
 _POINTER = b"version https://git-lfs"  # of Git LFS begins so, where a clone left the file itself out
 _ELSEWHERE = ["*/*"]  # nothing of a folder within
-_READ = ["*.safetensors", "*.json", "*.txt", "*.model", "*.spm", "*.tiktoken", "*.jinja", "*.codes", "*.tokenizer"]
+# What is opened of a folder, the weights among it; each is checked before.
+FILES_READ = ["*.safetensors", "*.json", "*.txt", "*.model", "*.spm", "*.tiktoken", "*.jinja", "*.codes", "*.tokenizer"]
 _MOST_BYTES = {"config.json": 4_000_000, "tokenizer_config.json": 10_000_000}
 _MOST_WORDS_BYTES = 200_000_000  # of a vocabulary
 _MOST = {
@@ -168,7 +169,7 @@ def check_folder(folder: Path, name: str) -> None:
 
     Raises UserError for what is no model of safetensors, leads out of the folder, or asks for more than a model has.
     """
-    for place in [file for pattern in _READ for file in folder.glob(pattern)]:
+    for place in [file for pattern in FILES_READ for file in folder.glob(pattern)]:
         _check_no_pointer(place, name)
     if (folder / "adapter_config.json").exists():
         raise UserError(f"{name} is an adapter, or has one; merge it into its model first")
@@ -183,7 +184,7 @@ def check_folder(folder: Path, name: str) -> None:
             f"{name} has weights that transformers does not look for ({weights[0].name}); it takes model.safetensors, or shards "
             "with a model.safetensors.index.json"
         )
-    read = [place for pattern in _READ for place in folder.glob(pattern)]
+    read = [place for pattern in FILES_READ for place in folder.glob(pattern)]
     templates = [str(place.relative_to(folder)) for place in folder.glob("additional_chat_templates/*")]
     kept = (folder.parent.parent / "blobs",)  # where the hub keeps files
     check_files(folder, [*(place.name for place in read), *templates], also=kept)

@@ -74,11 +74,25 @@ def read_into(path: Path, header: Header, targets: Mapping[str, Tensor]) -> None
             entry = header.entries[name]
             file.seek(entry.begin)
             if tensor.is_cpu and tensor.is_contiguous():
-                _read_all(file, _bytes_of(tensor))
+                read_all(file, bytes_of(tensor))
                 continue
             own = torch.empty(tensor.shape, dtype=tensor.dtype)
-            _read_all(file, _bytes_of(own))
+            read_all(file, bytes_of(own))
             tensor.copy_(own)
+
+
+def bytes_of(tensor: Tensor) -> memoryview:
+    """The memory of a contiguous tensor on the CPU."""
+    return tensor.detach().reshape(-1).view(torch.uint8).numpy().data
+
+
+def read_all(file: Any, into: memoryview) -> None:
+    """Fill `into` from a file that is read without a buffer. Raises BadTensors where the file ends too early."""
+    while len(into):
+        count = file.readinto(into)
+        if not count:
+            raise BadTensors(f"{file.name} ends too early")
+        into = into[count:]
 
 
 def _fill(path: Path, head: bytes, tensors: Mapping[str, Tensor]) -> None:
@@ -87,22 +101,9 @@ def _fill(path: Path, head: bytes, tensors: Mapping[str, Tensor]) -> None:
         digest = hashlib.sha256(head)
         write_all(descriptor, head)
         for tensor in tensors.values():
-            data = _bytes_of(tensor.detach().cpu().contiguous())
+            data = bytes_of(tensor.detach().cpu().contiguous())
             digest.update(data)
             write_all(descriptor, data)
         os.pwrite(descriptor, digest.hexdigest().encode(), head.index(_NONE.encode()))
     finally:
         os.close(descriptor)
-
-
-def _bytes_of(tensor: Tensor) -> memoryview:
-    """The memory of a contiguous tensor on the CPU."""
-    return tensor.detach().reshape(-1).view(torch.uint8).numpy().data
-
-
-def _read_all(file: Any, into: memoryview) -> None:
-    while len(into):
-        count = file.readinto(into)
-        if not count:
-            raise BadTensors(f"{file.name} ends too early")
-        into = into[count:]

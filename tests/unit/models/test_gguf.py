@@ -10,6 +10,7 @@ from proxtune.errors import UserError
 from proxtune.models.aliases import ALIASES, packaged_folder
 from proxtune.models.gguf import dequantized
 from proxtune.models.source import find_model
+from proxtune.storage.cache import cached_models
 
 
 @pytest.fixture
@@ -52,6 +53,7 @@ def test_a_file_is_dequantized_once(cache, file, monkeypatch):
     monkeypatch.setattr(subprocess, "run", run)
     assert dequantized(file) == dequantized(file)
     assert len(calls) == 1
+    assert [(model.path, model.source) for model in cached_models()] == [(dequantized(file), str(file))]
     file.write_bytes(b"GGUF, but another")
     assert dequantized(file) != calls[0][-1]
     assert len(calls) == 2
@@ -79,7 +81,7 @@ def test_the_parts_of_a_file_are_joined_in_their_order(cache, tmp_path, monkeypa
     folder = packaged_folder("gemma3")
     assert read == [("gemma-3-270m-q4_k_m.gguf", b"GGUF123")]
     assert [file.name for file in cache.iterdir()] == [folder.name]
-    assert [file.name for file in folder.iterdir()] == ["config.json"]
+    assert [file.name for file in folder.glob("[!.]*")] == ["config.json"]
 
 
 def test_an_alias_whose_package_is_not_there_has_no_folder(monkeypatch):
