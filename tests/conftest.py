@@ -183,6 +183,12 @@ def _chat(folder: Path, width: int) -> Path:
 
 
 @pytest.fixture(scope="session")
+def paged_chat(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, 256 wide: its weights fill pages of memory as a whole."""
+    return _chat(tmp_path_factory.mktemp("models") / "paged-chat", 256)
+
+
+@pytest.fixture(scope="session")
 def tiny_t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a real T5 of two blocks on each side, 32 wide."""
     return _t5(tmp_path_factory.mktemp("models") / "tiny-t5", 32)

@@ -88,6 +88,13 @@ Epochs = Annotated[float | None, _option("Most passes over the data", _KNOBS)]
 Rank = Annotated[int | None, _option("Rank of adapters", _KNOBS)]
 LastLayers = Annotated[int | None, _option("How many of the last blocks to train, for methods that train some", _KNOBS)]
 BaseDtype = Annotated[str | None, _option("int8 or int4: hold the weights under adapters as codes", _KNOBS)]
+Stream = Annotated[
+    bool | None,
+    typer.Option(
+        "--stream/--no-stream", help="Read the weights under adapters from disk as they are used", rich_help_panel=_KNOBS,
+        show_default=False,
+    ),
+]  # fmt: skip
 KeepAdapter = Annotated[
     bool, typer.Option("--keep-adapter", help="Keep the adapter in adapter/ as well", rich_help_panel=_KNOBS)
 ]
@@ -114,7 +121,7 @@ def plan(
     device: DeviceName = "auto", bad_rows: BadRows = "fail", instruction: Instruction = None,
     micro_batch: MicroBatch = None, batch: Batch = None, max_length: MaxLength = None, dtype: Dtype = None,
     checkpointing: Checkpointing = None, optimizer: Optimizer = None, learning_rate: LearningRate = None, epochs: Epochs = None,
-    rank: Rank = None, last_layers: LastLayers = None, base_dtype: BaseDtype = None, as_json: Json = False,
+    rank: Rank = None, last_layers: LastLayers = None, base_dtype: BaseDtype = None, stream: Stream = None, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Show what fits the budget, what it would cost, and why the rest was refused."""
     recipe = _recipe(locals())
@@ -157,8 +164,8 @@ def train(
     device: DeviceName = "auto", bad_rows: BadRows = "fail", instruction: Instruction = None,
     micro_batch: MicroBatch = None, batch: Batch = None, max_length: MaxLength = None, dtype: Dtype = None,
     checkpointing: Checkpointing = None, optimizer: Optimizer = None, learning_rate: LearningRate = None, epochs: Epochs = None,
-    rank: Rank = None, last_layers: LastLayers = None, base_dtype: BaseDtype = None, keep_adapter: KeepAdapter = False,
-    as_json: Json = False,
+    rank: Rank = None, last_layers: LastLayers = None, base_dtype: BaseDtype = None, stream: Stream = None,
+    keep_adapter: KeepAdapter = False, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Fine-tune inside the budget; leaves a run folder with model/, report.html and result.json."""
     recipe = _recipe(locals(), out)

@@ -24,7 +24,7 @@ OPTIONS = [
     "--model", "minilm", "--validation", "b.csv", "--text-column", "text", "--label-column", "label", "--method", "lora",
     "--seed", "3", "--device", "cpu", "--bad-rows", "skip", "--instruction", "", "--micro-batch", "4", "--batch", "8",
     "--max-length", "64", "--dtype", "bf16", "--no-checkpointing", "--optimizer", "adafactor", "--learning-rate", "0.01",
-    "--epochs", "2", "--rank", "4", "--last-layers", "1", "--base-dtype", "int8",
+    "--epochs", "2", "--rank", "4", "--last-layers", "1", "--base-dtype", "int8", "--no-stream",
 ]  # fmt: skip
 SAID = Recipe(
     data="a.csv", out="", task="classify", model="minilm", method="lora", seed=3, validation="b.csv", text_column="text",
@@ -32,7 +32,7 @@ SAID = Recipe(
     budget=Budget(memory="700MB", size="50MB", trainable="1M", time="10min", compute="2PFLOP"),
     knobs=Knobs(
         micro_batch=4, batch=8, max_length=64, dtype="bf16", checkpointing=False, optimizer="adafactor", learning_rate=0.01,
-        epochs=2.0, rank=4, last_layers=1, base_dtype="int8",
+        epochs=2.0, rank=4, last_layers=1, base_dtype="int8", stream=False,
     ),
 )  # fmt: skip
 

@@ -52,6 +52,7 @@ class Plan:
     base_dtype: str = "fp32"  # that weights are held in; "bf16", "int8" or "int4" where adapters learn and they do not
     head_rows: int = 0  # that the classification layer is fitted to, before the first step where there are any
     keep_adapter: bool = False
+    streamed: bool = False  # frozen weights stay in their files, a block at a time in memory
     expected: float = 0.0
     cost: Cost = field(default_factory=lambda: Cost({}, 0.0, 0.0))
 
@@ -63,7 +64,8 @@ class Plan:
         extra = " · checkpointing" if self.checkpointing else ""
         light = f" · {self.optimizer}" if self.optimizer not in ("adamw", "none") else ""
         codes = f" on {self.base_dtype}" if self.base_dtype in CODE_BITS else ""
-        return f"{self.method}{detail} · {self.dtype}{codes} · {self.micro_batch}/{self.evaluated}{extra}{light}"
+        files = " · streamed" if self.streamed else ""
+        return f"{self.method}{detail} · {self.dtype}{codes}{files} · {self.micro_batch}/{self.evaluated}{extra}{light}"
 
     @property
     def evaluated(self) -> int:

@@ -29,6 +29,7 @@ class Knobs:
     last_layers: int | None = None
     keep_adapter: bool | None = None
     base_dtype: str | None = None  # codes that weights under adapters are held in: "int8" or "int4"
+    stream: bool | None = None  # whether weights under adapters stay in their files
 
 
 @dataclass(frozen=True, slots=True)

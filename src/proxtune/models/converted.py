@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proxtune.errors import UserError
-from proxtune.models.source import FILES_READ, json_of, weight_files
+from proxtune.models.source import FILES_READ, INDEX, json_of, weight_files
 from proxtune.storage.atomic import write_all, write_json
 from proxtune.storage.cache import add_to_cache, bound_cache, find_cached
 from proxtune.storage.safetensors_header import ITEM_BYTES, Entry, read_header
@@ -100,10 +100,10 @@ def _convert(folder: Path, out: Path, dtype: str) -> None:
     files = weight_files(folder)
     total_bytes = sum(_convert_file(file, out / file.name, dtype) for file in files)
     if files[0].name != "model.safetensors":  # these are the shards of an index
-        index = json_of(folder / "model.safetensors.index.json", f"the model in {folder}")
+        index = json_of(folder / INDEX, f"the model in {folder}")
         metadata = index.get("metadata")
         index["metadata"] = (metadata if isinstance(metadata, dict) else {}) | {"total_size": total_bytes}
-        write_json(out / "model.safetensors.index.json", index)
+        write_json(out / INDEX, index)
 
 
 def _convert_file(source: Path, out: Path, dtype: str) -> int:

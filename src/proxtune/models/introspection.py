@@ -14,6 +14,8 @@ from proxtune.models.weights.file_layout import layout_copies_bytes
 _LARGE_SHARE = 0.25  # of the parameters of the largest list: less is no list of blocks (norms, projections)
 # Of experts in files of transformers 4: peft takes a layer of such a name for all experts of the model, fused since.
 _EXPERT_PARTS = ("gate_proj", "up_proj", "down_proj", "gate_up_proj", "w1", "w2", "w3")
+# What a table's module is given where its weights are streamed: a function of the rows (from, to) that are not needed for now.
+LET_GO = "let_go_of_rows"
 _WIDTHS = ("hidden_size", "d_model", "n_embd", "dim", "emb_dim", "d_latents")
 
 

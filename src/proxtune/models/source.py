@@ -11,6 +11,7 @@ from proxtune.errors import UserError
 from proxtune.models.aliases import ALIASES, packaged_folder
 from proxtune.storage.safetensors_header import check_files, read_header
 
+INDEX = "model.safetensors.index.json"  # which shard holds which weight
 # Files that say of the weights beside them that they are quantized: GPTQ's, AWQ's and NVIDIA's.
 _QUANTIZED_BESIDE = ("quantize_config.json", "quant_config.json", "hf_quant_config.json")
 _DEQUANTIZES = {"mxfp4": "Mxfp4Config", "fp8": "FineGrainedFP8Config", "compressed-tensors": "CompressedTensorsConfig"}
@@ -18,7 +19,7 @@ _DEQUANTIZES = {"mxfp4": "Mxfp4Config", "fp8": "FineGrainedFP8Config", "compress
 # (consolidated.safetensors, model.fp16.safetensors, onnx/, original/) stay where they are.
 _WEIGHTS = ["model.safetensors", "model-*-of-*.safetensors", "model.safetensors-*-of-*.safetensors"]
 _WANTED = [
-    *("config.json", "generation_config.json", "model.safetensors.index.json", "adapter_config.json", *_WEIGHTS),
+    *("config.json", "generation_config.json", INDEX, "adapter_config.json", *_WEIGHTS),
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tekken.json"),
     *("vocab.json", "vocab.txt", "merges.txt", "bpe.codes", "dict.txt", "vocab-*.json", "*_vocab.json", "*.tokenizer"),
     *("*.model", "*.spm", "*.tiktoken", "*.jinja", "chat_template.json", *_QUANTIZED_BESIDE),
@@ -278,7 +279,7 @@ def json_of(path: Path, name: str) -> dict[str, Any]:
 
 def weight_files(model_folder: Path) -> list[Path]:
     """The weight files that transformers loads: the one, or the index's shards; not the copies that may lie beside them."""
-    one, index = model_folder / "model.safetensors", model_folder / "model.safetensors.index.json"
+    one, index = model_folder / "model.safetensors", model_folder / INDEX
     if one.is_file():
         return [one]
     if not index.is_file():

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from proxtune.compression.size_constraint import NoSizeConstraint, SizeConstraint
 from proxtune.config.plan import Plan
 from proxtune.export.model_folder import save_model
 from proxtune.pipeline.base_model import read_base_results
+from proxtune.pipeline.merged_model import base_model
 from proxtune.runtime.inference import final_outputs, warm_up_forward
-from proxtune.runtime.model_setup import loaded
 from proxtune.runtime.session import Session
 from proxtune.storage.events import Notice
 from proxtune.storage.result import LOST_TO_BASE
@@ -28,9 +29,16 @@ class Evaluated:
 
 
 def evaluate_and_save(
-    session: Session, plan: Plan, model: Any, constraint: SizeConstraint | NoSizeConstraint
+    session: Session,
+    plan: Plan,
+    model: Any,
+    constraint: SizeConstraint | NoSizeConstraint,
+    weights: Path | None = None,
 ) -> Evaluated:
-    """Evaluate in the dtype of the weights, as those who load the model will; then write `model/`."""
+    """Evaluate in the dtype of the weights, as those who load the model will; then write `model/`.
+
+    With `weights`, a folder that is spent, the model's weights lie in files there already.
+    """
     task, data, phases, governor = session.task, session.data, session.phases, session.governor
     session.emit_phase("evaluate")
     phases.enter("evaluate")
@@ -54,16 +62,8 @@ def evaluate_and_save(
         session.emit(Notice(words=words))
         metrics = base["metrics"]
         results = {**results, "answers": base["answers"], "judged_metrics": metrics, LOST_TO_BASE: lost}
-        model = _base_model_instead(model, plan, session)
+        model, weights = base_model(model, plan, session)
     task.set_defaults(model, data)
-    artifact_bytes = save_model(model, data.tokenizer, session.folder, constraint)
+    artifact_bytes = save_model(model, data.tokenizer, session.folder, constraint, weights)
     phases.leave()
     return Evaluated(metrics=metrics, results=results, artifact_bytes=artifact_bytes)
-
-
-def _base_model_instead(model: Any, plan: Plan, session: Session) -> Any:
-    """The base model, in the memory that `model` gives back: others still refer to what is left of it."""
-    for tensor in (*model.parameters(), *model.buffers()):
-        tensor.data = tensor.new_empty(0)
-    session.meter.trim()
-    return loaded(plan, session)

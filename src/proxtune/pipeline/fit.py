@@ -29,6 +29,7 @@ from proxtune.methods.registry import find_method
 from proxtune.pipeline.base_model import evaluate_base_model
 from proxtune.pipeline.final_evaluation import evaluate_and_save
 from proxtune.pipeline.fitted_head import fit_first_head, has_head, head_metrics, model_with_head, remove_head
+from proxtune.pipeline.merged_model import merged_model
 from proxtune.pipeline.result import FitResult, FitStart, Progress, Timing
 from proxtune.pipeline.resume import open_checkpointer, resumable_start
 from proxtune.planning.cost_model import evaluations, head_seconds, size_phase_seconds, validation_steps
@@ -185,10 +186,10 @@ def _evaluate_and_save(
     if plan.keep_adapter:
         with without_sharding(), as_system_errors():
             model.save_pretrained(str(folder / "adapter"))
-    plain = find_method(plan.method).finish(model, plan)
+    plain, weights = merged_model(model, plan, session)
     constraint.project()
     session.meter.trim()  # codes, adapters and the optimizer's state have left holes
-    evaluated = evaluate_and_save(session, plan, plain, constraint)
+    evaluated = evaluate_and_save(session, plan, plain, constraint, weights)
     result = FitResult(
         status=progress.status,
         plan=start.plan,

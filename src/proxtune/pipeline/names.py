@@ -18,12 +18,15 @@ def check_names(recipe: Recipe) -> None:
     if recipe.task is not None:
         _check_task(find_task(recipe.task), recipe, methods)
     knobs = recipe.knobs
-    if knobs.base_dtype is not None and not any(method.supports_codes for method in methods):
+    option = "--base-dtype" if knobs.base_dtype is not None else "--stream" if knobs.stream else ""
+    if option and not any(method.supports_codes for method in methods):
         others = [name for name, method in all_methods().items() if method.supports_codes]
         raise UserError(
-            f"--base-dtype is for weights under adapters; leave it out, or choose --method {' or '.join(others)} "
+            f"{option} is for weights under adapters; leave it out, or choose --method {' or '.join(others)} "
             f"instead of {recipe.method}"
         )
+    if knobs.base_dtype is not None and knobs.stream:
+        raise UserError("--stream reads weights as they are, not as --base-dtype codes; leave one of the two out")
     rows_count_once = not all(method.counts_points for method in methods)
     if rows_count_once and knobs.batch is not None and (knobs.micro_batch or 0) > knobs.batch:
         raise UserError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from proxtune.config.plan import plan_from_dict
 from proxtune.data.examples import Pairs
 from proxtune.memory.allocator import set_allocator
 from proxtune.memory.devices.registry import find_device, host_device
@@ -41,14 +42,21 @@ def predict(job: PredictJob, emit: Callable[[Event], None], others_bytes: int) -
     unload_cold_code()
     set_allocator("fast")
     from proxtune.compression.packed_format import is_packed, load_packed
+    from proxtune.models.converted import weights_in
     from proxtune.runtime.inference import outputs_of, warm_up_forward
+    from proxtune.runtime.streaming import stream_weights
 
+    streamed = bool((result.get("plan") or {}).get("streamed"))
     place = find_model(recipe.model).folder if job.base else folder / "model"
+    if job.base and streamed:
+        place = weights_in(place, plan_from_dict(result["plan"]).loaded_dtype)
     packed = load_packed(place, "eager") if is_packed(place) else None
     device = find_device(recipe.device, or_another=True) if packed is None else host_device()
     meter, others = device.meter(), others_bytes if device.supervisor_counts else 0
     trained = task.load_trained(place, recipe, rows, result=result, model=packed, base=job.base)
     trained.model.to(device.torch_device)
+    if streamed:
+        stream_weights(trained.model.requires_grad_(False), place)
     governor = Governor(recipe.budget.memory, meter, others)
     traits, encoded = task.traits, trained.rows
     tokens = traits.prediction_tokens if recipe.budget.memory is None else traits.prediction_tokens_in_budget

@@ -47,7 +47,10 @@ def _candidates_of(method: Method, profile: Profile, knobs: Knobs) -> Iterator[P
             learning_rate = knobs.learning_rate or _learning_rate(plan, profile)
             plan = replace(plan, trainable=trainable_parameters(plan, profile), learning_rate=learning_rate)
             if profile.traits.frozen_codes and method.supports_codes:
-                yield from (replace(plan, base_dtype=base or dtype) for base in bases)
+                if not knobs.stream:
+                    yield from (replace(plan, base_dtype=base or dtype) for base in bases)
+                if profile.can_stream and not knobs.base_dtype:
+                    yield replace(plan, base_dtype=dtype, streamed=True)
                 continue
             yield plan
             everything = method.trains_everything(plan, profile.model.blocks)
@@ -68,6 +71,7 @@ def _traced_structures(method: Method, profile: Profile, knobs: Knobs) -> Iterat
             knobs.checkpointing is None
             and checkpointing
             and profile.max_length < profile.calibration.checkpointing_tokens
+            and not profile.traits.long_rows
         ):
             continue
         yield dtype, checkpointing

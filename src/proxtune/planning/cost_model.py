@@ -19,6 +19,7 @@ _WIDTHS = {"fp32": 4, "bf16": 2}  # bytes of a number
 _SCALE_BITS = 0.25  # for each code of 4 bits: 16 for 64 of them
 _VALIDATION_SHARE = 0.05  # of the training, for evaluations in it: less than the planner leaves free
 _ALLOCATION_ROWS = 16  # at a time, whose gradients say what weights are worth
+_STREAMED_BLOCKS = 1.25  # in memory: one, and pages that two of them share
 LEAST_HEAD_ROWS = 512  # fewer teach a head little
 _COPIED_SHARE = 8  # while weights are written an eighth of them at the most is there twice
 _STARTS = 2.0  # the processes of baselines and report begin as this one did
@@ -89,9 +90,9 @@ def memory_of(plan: Plan, profile: Profile) -> tuple[dict[str, int], dict[str, i
         after_training += calibration.trained_heap_bytes + latent
         if profile.has_size_limit:
             after_training = max(after_training, _allocation_bytes(plan, profile))
-    converted = converted_bytes(profile.file_bytes, weight_bytes_of(plan, profile))
+    converted = 0 if plan.streamed else converted_bytes(profile.file_bytes, weight_bytes_of(plan, profile))
     load = terms["supervisor"] + max(profile.import_peak_bytes, terms["libraries"] + terms["weights"] + converted)
-    merged = _loaded_bytes(plan, profile) - weight_bytes_of(plan, profile)
+    merged = 0 if plan.streamed else _loaded_bytes(plan, profile) - weight_bytes_of(plan, profile)
     fitting = growth(standing - terms["optimizer"] + evaluate) + _fitting_bytes(plan, profile) if plan.head_rows else 0
     memory = {
         "load": load,
@@ -117,7 +118,10 @@ def _allocation_bytes(plan: Plan, profile: Profile) -> int:
 
 
 def weight_bytes_of(plan: Plan, profile: Profile) -> int:
-    """Bytes of the weights as the plan holds them."""
+    """Bytes of the weights as the plan holds them: of streamed ones, a block and what is left of tables and norms."""
+    if plan.streamed:
+        model = profile.model
+        return round(_WIDTHS[plan.loaded_dtype] * _STREAMED_BLOCKS * model.block_parameters / model.blocks)
     if plan.base_dtype in CODE_BITS:
         bits = CODE_BITS[plan.base_dtype] + (_SCALE_BITS if plan.base_dtype == "int4" else 0)
         return _loaded_bytes(plan, profile) - round(profile.model.linear_parameters * (_WIDTHS[plan.dtype] - bits / 8))
@@ -131,6 +135,8 @@ def _loaded_bytes(plan: Plan, profile: Profile) -> int:
 
 def _copied_bytes(plan: Plan, profile: Profile) -> int:
     """What is there twice while weights are written: a part of them, and those that have another layout in files."""
+    if plan.streamed:  # a weight at a time
+        return 0
     laid_out = 0 if profile.has_size_limit else profile.model.layout_copies_bytes * _WIDTHS[plan.loaded_dtype] // 4
     return _loaded_bytes(plan, profile) // _COPIED_SHARE + laid_out
 

@@ -82,7 +82,7 @@ def dry_run(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> D
     train, validation, pad_id = data.train, data.validation, data.pad_id
     phases.leave()
     standing = meter.now()
-    weights = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
+    weights = 0 if plan.streamed else sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
     dequantized_extra = dequantized_extra_bytes(model)
     layout_copies = layout_copies_bytes(without_adapters(model))
     limit = plan.micro_batch * plan.max_length
@@ -104,7 +104,8 @@ def dry_run(plan: Plan, model: Any, session: Session, libraries_bytes: int) -> D
         else:
             warm_up_forward(model, train, pad_id, plan.autocast, governor)
             optimizer = None
-        touch_embeddings(model, train, validation)
+        if not plan.streamed:
+            touch_embeddings(model, train, validation)
         governor.hold()
         meter.reset()
         if plan.neighbours:

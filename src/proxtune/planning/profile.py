@@ -86,6 +86,7 @@ class Profile:
     seconds_so_far: float = 0.0  # those at the end for baselines and report counted too
     file_bytes: int = 0  # of the weights on disk
     has_size_limit: bool = False
+    can_stream: bool = False  # frozen weights, from their files
 
     @property
     def calibration(self) -> Calibration:

@@ -20,10 +20,12 @@ from proxtune.errors import UserError
 from proxtune.memory.allocator import set_allocator
 from proxtune.memory.governor import Governor, is_refusal
 from proxtune.memory.library_pages import unload_cold_code
+from proxtune.memory.mapped_files import let_go_of_all
 from proxtune.methods.base import FORWARD, HELD_FORWARD, Method
 from proxtune.methods.registry import AUTO, find_method, methods_for
+from proxtune.models.converted import weights_in
 from proxtune.models.introspection import blocks_of, can_checkpoint, model_facts, width_of, without_adapters
-from proxtune.models.source import count_parameters, weight_bytes
+from proxtune.models.source import count_parameters, weight_bytes, weight_files
 from proxtune.planning.cost_model import converted_bytes, reports_seconds
 from proxtune.planning.profile import (
     ModelProfile,
@@ -37,9 +39,10 @@ from proxtune.planning.profile import (
 from proxtune.planning.tracer import Traced, trace_step
 from proxtune.runtime.inference import outputs_of, touch_embeddings, warm_up_forward
 from proxtune.runtime.session import Session, in_child_process
+from proxtune.runtime.streaming import stream_weights
 from proxtune.runtime.trial import load_that_computes, try_model, with_trial, without_held_bf16
 
-_THROUGHPUT_ROWS = 32
+_THROUGHPUT_ROWS, _THROUGHPUT_FLOPS = 32, 3e11  # of one pass, at most: seconds, where a model is large
 _THROUGHPUT_TRIES, _THROUGHPUT_SECONDS = 3, 1.0  # at most, for each dtype
 _CHECKPOINTED_BLOCKS = (
     1.5  # whose insides are alive at a time where activations are recomputed: one, and what is made of it
@@ -65,17 +68,19 @@ def may_use_bf16_weights(session: Session) -> bool:
     return held and session.recipe.knobs.dtype != "fp32" and session.device.supports_bf16
 
 
-def profile_model(session: Session, gradients: bool, weight_dtype: str = "fp32") -> ModelProfile:
+def profile_model(
+    session: Session, gradients: bool, weight_dtype: str = "fp32", streamed: bool = False
+) -> ModelProfile:
     """Trace every structure (family, dtype, checkpointing) that a candidate may have, and measure the machine's throughput.
 
     Without `gradients` only the forward pass is traced, of weights that are held in `weight_dtype`: enough to name the least
     plan when nothing else can fit, and for steps by neighbours. Each part is found out apart from the others, so that no more
-    than one of them is in memory at a time.
+    than one of them is in memory at a time, and of weights that are `streamed` no more than a block.
     """
     methods, dtype = methods_for(session.recipe.method), session.recipe.knobs.dtype
     dtypes = ["bf16"] if weight_dtype == "bf16" else [dtype] if dtype else _dtypes(session)
     measure_throughput = gradients or weight_dtype == "bf16"
-    forward = partial(_profile_forward, session, dtypes, weight_dtype, measure_throughput)
+    forward = partial(_profile_forward, session, dtypes, weight_dtype, measure_throughput, streamed)
     found = ModelProfile.from_dict(in_child_process(session, lambda: forward().as_dict()))
     session, dtypes = with_trial(session), list(found.flops_per_second)
     traces = dict(found.traces)
@@ -86,10 +91,10 @@ def profile_model(session: Session, gradients: bool, weight_dtype: str = "fp32")
     if not able:
         raise UserError(f"method {session.recipe.method} cannot learn with this model; choose --method layers or full")
     learning = [method for method in able if method.uses_gradients] if gradients else []
-    if weight_dtype == "bf16":  # masters in fp32 do not fit
+    if weight_dtype == "bf16" or streamed:  # masters in fp32 do not fit
         learning = [method for method in learning if method.supports_codes]
     for family in dict.fromkeys(method.cost.trace_family for method in learning):
-        traces |= traces_from_dict(in_child_process(session, partial(_trace_family, session, family, dtypes)))
+        traces |= traces_from_dict(in_child_process(session, partial(_trace_family, session, family, dtypes, streamed)))
     return replace(found, traces=traces)
 
 
@@ -125,16 +130,19 @@ def _trace_bf16_forward(session: Session) -> dict[str, Any]:
 
 
 def _profile_forward(
-    session: Session, dtypes: Sequence[str], weight_dtype: str, measure_throughput: bool
+    session: Session, dtypes: Sequence[str], weight_dtype: str, measure_throughput: bool, streamed: bool
 ) -> ModelProfile:
     """Facts of the model, traces of its forward pass, and the rates of that."""
     data = session.data
     model = load_that_computes(
-        lambda: _load_model(session, weight_dtype).requires_grad_(False).to(session.device.torch_device),
+        lambda: _load_model(session, weight_dtype, streamed).requires_grad_(False).to(session.device.torch_device),
         lambda model: warm_up_forward(model, data.train, data.pad_id, "fp32", session.governor),
         data.config,
     )
-    touch_embeddings(model, data.train, data.validation)
+    if streamed:
+        let_go_of_all(weight_files(weights_in(session.source.folder, weight_dtype)))
+    else:
+        touch_embeddings(model, data.train, data.validation)
     passed_bytes = session.meter.now()
     dtypes = try_model(model, session, dtypes, weight_dtype, measure_throughput and weight_dtype == "fp32").dtypes
     traces = _traces(model, FORWARD, dtypes, session, train=False, weight_dtype=weight_dtype)
@@ -150,18 +158,19 @@ def _profile_forward(
             spare = session.governor.room_bytes - session.meter.now()
             each = max(trace.row_bytes for trace in traces.values())
             rows = max(1, min(rows, int(spare / (2 * each))))
+        rows = max(1, min(rows, int(_THROUGHPUT_FLOPS / (forward_flops * float(np.median(data.train.lengths))))))
         rates = throughput(model, data.train, casts, forward_flops, data.pad_id, session.governor, rows)
     return ModelProfile(facts=model_facts(model), passed_bytes=passed_bytes, traces=traces, flops_per_second=rates)
 
 
-def _trace_family(session: Session, family: str, dtypes: Sequence[str]) -> dict[str, Any]:
+def _trace_family(session: Session, family: str, dtypes: Sequence[str], streamed: bool) -> dict[str, Any]:
     """Traces of a training step, with checkpointing and without, as plain values."""
     data, method = session.data, find_method(family)
     if session.recipe.budget.memory is not None:
         set_allocator("tight")  # live bytes are counted, not those of the heap: it need not grow
     as_codes = method.supports_codes and session.traits.frozen_codes
     frozen = "bf16" if as_codes and dtypes == ["bf16"] else "fp32"  # as the planner has it
-    model = _prepared(method, _load_model(session, frozen), data.max_length).to(session.device.torch_device)
+    model = _prepared(method, _load_model(session, frozen, streamed), data.max_length).to(session.device.torch_device)
     traces = _traces(model, family, dtypes, session, train=True)
     if can_checkpoint(model):
         for dtype in dtypes:
@@ -170,8 +179,12 @@ def _trace_family(session: Session, family: str, dtypes: Sequence[str]) -> dict[
     return traces_as_dict(traces)
 
 
-def _load_model(session: Session, weight_dtype: str = "fp32") -> Any:
-    return session.task.load_model(session.source.folder, session.data, session.recipe.seed, weight_dtype)
+def _load_model(session: Session, weight_dtype: str = "fp32", streamed: bool = False) -> Any:
+    folder = weights_in(session.source.folder, weight_dtype) if streamed else session.source.folder
+    model = session.task.load_model(folder, session.data, session.recipe.seed, weight_dtype)
+    if streamed:
+        stream_weights(model.requires_grad_(False), folder)
+    return model
 
 
 def _checkpointed(trace: Trace, model: Any, length: int) -> Trace:
@@ -261,10 +274,16 @@ def make_profile(session: Session) -> Profile:
     meter.trim()
     unload_cold_code()
     libraries = meter.now()
-    weight_dtype, gradients = _what_to_profile(session, libraries)
-    found = profile_model(session, gradients, weight_dtype)
+    weight_dtype, gradients, streamed = _what_to_profile(session, libraries)
+    found = profile_model(session, gradients, weight_dtype, streamed)
     session = with_trial(session)
-    loaded = libraries + found.facts.parameters * (2 if weight_dtype == "bf16" else 4)
+    width = 0 if streamed else 2 if weight_dtype == "bf16" else 4
+    loaded = libraries + found.facts.parameters * width
+    can_stream = _can_stream(session) and not found.facts.layout_copies_bytes
+    if recipe.knobs.stream and not can_stream:
+        raise UserError(
+            f"the weights of {recipe.model} cannot be read from disk as they are used, here or on this device; leave out --stream"
+        )
     return Profile(
         device=session.device,
         model=found.facts,
@@ -286,6 +305,7 @@ def make_profile(session: Session) -> Profile:
         starting_seconds=session.starting_seconds,
         file_bytes=weight_bytes(session.source.folder),
         has_size_limit=session.structure is not None and session.structure.bits < HALF_BITS,
+        can_stream=can_stream,
     )
 
 
@@ -295,14 +315,23 @@ def _starting_peak_bytes(session: Session) -> int:
     return max(session.meter.peak(), load_bytes - session.phases.others_bytes)
 
 
-def _what_to_profile(session: Session, libraries_bytes: int) -> tuple[str, bool]:
-    """The dtype in which the profile may hold the weights, and whether there is room for more than a forward pass of them.
+def _can_stream(session: Session) -> bool:
+    """Whether it is worth a thought: memory is limited, and most weights are frozen where adapters learn."""
+    wanted = session.recipe.knobs.stream
+    if wanted is None:
+        wanted = session.recipe.budget.memory is not None
+    return wanted and session.traits.frozen_codes and session.device.maps_files and session.structure is None
+
+
+def _what_to_profile(session: Session, libraries_bytes: int) -> tuple[str, bool, bool]:
+    """The dtype in which the profile may hold the weights, whether there is room for more than a forward pass of them, and
+    whether they have to be streamed.
 
     A profile is not held to the budget, so it must not try what would pass it.
     """
     memory, others, peak = session.recipe.budget.memory, session.phases.others_bytes, _starting_peak_bytes(session)
     if memory is None:
-        return "fp32", True
+        return "fp32", True, False
     numbers, file_bytes = count_parameters(session.source.folder), weight_bytes(session.source.folder)
     first_pass = session.device.calibration.first_pass_bytes
 
@@ -311,10 +340,12 @@ def _what_to_profile(session: Session, libraries_bytes: int) -> tuple[str, bool]
         return others + max(libraries_bytes + loaded + first_pass, peak) <= memory
 
     if fits(4 * numbers):
-        return "fp32", True
+        return "fp32", True, False
     if session.traits.frozen_codes:  # what adapters sit on is held in bf16; the least that would do is named from this
-        return ("bf16", True) if may_use_bf16_weights(session) else ("fp32", True)
+        in_bf16 = may_use_bf16_weights(session)
+        streamed = _can_stream(session) and not (in_bf16 and fits(2 * numbers))
+        return "bf16" if in_bf16 else "fp32", True, streamed
     if session.traits.needs_gradients:
-        return "fp32", True
+        return "fp32", True, False
     large = 4 * numbers > 2 * libraries_bytes  # then bf16 is what needs least, and else a forward pass in fp32
-    return "bf16" if may_use_bf16_weights(session) and (fits(2 * numbers) or large) else "fp32", False
+    return "bf16" if may_use_bf16_weights(session) and (fits(2 * numbers) or large) else "fp32", False, False

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proxtune.config.plan import Plan
+from proxtune.errors import UserError
 from proxtune.memory.allocator import set_allocator
 from proxtune.memory.kernel_cache import FEW, SOME, USUAL, limit_kernel_cache
 from proxtune.methods.linear_head import LinearHead, install_head
 from proxtune.methods.registry import find_method
+from proxtune.models.converted import weights_in
 from proxtune.models.introspection import enable_checkpointing, head_of
 from proxtune.runtime.session import Session
+from proxtune.runtime.streaming import stream_weights
 
 if TYPE_CHECKING:
     from proxtune.compression.size_constraint import NoSizeConstraint, SizeConstraint
@@ -20,7 +24,21 @@ def loaded(plan: Plan, session: Session) -> Any:
     """The pretrained model, in the dtype and with the allocator and the kernels that the plan has."""
     set_allocator(plan.allocator)
     limit_kernel_cache(FEW if plan.neighbours else SOME if session.traits.long_rows else USUAL)
-    return session.task.load_model(session.source.folder, session.data, session.recipe.seed, plan.loaded_dtype)
+    return loaded_from(weights_folder(plan, session), plan, session)
+
+
+def weights_folder(plan: Plan, session: Session) -> Path:
+    """Where the weights are that a plan loads: the model's own folder, or for streaming one that has them in the plan's dtype."""
+    folder = session.source.folder
+    return weights_in(folder, plan.loaded_dtype) if plan.streamed else folder
+
+
+def loaded_from(folder: Path, plan: Plan, session: Session) -> Any:
+    """The model in `folder`, its weights streamed where the plan says so. Raises UserError where they cannot be."""
+    model = session.task.load_model(folder, session.data, session.recipe.seed, plan.loaded_dtype)
+    if plan.streamed and stream_weights(model.requires_grad_(False), folder) is None:
+        raise UserError("the weights of this model are laid out anew when they are loaded, so they cannot be streamed")
+    return model
 
 
 def prepared(plan: Plan, session: Session, head: LinearHead | None = None) -> Any:

@@ -11,6 +11,7 @@ from proxtune.pipeline import fit as module
 from proxtune.pipeline.fit import explain_out_of_memory
 from proxtune.pipeline.result import Timing
 from proxtune.storage.events import Continued, Phase, StepEvent
+from proxtune.tasks.base import TaskTraits
 
 
 def step(number, examples_seen=24):
@@ -38,7 +39,7 @@ def training(monkeypatch, tmp_path):
     session = SimpleNamespace(
         emit_phase=lambda phase: None, data=data, folder=tmp_path, recipe=SimpleNamespace(seed=0), emit=own.shown.append,
         phases=SimpleNamespace(enter=lambda phase: None), governor=SimpleNamespace(release=lambda: None, step_downs=[]),
-        clock=SimpleNamespace(), structure=None,
+        clock=SimpleNamespace(), structure=None, traits=TaskTraits(),
     )  # fmt: skip
     plan = SimpleNamespace(steps=6, batch=8, cost=SimpleNamespace(flops=100.0))
     start = SimpleNamespace(chosen=plan, timing=Timing(ending_seconds=0.0, evaluations=1, max_steps=6))

@@ -48,14 +48,29 @@ def test_activations_of_short_rows_are_recomputed_only_when_asked():
     assert checkpointed(PROFILE, Knobs()) == {False}
     assert checkpointed(PROFILE, Knobs(checkpointing=True)) == {True}
     assert checkpointed(long, Knobs()) == {False, True}
+    assert {plan.checkpointing for plan in candidates(GENERATING, Knobs(), "lora")} == {False, True}, (
+        "of deep decoders too"
+    )
 
 
 def test_weights_under_adapters_are_held_in_every_way_where_the_task_allows_it():
     bases = [plan.base_dtype for plan in candidates(GENERATING, Knobs(rank=4), "lora")]
-    assert bases == ["fp32", "int8", "int4"]
+    assert bases == 2 * ["fp32", "int8", "int4"], "with checkpointing and without"
     assert {plan.base_dtype for plan in candidates(GENERATING, Knobs(base_dtype="int8"))} == {"int8"}
     assert {plan.method for plan in candidates(GENERATING, Knobs(base_dtype="int8"))} == {"lora"}
     assert {plan.base_dtype for plan in candidates(PROFILE, Knobs(), "lora")} == {"fp32"}
+
+
+def test_frozen_weights_may_stay_in_their_files_where_these_can_be_mapped():
+    mapped = replace(GENERATING, can_stream=True)
+
+    def streamed(knobs):
+        return [plan.streamed for plan in candidates(mapped, replace(knobs, rank=4, checkpointing=False), "lora")]
+
+    assert streamed(Knobs()) == [False, False, False, True]
+    assert streamed(Knobs(stream=True)) == [True]
+    assert streamed(Knobs(base_dtype="int8")) == [False]
+    assert not any(plan.streamed for plan in candidates(GENERATING, Knobs()))
 
 
 def test_less_optimizer_state_is_tried_where_all_blocks_learn():

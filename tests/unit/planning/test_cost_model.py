@@ -21,7 +21,7 @@ from proxtune.planning.cost_model import (
     validation_steps,
     with_growth,
 )
-from support.profiles import PLAN, PROFILE, plan_for
+from support.profiles import GENERATING, PLAN, PROFILE, plan_for
 
 
 def test_time_for_the_milestone_is_kept_where_gradients_are_held_to_a_size():
@@ -135,7 +135,9 @@ def test_in_training_is_judged_as_often_as_a_twentieth_of_it_allows():
     knowing = replace(dear, traits=replace(dear.traits, validates_start=True))
     assert evaluations(plan, knowing) == 2
     one_more = seconds_of(plan, knowing) - seconds_of(plan, dear)
-    assert one_more == pytest.approx(2 * validation_steps(plan, dear) * seconds_per_step(plan, dear)), "and the point before"
+    assert one_more == pytest.approx(2 * validation_steps(plan, dear) * seconds_per_step(plan, dear)), (
+        "and the point before"
+    )
 
 
 def test_every_method_counts_what_it_brings_beside_the_model():
@@ -176,3 +178,15 @@ def test_single_rows_leave_more_holes_than_many_and_a_tight_heap_hardly_any():
 
 def test_a_heap_grows_in_a_whole_run():
     assert with_growth(100_000_000, PROFILE.calibration) == 108_000_000
+
+
+def test_of_streamed_weights_a_block_is_in_memory_and_nothing_is_merged_there():
+    plan = next(
+        p for p in candidates(replace(GENERATING, can_stream=True), Knobs(stream=True), "lora")
+    ).with_micro_batch(1)
+    streamed, terms = memory_of(plan, GENERATING)
+    held, of_held = memory_of(replace(plan, streamed=False), GENERATING)
+    assert terms["weights"] - 4 * plan.trainable == pytest.approx(4 * 1.25 * 10_600_000 / 6)
+    assert held["train"] - streamed["train"] == pytest.approx(of_held["weights"] - terms["weights"], rel=0.05)
+    assert all(streamed[phase] < held[phase] - 300e6 for phase in ("train", "evaluate", "save"))
+    assert plan.name.endswith("· streamed · 1/16")

@@ -14,7 +14,7 @@ from proxtune.data.dataset import Encoded
 from proxtune.memory.devices.cpu import DEVICE
 from proxtune.tasks.base import TaskTraits
 from proxtune.tasks.classification.objective import LABELS
-from support.profiles import MB
+from support.profiles import GENERATING, MB
 
 
 @pytest.mark.parametrize(("seconds", "passes"), [([0.2, 0.1, 0.4], 3), ([0.9, 0.5, 0.1], 2), ([2.0, 0.1, 0.4], 1)])
@@ -42,24 +42,33 @@ def test_of_a_few_passes_the_fastest_is_believed_and_slow_ones_are_not_many(monk
 
 
 @pytest.mark.parametrize(
-    ("memory", "numbers", "width", "profiled"),
+    ("memory", "numbers", "width", "traits", "profiled"),
     [
-        (None, 10**9, 4, ("fp32", True)),
-        ("1GB", 100_000_000, 4, ("fp32", True)),
-        ("1GB", 150_000_000, 4, ("fp32", True)),
-        ("1GB", 150_000_000, 2, ("bf16", False)),  # it stays mapped until all of it is converted
-        ("1GB", 200_000_000, 4, ("bf16", False)),
-        ("1GB", 10**9, 4, ("bf16", False)),  # nothing fits: what needs least is named
-        ("250MB", 20_000_000, 4, ("fp32", False)),  # small beside the libraries: a probe in fp32 needs least
+        (None, 10**9, 4, TaskTraits(), ("fp32", True, False)),
+        ("1GB", 100_000_000, 4, TaskTraits(), ("fp32", True, False)),
+        ("1GB", 150_000_000, 4, TaskTraits(), ("fp32", True, False)),
+        ("1GB", 150_000_000, 2, TaskTraits(), ("bf16", False, False)),  # it stays mapped until all of it is converted
+        ("1GB", 200_000_000, 4, TaskTraits(), ("bf16", False, False)),
+        ("1GB", 10**9, 4, TaskTraits(), ("bf16", False, False)),  # nothing fits: what needs least is named
+        (
+            "250MB",
+            20_000_000,
+            4,
+            TaskTraits(),
+            ("fp32", False, False),
+        ),  # a probe in fp32 needs least beside the libraries
+        ("1GB", 100_000_000, 2, GENERATING.traits, ("fp32", True, False)),
+        ("1GB", 200_000_000, 2, GENERATING.traits, ("bf16", True, False)),
+        ("1GB", 10**9, 2, GENERATING.traits, ("bf16", True, True)),  # a block at a time
     ],
 )
-def test_the_profile_tries_nothing_that_would_pass_the_budget(monkeypatch, memory, numbers, width, profiled):
+def test_the_profile_tries_nothing_that_would_pass_the_budget(monkeypatch, memory, numbers, width, traits, profiled):
     monkeypatch.setattr(proxtune.planning.profiler, "count_parameters", lambda folder: numbers)
     monkeypatch.setattr(proxtune.planning.profiler, "weight_bytes", lambda folder: width * numbers)
     monkeypatch.setattr(proxtune.planning.profiler, "may_use_bf16_weights", lambda session: True)
     session = SimpleNamespace(
         recipe=Recipe(data="", out="", budget=Budget(memory=memory)), source=SimpleNamespace(folder=None),
         phases=SimpleNamespace(others_bytes=20 * MB, memory_bytes={}), meter=SimpleNamespace(peak=lambda: 230 * MB),
-        traits=TaskTraits(), device=DEVICE,
+        traits=traits, device=DEVICE, structure=None,
     )  # fmt: skip
     assert proxtune.planning.profiler._what_to_profile(session, 220 * MB) == profiled

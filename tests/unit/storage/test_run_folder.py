@@ -45,6 +45,7 @@ knobs = st.builds(
     last_layers=maybe(amounts),
     keep_adapter=maybe(st.booleans()),
     base_dtype=maybe(st.sampled_from(["int8", "int4"])),
+    stream=maybe(st.booleans()),
 )
 recipes = st.builds(
     Recipe,

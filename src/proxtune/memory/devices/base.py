@@ -51,6 +51,11 @@ class Device(Protocol):
         ...
 
     @property
+    def maps_files(self) -> bool:
+        """Whether weights may stay in their files, and be in its memory only while they are used."""
+        ...
+
+    @property
     def allocators(self) -> tuple[str, ...]:
         """The allocators to choose from (`memory/allocator.py`), the fastest first."""
         ...

@@ -10,6 +10,7 @@ from typing import Any
 from proxtune.memory import process
 from proxtune.memory.allocator import trim
 from proxtune.memory.devices.calibration import Calibration, calibrated
+from proxtune.memory.mapped_files import can_let_go
 
 _CODE_GROWTH_BYTES = 8_000_000  # library pages that later phases still touch; files, so RLIMIT_DATA does not see them
 
@@ -125,6 +126,10 @@ class Cpu:
 
         supported = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
         return bool(supported()) or bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
+
+    @property
+    def maps_files(self) -> bool:
+        return can_let_go()
 
     def explain_missing(self) -> str | None:
         return None

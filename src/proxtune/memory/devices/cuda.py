@@ -90,6 +90,7 @@ class Cuda:
 
     name: str = "cuda"
     can_fork: bool = False
+    maps_files: bool = False
     allocators: tuple[str, ...] = ("fast",)
     supervisor_counts: bool = False  # it holds nothing on the device
     calibration: Calibration = CALIBRATION

@@ -56,6 +56,8 @@ class Classification:
     def check(self, recipe: Recipe) -> None:
         if recipe.knobs.base_dtype is not None:
             raise UserError("--base-dtype is for tasks that generate text; leave it out")
+        if recipe.knobs.stream:
+            raise UserError("--stream is for tasks that generate text; leave it out")
 
     def read(self, recipe: Recipe) -> Split[Examples]:
         from proxtune.data.columns import PAIR_MARK

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -22,11 +22,12 @@ from torch import Tensor
 
 from proxtune.data.batching import collate
 from proxtune.data.dataset import Encoded, Objective
-from proxtune.models.introspection import without_adapters
+from proxtune.models.introspection import LET_GO, without_adapters
 from proxtune.models.word_classifier import first_answer_token
 from proxtune.tasks.generation.row_independence import batches, pads
 
 _CHUNK_NUMBERS = 2_000_000  # logits at a time
+_SLICE_TOKENS = 16_384  # of the vocabulary at a time: of a streamed head no more is in memory
 HEAD_BYTES = 10 * _CHUNK_NUMBERS  # what they take: logits, their slope, and the slope once more in bfloat16
 _TOLERANCE = 0.02  # of the largest logit: bfloat16 has 8 bits
 
@@ -78,12 +79,30 @@ class _Head:
         self.scale = float(getattr(config, "logit_scale", None) or 1.0)  # Cohere
         self.scale /= float(getattr(config, "logits_scaling", None) or 1.0)  # Granite
         self.dtype, self.cast = dtype, layer.weight.to(dtype)  # that products are computed in
+        self._let_go: Callable[[int, int], None] = getattr(layer, LET_GO, lambda begin, end: None)
 
     def raw(self, hidden: Tensor) -> Tensor:
         """W h + b, (n, vocabulary) float32."""
         bias = None if self.bias is None else self.bias.to(self.dtype)
+        hidden, made = hidden.to(self.dtype), hidden.new_empty(len(hidden), self.vocabulary, dtype=torch.float32)
         with torch.autocast(hidden.device.type, enabled=False):
-            return torch.nn.functional.linear(hidden.to(self.dtype), self.cast, bias).float()
+            for begin, end in self._slices():
+                own = None if bias is None else bias[begin:end]
+                made[:, begin:end] = torch.nn.functional.linear(hidden, self.cast[begin:end], own)
+                self._let_go(begin, end)
+        return made
+
+    def of_hidden(self, of_raw: Tensor) -> Tensor:
+        """The gradient of hidden states (n, width) from that of `raw`, float32."""
+        total = torch.zeros(len(of_raw), self.cast.shape[1], device=of_raw.device)
+        for begin, end in self._slices():
+            total += of_raw[:, begin:end] @ self.cast[begin:end]
+            self._let_go(begin, end)
+        return total
+
+    def _slices(self) -> Iterator[tuple[int, int]]:
+        for begin in range(0, self.vocabulary, _SLICE_TOKENS):
+            yield begin, min(begin + _SLICE_TOKENS, self.vocabulary)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """What the model makes of hidden states (n, width): (n, vocabulary) float32."""
@@ -125,7 +144,7 @@ class _HeadLoss(torch.autograd.Function):
             slope[places, right] -= 1
             slope = head.slope(logits, slope).to(head.dtype)
             if of_hidden is not None:
-                of_hidden[piece] = (slope @ head.cast).to(hidden.dtype)
+                of_hidden[piece] = head.of_hidden(slope).to(hidden.dtype)
             if of_weight is not None:
                 of_weight += (slope.T @ hidden[piece].to(head.dtype)).to(weight.dtype)
             if of_bias is not None:
@@ -181,6 +200,7 @@ def _at_answers(model: Any, data: Encoded, rows: np.ndarray, pad_id: int) -> _Sa
     plain = without_adapters(model)
     layer = plain.get_output_embeddings()
     way = _WAYS.get(plain, "whole" if getattr(layer, "weight", None) is None else "head")
+    is_streamed = hasattr(layer, LET_GO)
     if way == "whole":
         logits = model(**inputs).logits
         return _Said(targets=targets, owner=owner, own=logits.flatten(0, -2).index_select(0, index))
@@ -193,7 +213,8 @@ def _at_answers(model: Any, data: Encoded, rows: np.ndarray, pad_id: int) -> _Sa
         ):
             return given
         seen.append(given[0].flatten(0, -2).index_select(0, index))  # (n, width): contiguous and two-dimensional
-        return ((seen[-1] if way == "own" else seen[-1][:1])[None], *given[1:])
+        shown = len(index) if way == "own" else 0 if is_streamed and plain in _WAYS else 1
+        return (seen[-1][:shown][None], *given[1:])
 
     hook = layer.register_forward_pre_hook(select)
     try:
