@@ -13,8 +13,8 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not can_let_go(), reason="the system does not say what is mapped"),
 ]
-KNOBS = ("--task", "translate", "--method", "lora", "--rank", "4", "--dtype", "fp32", "--batch", "8", "--micro-batch", "8", "--epochs", "5",
-         "--learning-rate", "0.01", "--no-checkpointing")  # fmt: skip
+KNOBS = ("--task", "translate", "--method", "lora", "--rank", "4", "--dtype", "fp32", "--batch", "8", "--micro-batch", "8",
+         "--epochs", "5", "--learning-rate", "0.01", "--no-checkpointing")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
