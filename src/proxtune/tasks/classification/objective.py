@@ -11,6 +11,7 @@ import torch
 from proxtune.data.batching import model_inputs
 from proxtune.data.dataset import Encoded, Objective, select_rows, shortest_row
 from proxtune.tasks.classification.metrics import score_classification
+from proxtune.tasks.padding import padding_as_noise
 
 _TAUGHT = 0.5  # of the loss, once there is a teacher
 _TRIED_PADDING = 5  # tokens
@@ -68,7 +69,7 @@ def _stays_the_same(model: Any, row: Encoded, more: int, pad_id: int) -> bool:
     for padding in ((0, 0), (0, more)):
         inputs = torch.nn.functional.pad(ids, padding, value=pad_id)
         mask = torch.nn.functional.pad(torch.ones_like(ids), padding)
-        with torch.inference_mode():
+        with torch.inference_mode(), padding_as_noise(model, pad_id):
             found.append(model(input_ids=inputs.to(device), attention_mask=mask.to(device)).logits.float())
     return torch.allclose(found[0], found[1], rtol=_SAME, atol=_SAME * float(found[0].abs().max()))
 

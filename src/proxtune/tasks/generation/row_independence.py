@@ -15,6 +15,7 @@ from proxtune.data.dataset import Encoded, shortest_row
 from proxtune.errors import UserError
 from proxtune.models.introspection import without_adapters
 from proxtune.tasks.generation.decoding import prompt_lengths
+from proxtune.tasks.padding import padding_as_noise
 
 _TRIED_TOKENS, _TRIED_PADDING = 32, 5  # of a row, and beside it
 _NEW_TOKENS = 2
@@ -35,12 +36,13 @@ def pads(model: Any, data: Encoded, pad_id: int) -> bool:
             "or train it with --task classify"
         )
     mask, side = torch.ones_like(ids), (_TRIED_PADDING, 0) if row.answers is None else (0, _TRIED_PADDING)
-    alone = _answered(plain, ids, mask, pad_id)
-    if _keeps_in_its_own_way(alone.past_key_values):
-        return False
-    filled = _answered(
-        plain, torch.nn.functional.pad(ids, side, value=pad_id), torch.nn.functional.pad(mask, side), pad_id
-    )
+    with padding_as_noise(plain, pad_id):
+        alone = _answered(plain, ids, mask, pad_id)
+        if _keeps_in_its_own_way(alone.past_key_values):
+            return False
+        filled = _answered(
+            plain, torch.nn.functional.pad(ids, side, value=pad_id), torch.nn.functional.pad(mask, side), pad_id
+        )
     return _alike(plain, alone.logits[-1], filled.logits[-1])
 
 

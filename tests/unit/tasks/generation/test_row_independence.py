@@ -10,6 +10,8 @@ from transformers import (
     DeepseekV4ForCausalLM,
     MambaConfig,
     MambaForCausalLM,
+    RecurrentGemmaConfig,
+    RecurrentGemmaForCausalLM,
     RwkvConfig,
     RwkvForCausalLM,
 )
@@ -50,6 +52,15 @@ def a_mamba():
     return made(MambaForCausalLM, MambaConfig(**sizes, pad_token_id=_PAD, eos_token_id=None))
 
 
+def a_recurrent_gemma():
+    """Its recurrent layers take padding for tokens; of a new one, which embeds it as zeros, nothing shows."""
+    config = RecurrentGemmaConfig(
+        vocab_size=_WORDS, hidden_size=32, intermediate_size=64, num_hidden_layers=3, num_attention_heads=4, lru_width=32,
+        pad_token_id=_PAD, eos_token_id=None,
+    )  # fmt: skip
+    return made(RecurrentGemmaForCausalLM, config)
+
+
 def made(kind, config):
     torch.manual_seed(0)
     return kind(config).eval()
@@ -66,7 +77,13 @@ def asked(*lengths, begin=()):
 
 
 @pytest.mark.parametrize(
-    ("model", "found"), [(a_deepseek, (False, True)), (an_rwkv, (False, False)), (a_mamba, (True, True))]
+    ("model", "found"),
+    [
+        (a_deepseek, (False, True)),
+        (an_rwkv, (False, False)),
+        (a_mamba, (True, True)),
+        (a_recurrent_gemma, (False, True)),
+    ],
 )
 def test_what_a_model_takes_is_found_out(model, found):
     model, rows = model(), asked(12, 20, 30)

@@ -1,0 +1,36 @@
+"""Padding that shows: what a model makes of it is tried with noise in its place.
+
+In a new model padding is embedded as zeros, and a recurrent layer passes zeros by without a trace. Once the model has learned
+they are no zeros any more, and then a row's answer is another beside padding than alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from proxtune.models.introspection import without_adapters
+
+
+@contextmanager
+def padding_as_noise(model: Any, pad_id: int) -> Iterator[None]:
+    """While this lasts, the padding token is embedded as noise of the size of other tokens; not where there is no one table."""
+    import torch
+
+    def fill(table: Any, given: Any, said: Any) -> Any:
+        if not given or given[0].shape != said.shape[:-1]:
+            return said
+        noise = torch.randn(said.shape[-1], generator=torch.Generator().manual_seed(0)).to(said) * said.std()
+        return torch.where((given[0] == pad_id)[..., None], noise, said)
+
+    try:
+        table = without_adapters(model).get_input_embeddings()
+    except (AttributeError, NotImplementedError):  # CANINE hashes characters into several tables
+        table = None
+    hook = None if table is None else table.register_forward_hook(fill)
+    try:
+        yield
+    finally:
+        if hook is not None:
+            hook.remove()
