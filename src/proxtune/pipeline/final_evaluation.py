@@ -9,9 +9,9 @@ from typing import Any
 
 from proxtune.compression.size_constraint import NoSizeConstraint, SizeConstraint
 from proxtune.config.plan import Plan
+from proxtune.export.merged_model import base_model
 from proxtune.export.model_folder import save_model
 from proxtune.pipeline.base_model import read_base_results
-from proxtune.pipeline.merged_model import base_model
 from proxtune.runtime.inference import final_outputs, warm_up_forward
 from proxtune.runtime.session import Session
 from proxtune.storage.events import Notice

@@ -22,6 +22,7 @@ from proxtune.compression.size_constraint import NoSizeConstraint, SizeConstrain
 from proxtune.config.plan import Plan, plan_as_dict
 from proxtune.data.examples import row_name
 from proxtune.errors import Interrupted, UserError
+from proxtune.export.merged_model import merged_model
 from proxtune.memory.governor import is_refusal
 from proxtune.memory.lean_imports import without_sharding
 from proxtune.memory.library_pages import unload_cold_code
@@ -29,7 +30,6 @@ from proxtune.methods.registry import find_method
 from proxtune.pipeline.base_model import evaluate_base_model
 from proxtune.pipeline.final_evaluation import evaluate_and_save
 from proxtune.pipeline.fitted_head import fit_first_head, has_head, head_metrics, model_with_head, remove_head
-from proxtune.pipeline.merged_model import merged_model
 from proxtune.pipeline.result import FitResult, FitStart, Progress, Timing
 from proxtune.pipeline.resume import open_checkpointer, resumable_start
 from proxtune.planning.cost_model import evaluations, head_seconds, size_phase_seconds, validation_steps

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from proxtune.compression.size_constraint import NoSizeConstraint
+from proxtune.export import merged_model
 from proxtune.pipeline import final_evaluation
 from proxtune.pipeline.final_evaluation import evaluate_and_save
 from proxtune.storage.events import Notice
@@ -65,7 +66,7 @@ def test_all_is_done_in_its_order(happened, long_rows, limit):
 def test_the_base_model_is_saved_where_it_is_better(happened, monkeypatch):
     base = {"metrics": {"accuracy": 0.9}, "answers": ["its own"]}
     monkeypatch.setattr(final_evaluation, "read_base_results", lambda folder: base)
-    monkeypatch.setattr(final_evaluation, "loaded", lambda plan, session: "the base model")
+    monkeypatch.setattr(merged_model, "loaded", lambda plan, session: "the base model")
     session = session_noting(happened, True, lost="-2.0 ± 1.0 chrF on 9 answers")
     session.emit, session.meter = happened.append, SimpleNamespace(trim=lambda: happened.append("trim"))
     learned = torch.nn.Linear(3, 2)
