@@ -19,8 +19,8 @@ def padding_as_noise(model: Any, pad_id: int) -> Iterator[None]:
     import torch
 
     def fill(table: Any, given: Any, said: Any) -> Any:
-        if not given or given[0].shape != said.shape[:-1]:
-            return said
+        if not given or not isinstance(said, torch.Tensor) or given[0].shape != said.shape[:-1]:
+            return said  # I-BERT's table says its scale as well
         noise = torch.randn(said.shape[-1], generator=torch.Generator().manual_seed(0)).to(said) * said.std()
         return torch.where((given[0] == pad_id)[..., None], noise, said)
 
@@ -28,7 +28,7 @@ def padding_as_noise(model: Any, pad_id: int) -> Iterator[None]:
         table = without_adapters(model).get_input_embeddings()
     except (AttributeError, NotImplementedError):  # CANINE hashes characters into several tables
         table = None
-    hook = None if table is None else table.register_forward_hook(fill)
+    hook = table.register_forward_hook(fill) if isinstance(table, torch.nn.Module) else None  # Perceiver's are latents
     try:
         yield
     finally:

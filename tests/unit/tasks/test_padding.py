@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import pytest
 import torch
 
 from proxtune.tasks.padding import padding_as_noise
@@ -33,6 +34,22 @@ def test_padding_is_embedded_as_noise_and_other_tokens_as_they_are():
     assert torch.equal(model.table(IDS), before), "it is over"
 
 
-def test_a_model_without_one_table_is_left_as_it_is():
-    with padding_as_noise(SimpleNamespace(), 0):
+class Quantized(torch.nn.Embedding):
+    """Says its scale as well."""
+
+    def forward(self, ids):
+        return super().forward(ids), 0.5
+
+
+def test_a_table_that_says_more_is_left_as_it_is():
+    model = Model()
+    model.table = Quantized(9, 4, padding_idx=0)
+    with padding_as_noise(model, 0):
+        said, scale = model.table(IDS)
+    assert (said[IDS == 0].abs().sum(), scale) == (0, 0.5)
+
+
+@pytest.mark.parametrize("model", [SimpleNamespace(), SimpleNamespace(get_input_embeddings=lambda: torch.zeros(3))])
+def test_a_model_without_one_table_is_left_as_it_is(model):
+    with padding_as_noise(model, 0):
         pass
