@@ -34,7 +34,7 @@ _WAYS = ("held", "streamed")
 def main() -> None:
     words = argparse.ArgumentParser()
     words.add_argument("--data")
-    words.add_argument("--model", default="/tmp/llama-1b")
+    words.add_argument("--model", default="runs/llama-1b")
     words.add_argument("--rows", type=int, default=8)
     words.add_argument("--length", type=int, default=128)
     words.add_argument("--steps", type=int, default=4)

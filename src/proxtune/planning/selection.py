@@ -15,6 +15,7 @@ from proxtune.planning.planner import Measured, Selection, least_time, none_fits
 from proxtune.planning.profile import Profile
 from proxtune.runtime.model_setup import prepared
 from proxtune.runtime.session import Session, in_child_process
+from proxtune.runtime.streaming import CANNOT
 from proxtune.storage.events import DryRunDone
 from proxtune.training.memory_retry import micro_batch_label
 
@@ -61,6 +62,9 @@ def select_plan(choice: Selection, profile: Profile, session: Session, reserved_
                     refused=refused + choice.refused,
                 )
             refused.append(Refused(_needing(plan, found), f"dry run: {found.refused}"))
+            if found.refused == CANNOT:  # in no way: the weights have to be held
+                untried = [each for each in untried if not each.streamed]
+                break
             if _trains_too_much(found, session):
                 plan = (
                     replace(plan, rank=plan.rank - 1) if plan.rank > 1 and session.recipe.knobs.rank is None else None
@@ -140,6 +144,10 @@ def _dry_run_in_child(plan: Plan, session: Session) -> DryRun:
 
     try:
         return DryRun.from_dict(in_child_process(session, lambda: _load_and_dry_run(plan, session).as_dict()))
+    except UserError as error:
+        if str(error) != CANNOT:
+            raise
+        return DryRun(refused=CANNOT, memory_bytes={"load": 0})
     except ChildKilled as error:
         return DryRun(refused=str(error), memory_bytes={"load": 0})
 

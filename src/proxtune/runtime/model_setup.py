@@ -14,7 +14,7 @@ from proxtune.methods.registry import find_method
 from proxtune.models.converted import weights_in
 from proxtune.models.introspection import enable_checkpointing, head_of
 from proxtune.runtime.session import Session
-from proxtune.runtime.streaming import stream_weights
+from proxtune.runtime.streaming import CANNOT, stream_weights
 
 if TYPE_CHECKING:
     from proxtune.compression.size_constraint import NoSizeConstraint, SizeConstraint
@@ -37,7 +37,7 @@ def loaded_from(folder: Path, plan: Plan, session: Session) -> Any:
     """The model in `folder`, its weights streamed where the plan says so. Raises UserError where they cannot be."""
     model = session.task.load_model(folder, session.data, session.recipe.seed, plan.loaded_dtype)
     if plan.streamed and stream_weights(model.requires_grad_(False), folder) is None:
-        raise UserError("the weights of this model are laid out anew when they are loaded, so they cannot be streamed")
+        raise UserError(CANNOT)
     return model
 
 

@@ -17,6 +17,7 @@ from proxtune.memory.mapped_files import MappedFile, let_go, mapped, read_ahead,
 from proxtune.models.introspection import LET_GO, block_lists, without_adapters
 from proxtune.models.source import weight_files
 
+CANNOT = "the weights of this model are laid out anew when they are loaded, so they cannot be streamed"
 _LEAST_SHARE = 0.9  # of the frozen weights must lie in files: else letting go of them saves little
 _TABLE_BYTES = 1 << 20  # of a weight beside the blocks that is worth a part of its own
 

@@ -1,8 +1,8 @@
 """The cache: models that were made out of others once, and are kept for the next run.
 
-Any number of processes use it at once. A folder appears whole, by a rename, and goes by one; what a process is making is
-hidden and locked, so that what a killed one left is told from it. Linux keeps the bytes of a removed file for whoever has
-mapped it, so a model that is in use may go too.
+Any number of processes use it at once. A folder appears whole and disappears whole, by a rename. What a process is still
+making is hidden and locked, which tells it from what a killed process has left behind. Linux keeps the bytes of a file that was
+removed as long as a process has mapped it, so a model that is in use may be removed too.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def _bytes_in(folder: Path) -> int:
     for place, _, files in os.walk(folder):
         for name in files:
             with contextlib.suppress(FileNotFoundError):
-                total += os.lstat(os.path.join(place, name)).st_size  # noqa: PTH118
+                total += (Path(place) / name).lstat().st_size
     return total
 
 

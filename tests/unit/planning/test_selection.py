@@ -11,6 +11,7 @@ import proxtune.planning.selection
 from proxtune.config.budget import Budget
 from proxtune.config.plan import PHASES
 from proxtune.config.recipe import Knobs, Recipe
+from proxtune.errors import UserError
 from proxtune.memory.devices.cpu import ProcessMeter
 from proxtune.memory.fork import ChildKilled
 from proxtune.memory.governor import Governor
@@ -21,6 +22,7 @@ from proxtune.planning.planner import choose
 from proxtune.planning.selection import ending_seconds, select_plan
 from proxtune.runtime.clock import Clock
 from proxtune.runtime.session import Session
+from proxtune.runtime.streaming import CANNOT
 from support.profiles import MB, PROFILE
 
 BUDGET = Budget(memory="1GB", time="20min")
@@ -66,6 +68,25 @@ def settled(emitted=None, knobs=None):
 
 def names(rows):
     return [(row["plan"]["name"], row["plan"]["allocator"]) for row in rows]
+
+
+def test_where_weights_cannot_be_streamed_those_that_are_held_are_tried(dry_runs, monkeypatch):
+    tried, _ = dry_runs
+    usual = proxtune.planning.selection._load_and_dry_run
+
+    def refusing(plan, session):
+        if plan.streamed:
+            tried.append(plan)
+            raise UserError(CANNOT)
+        return usual(plan, session)
+
+    monkeypatch.setattr(proxtune.planning.selection, "_load_and_dry_run", refusing)
+    choice = choose(PROFILE, BUDGET, Knobs(), "lora")
+    streamed = [replace(plan, streamed=True) for plan in choice.fitting]
+    assert len(streamed) > 1
+    found = select_plan(replace(choice, fitting=[*streamed, *choice.fitting]), PROFILE, a_session())
+    assert [plan.streamed for plan in tried] == [True, False], "once, however many there are"
+    assert not found.plan.streamed
 
 
 def test_the_first_that_passes_is_the_plan_with_measured_costs(dry_runs):
