@@ -36,7 +36,7 @@ class Part:
 
 @dataclass(slots=True)
 class Stream:
-    """The parts in the order in which they compute. State: the one that is in memory, and the one before it."""
+    """The parts in the order in which they compute. State: the one that is in memory."""
 
     parts: list[Part] = field(default_factory=list)
     at: int | None = None
