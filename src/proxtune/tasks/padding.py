@@ -21,8 +21,11 @@ def padding_as_noise(model: Any, pad_id: int) -> Iterator[None]:
     def fill(table: Any, given: Any, said: Any) -> Any:
         if not given or not isinstance(said, torch.Tensor) or given[0].shape != said.shape[:-1]:
             return said  # I-BERT's table says its scale as well
-        noise = torch.randn(said.shape[-1], generator=torch.Generator().manual_seed(0)).to(said) * said.std()
-        return torch.where((given[0] == pad_id)[..., None], noise, said)
+        is_padding = given[0] == pad_id
+        # of a size that more padding does not change: some rows have the token in their text too
+        others = said[~is_padding]
+        noise = torch.randn(said.shape[-1], generator=torch.Generator().manual_seed(0)).to(said)
+        return torch.where(is_padding[..., None], noise * (others.std() if others.numel() > 1 else 1.0), said)
 
     try:
         table = without_adapters(model).get_input_embeddings()

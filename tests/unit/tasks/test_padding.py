@@ -34,6 +34,16 @@ def test_padding_is_embedded_as_noise_and_other_tokens_as_they_are():
     assert torch.equal(model.table(IDS), before), "it is over"
 
 
+def test_noise_is_the_same_however_much_padding_there_is():
+    """SmolLM2's padding ends each turn of a chat too: with other noise such a row would seem to see what fills it up."""
+    model, one = Model(), torch.tensor([[5, 0, 6]])
+    with padding_as_noise(model, 0):
+        alone, filled = model.table(one), model.table(torch.nn.functional.pad(one, (4, 0)))
+        nothing_else = model.table(torch.zeros(1, 2, dtype=torch.long))
+    assert torch.equal(alone, filled[:, 4:])
+    assert nothing_else.isfinite().all()
+
+
 class Quantized(torch.nn.Embedding):
     """Says its scale as well."""
 

@@ -8,6 +8,8 @@ import torch
 from transformers import (
     DeepseekV4Config,
     DeepseekV4ForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
     MambaConfig,
     MambaForCausalLM,
     RecurrentGemmaConfig,
@@ -113,6 +115,21 @@ def test_a_usual_model_takes_both(tiny_generator, tiny_pairs):
     model = load_generator(tiny_generator, task.config).eval()
     assert pads(model, task.train, task.pad_id)
     assert batches(model, task.train, task.pad_id)
+
+
+def test_padding_within_a_row_is_a_token_like_others():
+    """As the end of a turn is in SmolLM2's chats."""
+    sizes = {
+        "vocab_size": _WORDS,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+    }
+    model = made(LlamaForCausalLM, LlamaConfig(**sizes, initializer_range=0.3, pad_token_id=_PAD, eos_token_id=None))
+    rows = asked(12, 20)
+    rows.ids[[4, 9, 15]] = _PAD
+    assert pads(model, rows, _PAD)
 
 
 def test_a_model_that_looks_ahead_cannot_learn_to_generate(tiny_chat, tiny_pairs):
