@@ -62,6 +62,7 @@ CELLS = (
     Cell("synopsis", "smollm2", "1GB", "3min"),
     Cell("synopsis", "smollm2", "2GB", "12min"),
 )
+_LAP = 0.08 / 3  # of the time, which each of three contenders of a race has
 WAYS = {
     "minilm": ("auto", "probe", "layers", "lora", "full", "nno"),
     "smollm2": ("auto", "layers", "lora", "full", "nno"),
@@ -121,16 +122,25 @@ def _run(cell: Cell, way: str, seed: int, data: Path) -> dict[str, Any]:
             return kept | {"words": seen.words.strip().splitlines()[-1][:200]}
         result = seen.result
         tested = proxtune("evaluate", out, str(test))
-        laps = [record for record in read_events(Path(out)) if record.get("kind") == "race"]
+        events = read_events(Path(out))
     metric, baselines = result["main_metric"], tested.result.get("baselines") or {}
     by_phase = result["measured"]["seconds_by_phase"]
     return kept | {
-        "method": result["method"], "expected": result["plan"]["expected"], "laps": laps,
+        "method": result["method"], "expected": result["plan"]["expected"],
+        "laps": [event for event in events if event.get("kind") == "race"],
+        "early_loss": _early_loss(events, result["budget"]["time"]),
         "metric": metric, "test": _points(metric, tested.result.get("metrics") or {}),
         "baselines": {name: _points(metric, scores) for name, scores in baselines.items()},
         "limit_seconds": result["budget"]["time"], "by_phase": by_phase, "steps": result["steps"],
         "training_share": round(by_phase.get("train", 0.0) / result["budget"]["time"], 3),
     }  # fmt: skip
+
+
+def _early_loss(events: list[dict[str, Any]], limit_seconds: float) -> float | None:
+    """The loss of training rows at the end of what would be a lap: the mean of its last quarter of steps."""
+    steps = [event for event in events if event.get("kind") == "step"]
+    lap = [step["loss"] for step in steps if step["seconds"] - steps[0]["seconds"] <= _LAP * limit_seconds]
+    return statistics.fmean(lap[-max(1, len(lap) // 4) :]) if lap else None
 
 
 def _points(metric: str, scores: dict[str, float]) -> float:
@@ -139,13 +149,17 @@ def _points(metric: str, scores: dict[str, float]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Regret:
-    """What a cell came to: points of `auto`, of the best method alone, and of the one that the priors rank first."""
+    """What a cell came to: points of `auto`, of the best method alone, of the one that the priors rank first, and of the one
+    whose loss was the lowest after as long as a lap.
+    """
 
     auto: float | None
     best: str
     best_score: float | None
     first: str
     first_score: float | None
+    early: str
+    early_score: float | None
 
     @property
     def points(self) -> float | None:
@@ -157,13 +171,24 @@ class Regret:
         """The same of the method that the priors rank first, had it been run."""
         return None if self.best_score is None or self.first_score is None else self.best_score - self.first_score
 
+    @property
+    def of_early_losses(self) -> float | None:
+        """The same of the method that was ahead after a lap."""
+        return None if self.best_score is None or self.early_score is None else self.best_score - self.early_score
+
 
 def regret_of(runs: list[dict[str, Any]]) -> Regret:
     """The regret of a cell with these runs."""
     alone = {way: score for way in _ways(runs) if way != "auto" and (score := _median(runs, way)) is not None}
     hoped = {one["way"]: one["expected"] for one in runs if one["way"] in alone and "expected" in one}
-    best, first = (max(found, key=found.__getitem__, default="") for found in (alone, hoped))
-    return Regret(_median(runs, "auto"), best, alone.get(best), first, alone.get(first))
+    ahead = {one["way"]: -one["early_loss"] for one in runs if one["way"] in alone and _has_early_loss(one)}
+    best, first, early = (max(found, key=found.__getitem__, default="") for found in (alone, hoped, ahead))
+    return Regret(_median(runs, "auto"), best, alone.get(best), first, alone.get(first), early, alone.get(early))
+
+
+def _has_early_loss(run: dict[str, Any]) -> bool:
+    """Steps by neighbours see fewer rows at a time, so that their loss is another."""
+    return run["method"] != "nno" and run.get("early_loss") is not None
 
 
 def _record(found: list[dict[str, Any]], note: str) -> None:
@@ -179,12 +204,14 @@ def _record(found: list[dict[str, Any]], note: str) -> None:
         rows.append([
             name, _words(regret.auto), ", ".join(sorted({one["method"] for one in autos})) or "refused",
             f"{regret.best} {_words(regret.best_score)}", ", ".join(f"{way} {_words(_median(runs, way))}" for way in others),
-            _words(regret.points), f"{regret.first} {_words(regret.of_priors)}", "" if share is None else f"{100 * share:.0f} %",
+            _words(regret.points), f"{regret.first} {_words(regret.of_priors)}",
+            f"{regret.early} {_words(regret.of_early_losses)}", "" if share is None else f"{100 * share:.0f} %",
             ", ".join(f"{one['seconds']:.0f}" for one in autos), ", ".join(f"{one['peak_bytes'] / 1e6:.0f}" for one in autos),
             ", ".join(f"{each} {_words(score)}" for each, score in baselines.items()), _measured_at(runs),
         ])  # fmt: skip
     body = "Points on test rows (accuracy, chrF or ROUGE-L); medians over seeds; a dash where a method is refused. "
-    body += 'In the column "priors" is the method that the priors alone rank first, and its regret. The steps of a race from '
+    body += 'In the column "priors" is the method that the priors alone rank first, and its regret; in "early", the one whose '
+    body += "loss of training rows was the lowest after as long as a lap of a race. The steps of a race from "
     body += f"which the winner goes on are not counted as training. {note}".rstrip() + "\n\n" + table(_HEAD, rows)
     failed = [one for one in found if one["status"] != 0]
     if failed:
@@ -196,14 +223,15 @@ def _record(found: list[dict[str, Any]], note: str) -> None:
         "cells": len(rows), "within_1_point": sum(each <= 1 for each in points), "of": len(points),
         "worst_regret": round(max(points, default=0.0), 2),
         "worst_regret_of_priors": round(max((regret.of_priors or 0.0 for regret in regrets), default=0.0), 2),
+        "worst_regret_of_early_losses": round(max((regret.of_early_losses or 0.0 for regret in regrets), default=0.0), 2),
         "training_shares": [round(share, 2) for share in shares],
     }  # fmt: skip
     write_record("race", "auto beside each method alone", body, headline)
 
 
 _HEAD = [
-    "cell", "auto", "chose", "best alone", "others alone", "regret", "priors", "training", "seconds", "peak MB", "baselines",
-    "measured",
+    "cell", "auto", "chose", "best alone", "others alone", "regret", "priors", "early", "training", "seconds", "peak MB",
+    "baselines", "measured",
 ]  # fmt: skip
 
 
