@@ -40,7 +40,7 @@ from proxtune.planning.profiler import make_profile
 from proxtune.planning.race import race, remove_race
 from proxtune.planning.selection import ending_seconds, select_plan
 from proxtune.runtime.guard import explain_model_errors
-from proxtune.runtime.model_setup import as_trained, constraint_of, loaded, prepared
+from proxtune.runtime.model_setup import as_trained, constraint_of, loaded, prepared, stream_loaded
 from proxtune.runtime.session import Session
 from proxtune.runtime.trial import with_trial
 from proxtune.storage.atomic import as_system_errors, write_json
@@ -244,6 +244,7 @@ def _train(
         checkpointer=checkpointer,
         constraint=constraint,
         where=partial(row_name, data.split.train),
+        stream_weights=partial(stream_loaded, model, plan, session),
         size_phase_seconds=timing.size_phase_seconds,
         validation_seconds=timing.validation_seconds,
         validation_steps=timing.validation_steps,

@@ -29,7 +29,7 @@ from proxtune.planning.learning_curves import (
 from proxtune.planning.planner import Selection
 from proxtune.planning.profile import Profile
 from proxtune.planning.selection import select_plan
-from proxtune.runtime.model_setup import prepared
+from proxtune.runtime.model_setup import prepared, stream_loaded
 from proxtune.runtime.session import Session, in_child_process
 from proxtune.storage.events import LapDone, StepEvent, Validation
 from proxtune.storage.journal import Journal
@@ -203,5 +203,6 @@ def _training(plan: Plan, model: Any, validation: Encoded, session: Session, is_
         save_best=lambda: None,
         save_stopped=lambda: None,
         interrupted=is_over,
+        stream_weights=partial(stream_loaded, model, plan, session),
         checkpointer=Checkpointer(folder=session.folder, model=model, journal=journal, history=history),
     )

@@ -41,6 +41,13 @@ def loaded_from(folder: Path, plan: Plan, session: Session) -> Any:
     return model
 
 
+def stream_loaded(model: Any, plan: Plan, session: Session) -> bool:
+    """Let the frozen weights of a loaded model come and go from now on; whether they do, as they do where they lie in files."""
+    if plan.streamed or not session.device.maps_files:
+        return False
+    return stream_weights(model, session.source.folder) is not None
+
+
 def prepared(plan: Plan, session: Session, head: LinearHead | None = None) -> Any:
     """The same with the plan's method and knobs applied, on the session's device; with a fitted last layer, where given."""
     model = loaded(plan, session)

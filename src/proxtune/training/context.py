@@ -20,6 +20,11 @@ from proxtune.storage.events import StepDown
 from proxtune.storage.safetensors_header import Entry
 
 
+def cannot_stream() -> bool:
+    """For weights that lie in no files."""
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Training:
     """All that the loop reads: the prepared model, the data and what guards them."""
@@ -41,6 +46,7 @@ class Training:
     checkpointer: Checkpointer
     constraint: SizeConstraint | NoSizeConstraint = field(default_factory=NoSizeConstraint)
     where: Callable[[int], str] = "row {}".format  # what the user calls a row: its file and line
+    stream_weights: Callable[[], bool] = cannot_stream  # lets frozen weights come and go from now on; whether they do
     size_phase_seconds: float = 0.0  # kept free until the model is held to a size
     validates_start: bool = False  # evaluate the point before the first step too, as is done with a fitted layer
     first_metrics: Mapping[str, float] | None = None  # of that point, where they are known already

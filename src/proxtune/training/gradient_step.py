@@ -59,7 +59,7 @@ def gradient_step_maker(plan: Plan, training: Training) -> StepMaker:
 
         try:
             plan, loss, changes, left_out = with_rows_that_fit(
-                plan, training, number, rows, gradient, attempt, lambda plan: step_down(plan, model)
+                plan, training, number, rows, gradient, attempt, lambda plan: step_down(plan, training)
             )
             if loss is None:
                 return StepResult(plan=plan, loss=math.nan, learning_rate=0.0, step_downs=changes, left_out=left_out)
@@ -88,14 +88,16 @@ def gradient_step_maker(plan: Plan, training: Training) -> StepMaker:
 
 
 def _move(plan: Plan, training: Training, number: int, optimizer: Any) -> tuple[Plan, bool, list[StepDown]]:
-    """`update`, with a tight heap where need be, and then again as long as that moves more of the weights.
+    """`update`, in less room where need be, and then again as long as that moves more of the weights.
 
     Raises what a refused allocation raises.
     """
     model, governor = training.model, training.governor
     moving = partial(run_within_limit, partial(update, model, optimizer), governor)
     try:
-        return with_memory_retry(plan, training, number, lambda plan: moving(), lambda plan: tightened(plan, model))
+        return with_memory_retry(
+            plan, training, number, lambda plan: moving(), lambda plan: in_less_room(plan, training)
+        )
     except NothingSmaller as end:  # free memory was given back after what was refused
         plan, changes = end.plan, end.step_downs
     while True:
@@ -185,16 +187,18 @@ def warm_up(model: Any, data: Encoded, plan: Plan, pad_id: int, phases: Phases) 
     phases.meter.trim()
 
 
-def step_down(plan: Plan, model: Any) -> Plan | None:
-    """The next smaller step: half the micro-batch, then checkpointing, then a heap without holes; None when all are spent."""
+def step_down(plan: Plan, training: Training) -> Plan | None:
+    """The next smaller step: half the micro-batch, then checkpointing, then `in_less_room`; None when all are spent."""
     if plan.micro_batch > 1:
         return plan.with_micro_batch(plan.micro_batch // 2)
-    if not plan.checkpointing and enable_checkpointing(model):
+    if not plan.checkpointing and enable_checkpointing(training.model):
         return replace(plan, checkpointing=True)
-    return tightened(plan, model)
+    return in_less_room(plan, training)
 
 
-def tightened(plan: Plan, model: Any) -> Plan | None:
-    """The plan with a heap without holes from now on; None where it has one, and on a device that has none."""
-    can_tighten = TIGHT in device_of(model).allocators and plan.allocator != TIGHT
+def in_less_room(plan: Plan, training: Training) -> Plan | None:
+    """The plan with its frozen weights streamed, which costs least, or with a heap without holes; None when both are spent."""
+    if not plan.streamed and training.stream_weights():
+        return replace(plan, streamed=True)
+    can_tighten = TIGHT in device_of(training.model).allocators and plan.allocator != TIGHT
     return replace(plan, allocator=TIGHT) if can_tighten and set_allocator(TIGHT) else None

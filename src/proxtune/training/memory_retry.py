@@ -93,4 +93,5 @@ def error_line(error: BaseException) -> str:
 def micro_batch_label(plan: Plan) -> str:
     """How much a plan computes at a time, in words."""
     words = f"micro-batch {plan.micro_batch}" + (" with checkpointing" if plan.checkpointing else "")
+    words += " with streamed weights" if plan.streamed else ""
     return words + (" with the tight allocator" if plan.allocator == "tight" else "")

@@ -5,16 +5,21 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from proxtune.compression.architecture import Structure
 from proxtune.compression.size_constraint import NoSizeConstraint, SizeConstraint
 from proxtune.memory.kernel_cache import FEW, SOME, USUAL
+from proxtune.memory.mapped_files import can_let_go
 from proxtune.runtime import model_setup
-from proxtune.runtime.model_setup import constraint_of, loaded, prepared
+from proxtune.runtime.model_setup import constraint_of, loaded, prepared, stream_loaded
 from support.methods import a_classifier
 from support.profiles import PLAN
 
 NEIGHBOURS = replace(PLAN, method="nno", neighbours=4, last_layers=1, optimizer="none")
+SIZES = {
+    "vocab_size": 600, "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 3, "num_attention_heads": 4,
+}  # fmt: skip
 STRUCTURE = Structure(size_bytes=58_000, bits=4, group=32, vocabulary=1000, blocks=3)
 
 
@@ -68,6 +73,31 @@ def test_the_plans_method_and_knobs_are_applied(tiny_folder, checkpointing):
     assert 0 < sum(p.requires_grad for p in model.parameters()) < len(list(model.parameters()))
     assert any(getattr(module, "gradient_checkpointing", False) for module in model.modules()) == checkpointing
     assert next(model.parameters()).device.type == "cpu"
+
+
+@pytest.mark.skipif(not can_let_go(), reason="the system does not say what is mapped")
+@pytest.mark.parametrize(("changes", "streams"), [({}, True), ({"streamed": True}, False)])
+def test_a_loaded_model_can_be_streamed_from_its_files_once(tmp_path, changes, streams):
+    """Its frozen weights are read where they lie."""
+    LlamaForCausalLM(LlamaConfig(**SIZES)).save_pretrained(tmp_path)
+    session = session_of(tmp_path)
+    session.device.maps_files = True
+    model = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).requires_grad_(False)
+    ids = torch.arange(24).reshape(2, 12)
+    before = model(ids).logits
+    assert stream_loaded(model, replace(PLAN, **changes), session) == streams
+    assert torch.equal(model(ids).logits, before)
+
+
+def test_what_learns_or_lies_elsewhere_is_not_streamed(tmp_path):
+    model = LlamaForCausalLM(LlamaConfig(**SIZES))
+    model.save_pretrained(tmp_path)
+    session = session_of(tmp_path)
+    session.device.maps_files = True
+    assert not stream_loaded(model.requires_grad_(False), PLAN, session), "it is not in its files"
+    assert not stream_loaded(AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32), PLAN, session)
+    session.device.maps_files = False
+    assert not stream_loaded(model, PLAN, session)
 
 
 def test_without_a_size_nothing_holds_it(tiny_model):

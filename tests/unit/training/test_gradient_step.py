@@ -9,7 +9,8 @@ import torch
 from proxtune.memory.allocator import c_library
 from proxtune.models.introspection import enable_checkpointing
 from proxtune.training.gradient_step import gradient_of, step_down
-from support.trainings import PLAN, even_words, gradients, prepared_model, words_of
+from proxtune.training.memory_retry import micro_batch_label
+from support.trainings import PLAN, NoCheckpoints, even_words, gradients, prepared_model, training_of, words_of
 
 
 @pytest.mark.parametrize("micro_batch", [1, 3, 24])
@@ -50,13 +51,16 @@ def test_checkpointing_changes_no_gradient(tiny_folder, tiny_texts):
     np.testing.assert_allclose(found[0], found[1], rtol=1e-3, atol=1e-6)
 
 
-def test_steps_go_down_by_halves_then_to_checkpointing_then_to_a_heap_without_holes_then_not_at_all(tiny_folder):
+@pytest.mark.parametrize("streams", [False, True])
+def test_steps_go_down_to_one_row_to_checkpointing_to_streamed_weights_to_a_heap_without_holes(tiny_folder, streams):
     model, plan, seen = prepared_model(tiny_folder, PLAN), replace(PLAN, micro_batch=8), []
-    while (smaller := step_down(plan, model)) is not None:
+    training = training_of(model, even_words(), PLAN, NoCheckpoints(), stream_weights=lambda: streams)
+    while (smaller := step_down(plan, training)) is not None:
         plan = smaller
-        seen.append((plan.micro_batch, plan.checkpointing, plan.allocator))
-    assert seen[:4] == [(4, False, "fast"), (2, False, "fast"), (1, False, "fast"), (1, True, "fast")]
-    assert seen[4:] == ([(1, True, "tight")] if c_library() else [])
+        seen.append(micro_batch_label(plan).removeprefix("micro-batch "))
+    more = " with checkpointing" + (" with streamed weights" if streams else "")
+    assert seen[:4] == ["4", "2", "1", "1 with checkpointing"]
+    assert seen[4:] == [f"1{more}"] * streams + ([f"1{more} with the tight allocator"] if c_library() else [])
     assert plan.batch == PLAN.batch
 
 
