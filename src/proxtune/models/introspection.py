@@ -6,6 +6,8 @@ a list of experts longer than that of the blocks.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from proxtune.models.facts import ModelFacts
@@ -68,6 +70,31 @@ def block_lists(model: Any) -> list[Any]:
     """All lists of as many blocks: an encoder-decoder has two."""
     length, lists = len(blocks_of(model)[1]), [each for _, each in _outer_lists(model)]
     return [each for each in lists if len(each) == length] or [blocks_of(model)[1]]
+
+
+def blocks_are_alike(model: Any) -> bool:
+    """Whether each block computes what the others of its list do, on weights of the same shapes."""
+    kinds = getattr(model.config.get_text_config(), "layer_types", None) or ()
+    return len(set(kinds)) <= 1 and all(len(set(map(_shape_of, blocks))) == 1 for blocks in block_lists(model))
+
+
+def _shape_of(block: Any) -> tuple[Any, ...]:
+    """The classes of a block's modules and the shapes of its parameters, by name."""
+    modules = tuple((name, type(module)) for name, module in block.named_modules())
+    return modules, tuple((name, parameter.shape) for name, parameter in block.named_parameters())
+
+
+@contextmanager
+def first_blocks(model: Any, count: int) -> Iterator[None]:
+    """While this lasts, the model has the first `count` blocks of each list alone; its config says nothing of it."""
+    lists = [(blocks, list(blocks)) for blocks in block_lists(model)]
+    for blocks, _ in lists:
+        del blocks[count:]
+    try:
+        yield
+    finally:
+        for blocks, whole in lists:
+            blocks.extend(whole[len(blocks) :])
 
 
 def _outer_lists(model: Any) -> list[tuple[str, Any]]:

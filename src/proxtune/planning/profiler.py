@@ -36,7 +36,7 @@ from proxtune.planning.profile import (
     traces_as_dict,
     traces_from_dict,
 )
-from proxtune.planning.tracer import Traced, trace_step
+from proxtune.planning.tracer import Traced, trace_model
 from proxtune.runtime.inference import outputs_of, touch_embeddings, warm_up_forward
 from proxtune.runtime.session import Session, in_child_process
 from proxtune.runtime.streaming import stream_weights
@@ -220,7 +220,7 @@ def _traces(
     for dtype in dtypes:
         cast = "fp32" if weight_dtype == dtype else dtype
         one, three = (
-            trace_step(model, rows_like(data.train, rows, length), cast, train, rows == 1 and counted is None)
+            trace_model(model, rows_like(data.train, rows, length), cast, train, rows == 1 and counted is None)
             for rows in (1, 3)
         )
         counted = counted or one
