@@ -26,7 +26,7 @@ from proxtune.memory.governor import is_refusal
 from proxtune.models.introspection import blocks_are_alike, blocks_of, first_blocks, without_adapters
 
 _TRACED_BLOCKS = (2, 3)  # with one alone, what it was given is not alive beside what it says
-_MANY_BLOCKS = 8  # fewer are traced as quickly as those
+_MANY_BLOCKS = 5  # fewer are traced as quickly as those
 
 
 @dataclass(frozen=True, slots=True)
