@@ -145,7 +145,9 @@ def check_task_results(task: Task, data: TaskData, model: Any) -> None:
     assert task.dry_run_results(final, tokens) >= 0, f"{task.name} promises results of fewer bytes than none"
     outputs = outputs_of(model, data.validation, data.pad_id, "fp32", tokens, governor)
     base = task.base_results(final, 60.0, lambda rows: outputs[rows]) if task.traits.compares_base_model else None
-    results = task.results(final, outputs, base)
+    needed = task.rows_of_results(data, base)
+    assert set(needed) <= set(range(len(data.validation))), f"{task.name} asks for rows that are not there"
+    results = task.results(final, np.where(np.isin(np.arange(len(outputs)), needed)[:, None], outputs, np.nan), base)
     _assert_json(results, f"{task.name} has results that JSON cannot hold")
     if base is not None:
         assert {"metrics", "seconds"} <= base.keys(), f"{task.name} scores the base model without metrics or seconds"

@@ -52,6 +52,7 @@ class Plan:
     base_dtype: str = "fp32"  # that weights are held in; "bf16", "int8" or "int4" where adapters learn and they do not
     head_rows: int = 0  # that the classification layer is fitted to, before the first step where there are any
     keep_adapter: bool = False
+    validation_rows: int = 0  # that are evaluated while training; 0 for all of them
     streamed: bool = False  # frozen weights stay in their files, a block at a time in memory
     expected: float = 0.0
     cost: Cost = field(default_factory=lambda: Cost({}, 0.0, 0.0))

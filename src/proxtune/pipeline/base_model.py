@@ -19,7 +19,7 @@ import numpy as np
 from proxtune.config.plan import Plan
 from proxtune.data.dataset import select_rows
 from proxtune.memory.fork import ChildKilled
-from proxtune.runtime.inference import final_outputs, warm_up_forward
+from proxtune.runtime.inference import evaluated_rows, final_outputs, warm_up_forward
 from proxtune.runtime.model_setup import loaded
 from proxtune.runtime.session import Session, in_child_process
 from proxtune.storage.atomic import write_json
@@ -33,7 +33,8 @@ BASE_RESULTS = "before.json"
 class BaseModelSeconds:
     """What evaluating the base model took, and so will take for the trained one.
 
-    Its answers, and a pass over all validation rows, which is 0 where it was in another type than the last one will be.
+    Its answers, and a pass over the validation rows that the result is scored on, which is 0 where it was in another type than
+    the last one will be.
     """
 
     answers_seconds: float = 0.0
@@ -72,6 +73,12 @@ def _seconds_of(found: Mapping[str, Any]) -> BaseModelSeconds:
     )
 
 
+def rows_of_result(session: Session, plan: Plan, base_results: Mapping[str, Any] | None) -> np.ndarray:
+    """Numbers of the validation rows on which the result is scored: those that the task asks for, and those of the training."""
+    validation = session.data.validation
+    return np.union1d(session.task.rows_of_results(session.data, base_results), evaluated_rows(validation, plan))
+
+
 def read_base_results(folder: Path) -> dict[str, Any] | None:
     """What `evaluate_base_model` wrote; None where there is none that can be read."""
     try:
@@ -103,8 +110,9 @@ def _evaluate(session: Session, plan: Plan) -> dict[str, Any]:
     results = session.task.base_results(at_hand, session.clock.left, outputs)
     governor.release()
     session.phases.leave()
+    tokens_to_come = data.validation.lengths[rows_of_result(session, plan, results)].sum()
     return {
         **results,
-        "validation_seconds": float(each_seconds * data.validation.lengths.sum()) if dtype == "fp32" else 0.0,
+        "validation_seconds": float(each_seconds * tokens_to_come) if dtype == "fp32" else 0.0,
         "memory_bytes": {phase: session.phases.memory_bytes[phase] for phase in ("load", "evaluate")},
     }

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from proxtune.compression.size_constraint import NoSizeConstraint, SizeConstraint
 from proxtune.config.plan import Plan
+from proxtune.data.dataset import select_rows
 from proxtune.export.merged_model import base_model
 from proxtune.export.model_folder import save_model
-from proxtune.pipeline.base_model import read_base_results
+from proxtune.pipeline.base_model import read_base_results, rows_of_result
 from proxtune.runtime.inference import final_outputs, warm_up_forward
 from proxtune.runtime.session import Session
 from proxtune.storage.events import Notice
@@ -48,10 +51,14 @@ def evaluate_and_save(
     else:
         governor.hold()
     tokens = plan.micro_batch * plan.max_length
-    outputs = final_outputs(model, data.validation, data.pad_id, "fp32", tokens, governor)
-    metrics = data.validation.objective.score(outputs, data.validation)
-    at_hand = ModelAtHand(model=model, plan=plan, data=data, governor=governor)
     base = read_base_results(session.folder)
+    rows = rows_of_result(session, plan, base)
+    some = select_rows(data.validation, rows)
+    found = final_outputs(model, some, data.pad_id, "fp32", tokens, governor)
+    metrics = some.objective.score(found, some)
+    at_hand = ModelAtHand(model=model, plan=plan, data=data, governor=governor)
+    outputs = np.full((len(data.validation), *found.shape[1:]), np.nan, dtype=found.dtype)
+    outputs[rows] = found
     results = task.results(at_hand, outputs, base)
     governor.release()  # a file cannot be written in smaller pieces
     lost = None if base is None else task.lost_to_base(data, results, base)

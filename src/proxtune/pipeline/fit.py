@@ -32,7 +32,13 @@ from proxtune.pipeline.final_evaluation import evaluate_and_save
 from proxtune.pipeline.fitted_head import fit_first_head, has_head, head_metrics, model_with_head, remove_head
 from proxtune.pipeline.result import FitResult, FitStart, Progress, Timing
 from proxtune.pipeline.resume import open_checkpointer, resumable_start
-from proxtune.planning.cost_model import evaluations, head_seconds, size_phase_seconds, validation_steps
+from proxtune.planning.cost_model import (
+    evaluations,
+    final_validations,
+    head_seconds,
+    size_phase_seconds,
+    validation_steps,
+)
 from proxtune.planning.learning_curves import contenders
 from proxtune.planning.plan_table import plan_table, promised, refusal
 from proxtune.planning.planner import choose, steps_of
@@ -40,6 +46,7 @@ from proxtune.planning.profiler import make_profile
 from proxtune.planning.race import race, remove_race
 from proxtune.planning.selection import ending_seconds, select_plan
 from proxtune.runtime.guard import explain_model_errors
+from proxtune.runtime.inference import evaluated
 from proxtune.runtime.model_setup import as_trained, constraint_of, loaded, prepared, stream_loaded
 from proxtune.runtime.session import Session
 from proxtune.runtime.trial import with_trial
@@ -89,17 +96,23 @@ def fit(session: Session, plan_only: bool = False, exact: bool = False) -> dict[
     if plan_only:
         return {"status": "planned", **table, "predicted": promised(plan)}
     write_json(session.folder / "plan.json", table)
+    if plan.validation_rows:
+        count, of = plan.validation_rows, len(session.data.validation)
+        session.emit(
+            Notice(words=f"while training, {count:,} of the {of:,} validation rows are evaluated: all take too long")
+        )
 
     session.meter.trim()
     unload_cold_code()  # as in the dry run, whose process began without these pages
     base_model = evaluate_base_model(session, plan)
     timing = Timing(
-        ending_seconds=ending_seconds(profile) + base_model.answers_seconds,
+        ending_seconds=ending_seconds(plan, profile) + base_model.answers_seconds,
         evaluations=evaluations(plan, profile),
         max_steps=max(plan.steps, steps_of(plan, profile, recipe.knobs.epochs)),
         size_phase_seconds=size_phase_seconds(plan, profile),
         validation_seconds=base_model.validation_seconds,
         validation_steps=validation_steps(plan, profile),
+        final_validations=1.0 if base_model.validation_seconds else final_validations(plan, profile),
         head_seconds=head_seconds(plan, profile),
     )
     step_downs = tuple(session.governor.step_downs)
@@ -229,7 +242,7 @@ def _train(
     training = Training(
         model=model,
         train=data.train,
-        validation=data.validation,
+        validation=evaluated(data.validation, plan),
         pad_id=data.pad_id,
         seed=session.recipe.seed,
         clock=session.clock,
@@ -248,6 +261,7 @@ def _train(
         size_phase_seconds=timing.size_phase_seconds,
         validation_seconds=timing.validation_seconds,
         validation_steps=timing.validation_steps,
+        final_validations=timing.final_validations,
         validates_start=session.traits.validates_start,
         first_metrics=head_metrics(session) if session.structure is None else None,
     )

@@ -25,7 +25,7 @@ from proxtune.methods.linear_head import (
 from proxtune.models.introspection import head_of
 from proxtune.pipeline.result import FitStart
 from proxtune.planning.cost_model import LEAST_HEAD_ROWS
-from proxtune.runtime.inference import forward_passes, warm_up_forward
+from proxtune.runtime.inference import evaluated, forward_passes, warm_up_forward
 from proxtune.runtime.model_setup import prepared
 from proxtune.runtime.session import Session
 from proxtune.storage.atomic import write_json
@@ -63,7 +63,7 @@ def fit_first_head(session: Session, start: FitStart, model: Any) -> FitStart:
     head = _fitted(session, model, train, validation)
     session.governor.release()
     install_head(model, head)
-    rows = session.data.validation
+    rows = evaluated(session.data.validation, plan)
     metrics = rows.objective.score(validation.features @ head.weight.T + head.bias, rows)
     phases.leave()
     save_head(folder, head)
@@ -86,7 +86,7 @@ def _saved(session: Session) -> dict[str, Any]:
 
 
 def _validation_features(session: Session, plan: Plan, model: Any) -> LabelledFeatures:
-    rows = session.data.validation
+    rows = evaluated(session.data.validation, plan)
     passes = _passes(session, plan, model, rows)
     return LabelledFeatures(features=features_of(model, passes, rows.lengths), labels=rows.labels)
 

@@ -29,6 +29,7 @@ class Timing(Serializable):
     size_phase_seconds: float = 0.0
     validation_seconds: float = 0.0
     validation_steps: float = 0.0
+    final_validations: float = 1.0  # evaluations in training that the result's takes as long as
     head_seconds: float = 0.0  # for the fit of a classification layer before the first step; 0 where nothing tells
 
 

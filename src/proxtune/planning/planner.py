@@ -21,6 +21,7 @@ from proxtune.planning.cost_model import (
     seconds_per_step,
     trace_of,
     trainable_parameters,
+    validation_rows_within,
 )
 from proxtune.planning.learning_curves import Lap
 from proxtune.planning.profile import Profile
@@ -94,6 +95,7 @@ def fit(plan: Plan, profile: Profile, budget: Budget, knobs: Knobs) -> Plan | Re
 
     Where that makes too few steps, of half the batch, and half of that.
     """
+    plan = replace(plan, validation_rows=validation_rows_within(budget.time, plan, profile))
     fitted, traits = _fitted(plan, profile, budget, knobs), profile.traits
     while knobs.batch is None and plan.batch > traits.least_batch:
         tried = fitted.plan if isinstance(fitted, Refused) else fitted

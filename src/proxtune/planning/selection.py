@@ -9,7 +9,7 @@ from proxtune.config.plan import Plan, Refused
 from proxtune.errors import UserError
 from proxtune.memory.allocator import TIGHT
 from proxtune.methods.registry import find_method
-from proxtune.planning.cost_model import evaluations, reports_seconds, weight_bytes_of
+from proxtune.planning.cost_model import WIDTHS, evaluations, reports_seconds, weight_bytes_of
 from proxtune.planning.dry_run import DryRun, dry_run
 from proxtune.planning.planner import Measured, Selection, least_time, none_fits, with_measurements
 from proxtune.planning.profile import Profile
@@ -172,10 +172,10 @@ def _load_and_dry_run(plan: Plan, session: Session) -> DryRun:
     return replace(found, memory_bytes={"load": loading, **found.memory_bytes}, refused=refused, trainable=trainable)
 
 
-def ending_seconds(profile: Profile) -> float:
-    """Seconds to keep free after the last step: evaluating and saving the best, baselines, report."""
+def ending_seconds(plan: Plan, profile: Profile) -> float:
+    """Seconds to keep free after the last step beside the evaluation of the result: saving it, baselines, report."""
     calibration = profile.calibration
     packing = calibration.packing_seconds if profile.has_size_limit else 0.0
-    saving = profile.weights_bytes / calibration.disk_bytes_per_second
-    rows = calibration.row_ending_seconds * profile.rows
+    saving = profile.weights_bytes * WIDTHS[plan.loaded_dtype] / 4 / calibration.disk_bytes_per_second
+    rows = calibration.row_ending_seconds * profile.rows if profile.classes else 0.0  # whose words are counted
     return reports_seconds(profile.starting_seconds, calibration) + packing + rows + saving

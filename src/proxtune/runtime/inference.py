@@ -8,9 +8,20 @@ from typing import Any
 import numpy as np
 import torch
 
+from proxtune.config.plan import Plan
 from proxtune.data.batching import sorted_batches
-from proxtune.data.dataset import Encoded, select_rows
+from proxtune.data.dataset import Encoded, evenly_spaced_rows, select_rows
 from proxtune.memory.governor import Governor, in_halves
+
+
+def evaluated_rows(validation: Encoded, plan: Plan) -> np.ndarray:
+    """Numbers of the validation rows that are evaluated in a training of `plan`."""
+    return evenly_spaced_rows(len(validation), plan.validation_rows or len(validation))
+
+
+def evaluated(validation: Encoded, plan: Plan) -> Encoded:
+    """The validation rows that are evaluated in a training of `plan`."""
+    return select_rows(validation, evaluated_rows(validation, plan)) if plan.validation_rows else validation
 
 
 def forward_passes(

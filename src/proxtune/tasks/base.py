@@ -171,10 +171,17 @@ class Task(Protocol):
         """The pretrained model with the head that the task needs, its weights held in `dtype` ("fp32" or "bf16")."""
         ...
 
+    def rows_of_results(self, data: TaskData, base_results: Mapping[str, Any] | None) -> np.ndarray:
+        """Numbers of the validation rows whose outputs `results` needs."""
+        ...
+
     def results(
         self, final: ModelAtHand, outputs: np.ndarray, base_results: Mapping[str, Any] | None
     ) -> dict[str, Any]:
-        """What the result says of the final model beside its metrics. `outputs` are those of the validation rows."""
+        """What the result says of the final model beside its metrics.
+
+        `outputs` are those of the validation rows, (rows, numbers): not a number where they were not asked for.
+        """
         ...
 
     def base_results(

@@ -51,6 +51,7 @@ class Training:
     validates_start: bool = False  # evaluate the point before the first step too, as is done with a fitted layer
     first_metrics: Mapping[str, float] | None = None  # of that point, where they are known already
     validation_seconds: float = 0.0  # of an evaluation, until one was made; 0 where nothing tells,
+    final_validations: float = 1.0  # evaluations in training that the result's takes as long as
     validation_steps: float = 0.0  # and then how many steps take as long
 
 

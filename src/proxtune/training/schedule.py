@@ -53,7 +53,7 @@ def _steps_in_time(state: TrainingState, step_seconds: list[float], training: Tr
     recent = step_seconds[-50:]
     mean_seconds, typical_seconds = float(np.mean(recent)), float(np.median(recent))
     done = step / max(1, steps)
-    validations = 1.0  # for the result
+    validations = training.final_validations
     if training.evaluations > 1:
         validations += max(1.0, (1 - done) * (training.evaluations - 1) + 0.5)
     waiting = training.size_phase_seconds if state.size_phase_step is None else 0.0

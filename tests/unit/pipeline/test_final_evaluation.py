@@ -1,5 +1,6 @@
 """The end of a fit: the model is scored in the dtype of its weights, then written; the limit holds while it is scored."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,11 +8,12 @@ import pytest
 import torch
 
 from proxtune.compression.size_constraint import NoSizeConstraint
+from proxtune.data.dataset import evenly_spaced_rows
 from proxtune.export import merged_model
 from proxtune.pipeline import final_evaluation
 from proxtune.pipeline.final_evaluation import evaluate_and_save
 from proxtune.storage.events import Notice
-from support.trainings import PLAN, prepared_model
+from support.trainings import PLAN, even_words, prepared_model
 
 
 @pytest.fixture
@@ -20,7 +22,9 @@ def happened(monkeypatch):
     done = []
     monkeypatch.setattr(final_evaluation, "warm_up_forward", lambda *given: done.append("warm up"))
     monkeypatch.setattr(
-        final_evaluation, "final_outputs", lambda *given: done.append(f"outputs in {given[3]}") or np.zeros((4, 2))
+        final_evaluation,
+        "final_outputs",
+        lambda *given: done.append(f"outputs in {given[3]}") or np.zeros((len(given[1]), 2)),
     )
     monkeypatch.setattr(final_evaluation, "read_base_results", lambda folder: {"metrics": {}})
     monkeypatch.setattr(final_evaluation, "save_model", lambda *given: done.append("saved") or 123)
@@ -32,6 +36,7 @@ def session_noting(happened, long_rows, lost=None):
         return lambda *given: happened.append(words)
 
     def results(at_hand, outputs, base_results):
+        happened.append(np.isfinite(outputs).all(axis=1).nonzero()[0].tolist())
         happened.append(f"results of {at_hand.model}, base model {base_results}")
         return {"confusion": [[outputs.shape[0]]]}
 
@@ -39,9 +44,10 @@ def session_noting(happened, long_rows, lost=None):
     return SimpleNamespace(
         task=SimpleNamespace(
             traits=SimpleNamespace(long_rows=long_rows), results=results, lost_to_base=lambda *given: lost,
+            rows_of_results=lambda data, base: np.array([0, 3]),
             set_defaults=lambda model, data: happened.append(f"defaults of {model}"),
         ),
-        data=SimpleNamespace(validation=SimpleNamespace(objective=objective), pad_id=0, tokenizer=None), folder=None,
+        data=SimpleNamespace(validation=replace(even_words(), objective=objective), pad_id=0, tokenizer=None), folder=None,
         governor=SimpleNamespace(
             hold=noting("limit"), hold_if_roomy=noting("limit if roomy"), release=noting("no limit")
         ),
@@ -54,10 +60,12 @@ def session_noting(happened, long_rows, lost=None):
 
 @pytest.mark.parametrize(("long_rows", "limit"), [(False, "limit"), (True, "limit if roomy")])
 def test_all_is_done_in_its_order(happened, long_rows, limit):
-    found = evaluate_and_save(session_noting(happened, long_rows), PLAN, "the model", NoSizeConstraint())
-    assert (found.metrics, found.results, found.artifact_bytes) == ({"accuracy": 0.75}, {"confusion": [[4]]}, 123)
+    plan = replace(PLAN, validation_rows=2)
+    found = evaluate_and_save(session_noting(happened, long_rows), plan, "the model", NoSizeConstraint())
+    assert (found.metrics, found.results, found.artifact_bytes) == ({"accuracy": 0.75}, {"confusion": [[24]]}, 123)
+    asked = np.union1d([0, 3], evenly_spaced_rows(24, 2)).tolist()  # by the task, and by the plan
     assert happened == [
-        "phase evaluate", "enter evaluate", "warm up", limit, "outputs in fp32",
+        "phase evaluate", "enter evaluate", "warm up", limit, "outputs in fp32", asked,
         "results of the model, base model {'metrics': {}}", "no limit", "phase save", "enter save",
         "defaults of the model", "saved", "leave",
     ]  # fmt: skip

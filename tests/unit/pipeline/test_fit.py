@@ -41,7 +41,7 @@ def training(monkeypatch, tmp_path):
         phases=SimpleNamespace(enter=lambda phase: None), governor=SimpleNamespace(release=lambda: None, step_downs=[]),
         clock=SimpleNamespace(), structure=None, traits=TaskTraits(),
     )  # fmt: skip
-    plan = SimpleNamespace(steps=6, batch=8, cost=SimpleNamespace(flops=100.0))
+    plan = SimpleNamespace(validation_rows=0, steps=6, batch=8, cost=SimpleNamespace(flops=100.0))
     start = SimpleNamespace(chosen=plan, timing=Timing(ending_seconds=0.0, evaluations=1, max_steps=6))
 
     def run():

@@ -24,7 +24,7 @@ def test_what_a_fit_begins_with_comes_back_under_the_keys_that_it_always_had():
     assert raw.keys() == {"plan", "predicted", "step_downs", "pace"}
     assert raw["pace"] == {
         "ending_seconds": 5.0, "evaluations": 3, "most_steps": 9, "milestone_seconds": 1.0, "judging_steps": 2.0,
-            "validation_seconds": 0.0, "head_seconds": 0.0,
+            "validation_seconds": 0.0, "final_validations": 1.0, "head_seconds": 0.0,
     }  # fmt: skip
     assert raw["step_downs"] == [DOWN.as_dict()]
     again = FitStart.from_dict(raw)

@@ -31,8 +31,8 @@ def test_the_learning_rate_rises_then_falls(steps):
 def test_until_one_was_made_a_validation_is_taken_to_last_as_long_as_the_planner_says():
     clock = SimpleNamespace(limit_seconds=100.0, left=50.0, elapsed=50.0)
     training = SimpleNamespace(
-        clock=clock, ending_seconds=5.0, size_phase_seconds=0.0, evaluations=2, validation_steps=20.0, max_steps=1000,
-        checkpointer=NoCheckpoints(),
+        clock=clock, ending_seconds=5.0, size_phase_seconds=0.0, evaluations=2, final_validations=1.0, validation_steps=20.0,
+        max_steps=1000, checkpointer=NoCheckpoints(),
     )  # fmt: skip
 
     def steps(validation_seconds: float, foreseen_seconds: float = 0.0) -> int:
@@ -43,14 +43,16 @@ def test_until_one_was_made_a_validation_is_taken_to_last_as_long_as_the_planner
 
     assert steps(0.0) == steps(20.0) == 43, "two more evaluations of 20 steps each"
     assert steps(5.0) == steps(0.0, 5.0) == steps(5.0, 20.0) > 70
+    training.final_validations = 3.0  # of more rows, or in another dtype
+    assert 43 < steps(5.0) < 70
 
 
 def test_one_slow_first_step_does_not_end_a_training():
     """The first step took 50 times as long as planned, in a run whose fitted layer had taken half of the time."""
     clock = SimpleNamespace(limit_seconds=400.0, left=190.0, elapsed=210.0)
     training = SimpleNamespace(
-        clock=clock, ending_seconds=20.0, size_phase_seconds=0.0, evaluations=4, validation_steps=40.0, max_steps=1000,
-        validation_seconds=0.0, checkpointer=NoCheckpoints(),
+        clock=clock, ending_seconds=20.0, size_phase_seconds=0.0, evaluations=4, final_validations=1.0, validation_steps=40.0,
+        max_steps=1000, validation_seconds=0.0, checkpointer=NoCheckpoints(),
     )  # fmt: skip
     state = TrainingState(PLAN, 800, step=1)
     seconds = [5.7]
@@ -74,8 +76,8 @@ def test_near_its_end_a_schedule_is_lengthened_only_by_much(step, left, after):
     """A machine that was busy while the run was planned and is so no more: a third of the time would be left over."""
     clock = SimpleNamespace(limit_seconds=200.0, left=left, elapsed=200.0 - left)
     training = SimpleNamespace(
-        clock=clock, ending_seconds=0.0, size_phase_seconds=0.0, evaluations=1, validation_steps=0.0, max_steps=1000,
-        validation_seconds=0.0, checkpointer=NoCheckpoints(),
+        clock=clock, ending_seconds=0.0, size_phase_seconds=0.0, evaluations=1, final_validations=1.0, validation_steps=0.0,
+        max_steps=1000, validation_seconds=0.0, checkpointer=NoCheckpoints(),
     )  # fmt: skip
     state = TrainingState(PLAN, 100, step=step)
     while state.steps == 100 and state.step < 100:

@@ -16,6 +16,7 @@ class Calibration:
 
     Memory:
     allocator_slack: footprint over live bytes.
+    long_slack: the same where memory goes back before each step, beside what is between activations (`fragmented_share`).
     adapter_slack: the same again under adapters: small tensors between large ones. Not where memory goes back before each step.
     fragmented_share: of a dry run's activations, what the heap comes to hold between them where rows are long; for
         micro-batches of one row. With checkpointing `fragmented_share_checkpointed`, which has "codes" too for weights that are
@@ -33,7 +34,8 @@ class Calibration:
     update_seconds, neighbour_update_seconds: an optimizer's step for each trained parameter, a step by neighbours.
     micro_batch_seconds: for each block and micro-batch of whatever size: dispatch and allocation. `long_micro_batch_seconds`
         where rows are long: hidden behind the computing.
-    tight_slowdown, codes_slowdown: a step with the tight allocator, or on weights held as codes, over one without.
+    tight_slowdown, codes_slowdown, streamed_slowdown: a step with the tight allocator, on weights held as codes or on streamed
+        ones, over one without.
     evaluation_seconds: each evaluation, beside the computing.
     head_seconds: what the fit of a head takes beside its operations.
     size_phase_seconds, scale_fit_seconds: the begin of a size phase, and its fit for each parameter.
@@ -45,6 +47,7 @@ class Calibration:
     """
 
     allocator_slack: Mapping[str, float]
+    long_slack: float
     adapter_slack: float
     fragmented_share: Mapping[str, float]
     fragmented_share_checkpointed: Mapping[str, float]
@@ -66,6 +69,7 @@ class Calibration:
     long_micro_batch_seconds: float
     tight_slowdown: float
     codes_slowdown: float
+    streamed_slowdown: float
     evaluation_seconds: float
     head_seconds: float
     size_phase_seconds: float

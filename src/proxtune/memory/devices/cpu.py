@@ -65,6 +65,10 @@ _BF16 = f"{_MINILM}; in bf16 oneDNN keeps kernels for each shape"
 _ESTIMATE = "set by hand on a machine of two cores, without a record; it orders plans until a dry run measures"
 CALIBRATION = calibrated(
     allocator_slack=({"fast": 1.6, "tight": 1.05}, _MINILM),
+    long_slack=(
+        1.25,
+        "seen with SmolLM2 on English and French: 442 MB in a dry run where 355 were traced, 790 where 690 were",
+    ),
     adapter_slack=(1.6, _MINILM),
     fragmented_share=({"bf16": 0.3, "fp32": 0.16}, _FAMILIES),
     fragmented_share_checkpointed=({"bf16": 0.3, "fp32": 0.45, "codes": 0.7}, _FAMILIES),
@@ -86,6 +90,7 @@ CALIBRATION = calibrated(
     long_micro_batch_seconds=(0.001, _ESTIMATE),
     tight_slowdown=(1.6, _ESTIMATE),
     codes_slowdown=(1.2, _ESTIMATE),
+    streamed_slowdown=(1.08, "seen with SmolLM2 on English and French, one core: 3.5 s a step streamed, 3.3 s held"),
     evaluation_seconds=(0.2, _ESTIMATE),
     head_seconds=(1.5, _ESTIMATE),
     size_phase_seconds=(3.0, _ESTIMATE),

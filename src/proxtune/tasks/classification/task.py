@@ -207,6 +207,11 @@ class Classification:
             init_head_from_words(head_of(model)[1], label_word_rows(model, model_folder, data.tokenizer, data.prompt))
         return model if data.pads else without_padding(model)
 
+    def rows_of_results(self, data: TaskData, base_results: Mapping[str, Any] | None) -> np.ndarray:
+        import numpy as np
+
+        return np.arange(len(data.validation))
+
     def results(
         self, final: ModelAtHand, outputs: np.ndarray, base_results: Mapping[str, Any] | None
     ) -> dict[str, Any]:

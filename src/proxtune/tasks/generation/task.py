@@ -183,17 +183,22 @@ class Generation:
         generate_plainly(model, data.config, forced_language(data.tokenizer, own_data(data).prompt_format))
         return model
 
+    def rows_of_results(self, data: TaskData, base_results: Mapping[str, Any] | None) -> np.ndarray:
+        from proxtune.data.dataset import evenly_spaced_rows
+        from proxtune.tasks.generation.validation_answers import VALIDATION_ANSWERS
+
+        count = VALIDATION_ANSWERS if base_results is None else len(base_results["answers"])
+        return evenly_spaced_rows(len(data.validation), count)
+
     def results(
         self, final: ModelAtHand, outputs: np.ndarray, base_results: Mapping[str, Any] | None
     ) -> dict[str, Any]:
-        from proxtune.data.dataset import evenly_spaced_rows, select_rows
-        from proxtune.tasks.generation.validation_answers import VALIDATION_ANSWERS, validation_answers
+        from proxtune.data.dataset import select_rows
+        from proxtune.tasks.generation.validation_answers import validation_answers
 
-        validation = final.data.validation
-        count = VALIDATION_ANSWERS if base_results is None else len(base_results["answers"])
-        rows = evenly_spaced_rows(len(validation), count)
+        validation, rows = final.data.validation, self.rows_of_results(final.data, base_results)
         metrics = validation.objective.score(outputs[rows], select_rows(validation, rows))
-        return {"answers": validation_answers(final, count), "judged_metrics": metrics}
+        return {"answers": validation_answers(final, len(rows)), "judged_metrics": metrics}
 
     def base_results(
         self, base: ModelAtHand, seconds_left: float, outputs: Callable[[np.ndarray], np.ndarray]

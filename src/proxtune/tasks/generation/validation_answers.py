@@ -21,7 +21,7 @@ from proxtune.tasks.generation.decoding import (
 )
 
 VALIDATION_ANSWERS = 64  # rows that answers are generated for, at most: each takes a pass for every token
-_LEAST_ANSWERS = 4
+_LEAST_ANSWERS = 16  # fewer cannot tell, and take hardly less: each token reads all weights, of however many rows
 _TRIED_ROWS = (4, 16)  # rows that begin to be answered, to see what one more of them takes,
 _TRIED_TOKENS = (2, 10)  # and one more token of each
 _ANSWERS_SHARE = 1 / 24  # of the time that is left, for answers before training, and as much after it

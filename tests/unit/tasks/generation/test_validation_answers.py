@@ -29,7 +29,7 @@ from support.generating import toy_data
         (float("inf"), VALIDATION_ANSWERS),
         (1500.0, VALIDATION_ANSWERS),
         (490.0, 22),  # 20.4 seconds, of which each row takes half a second and 0.02 for each of 20 tokens
-        (60.0, 4),
+        (60.0, 16),  # that takes longer, but fewer could not tell
     ],
 )
 def test_the_base_model_answers_in_a_share_of_the_time_that_is_left(monkeypatch, left, count):
