@@ -15,7 +15,7 @@ from proxtune.tasks.padding import padding_as_noise
 
 _TAUGHT = 0.5  # of the loss, once there is a teacher
 _TRIED_PADDING = 5  # tokens
-_SAME = 1e-3  # of the largest logit, in fp32
+_SAME = 1e-4  # of the largest logit, in fp32: MiniLM comes to 3e-7, and a new Nystromformer, whose kernel sees padding, to 1e-3
 
 
 def outputs(model: Any, data: Encoded, rows: np.ndarray, pad_id: int) -> Any:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import NystromformerConfig, NystromformerForSequenceClassification
 
 from proxtune.data.dataset import Encoded
 from proxtune.tasks.classification.objective import LABELS, loss, outputs, pads, probabilities, rank, score
@@ -123,3 +124,20 @@ def test_padding_is_tried_on_a_row_of_several_windows(model):
     assert pads(Windowed(), short, 0)
     alike = replace(rows, ids=rows.ids[:6], starts=np.array([0, 2, 4, 6]))
     assert pads(model, alike, 0)
+
+
+def test_a_new_model_that_sees_padding_faintly_is_found_out():
+    """Nystromformer's kernel goes over padding too: of new weights that is a thousandth of the largest logit."""
+    torch.manual_seed(0)
+    sizes = {
+        "vocab_size": 60,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+    }
+    config = NystromformerConfig(**sizes, segment_means_seq_len=64, num_landmarks=64, pad_token_id=0)
+    model = NystromformerForSequenceClassification(config).eval()
+    rows = Encoded(ids=np.arange(3, 26, dtype=np.int32), starts=np.array([0, 2, 9, 23]), labels=np.zeros(3, np.int64),
+                   truncated=0, objective=LABELS)  # fmt: skip
+    assert not pads(model, rows, 0)
