@@ -92,12 +92,12 @@ def trace_model(model: Any, data: Encoded, dtype: str, train: bool, count_flops:
         if is_refusal(error):
             raise
         return trace_step(model, data, dtype, train, count_flops)
-    few, more = traced
+    fewer, more = traced
     rest = count - _TRACED_BLOCKS[0]
     return Traced(
-        live_bytes=few.live_bytes + rest * (more.live_bytes - few.live_bytes),
-        forward_flops=few.forward_flops + rest * (more.forward_flops - few.forward_flops),
-        flops=few.flops + rest * (more.flops - few.flops),
+        live_bytes=fewer.live_bytes + rest * (more.live_bytes - fewer.live_bytes),
+        forward_flops=fewer.forward_flops + rest * (more.forward_flops - fewer.forward_flops),
+        flops=fewer.flops + rest * (more.flops - fewer.flops),
     )
 
 

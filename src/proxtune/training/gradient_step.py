@@ -24,6 +24,7 @@ from proxtune.training.context import StepMaker, StepResult, Training
 from proxtune.training.left_out_rows import with_rows_that_fit
 from proxtune.training.memory_retry import NothingSmaller, faulty_rows, run_within_limit, with_memory_retry
 from proxtune.training.optimizer import make_optimizer, room_for_state, state_of, update
+from proxtune.training.short_attention import attending_to_short_rows
 
 
 def gradient_step_maker(plan: Plan, training: Training) -> StepMaker:
@@ -144,9 +145,10 @@ def gradient_of(
     device, objective, total = next(model.parameters()).device, data.objective, 0.0
     for piece in cut(rows, data.lengths, plan.micro_batch * plan.max_length):
         before_each()
-        with torch.autocast(device.type, torch.bfloat16, enabled=plan.dtype == "bf16"):
-            loss = objective.loss(model, data, piece, pad_id, rows, teacher)
-        loss.backward()
+        with attending_to_short_rows(model):
+            with torch.autocast(device.type, torch.bfloat16, enabled=plan.dtype == "bf16"):
+                loss = objective.loss(model, data, piece, pad_id, rows, teacher)
+            loss.backward()
         total += loss.item()
     return total
 

@@ -39,22 +39,29 @@ def grouped_attention(
 @contextmanager
 def grouping_heads(model: Any) -> Iterator[None]:
     """While this lasts, the model attends by `grouped_attention`. For one with `has_usual_attention`."""
+    with attending_by(model, _NAME, grouped_attention):
+        yield
+
+
+@contextmanager
+def attending_by(model: Any, name: str, attention: Callable[..., tuple[Tensor, None]]) -> Iterator[None]:
+    """While this lasts, the model attends by `attention`, which takes what transformers' fused attention does, masks too."""
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import sdpa_mask
 
-    AttentionInterface.register(_NAME, grouped_attention)
-    AttentionMaskInterface.register(_NAME, sdpa_mask)
+    AttentionInterface.register(name, attention)
+    AttentionMaskInterface.register(name, sdpa_mask)
     configs = {
         id(config): config for module in model.modules() if (config := getattr(module, "config", None)) is not None
     }
     before = [(config, config._attn_implementation_internal) for config in configs.values()]
     try:
         for config, _ in before:
-            config._attn_implementation_internal = _NAME
+            config._attn_implementation_internal = name
         yield
     finally:
-        for config, name in before:
-            config._attn_implementation_internal = name
+        for config, former in before:
+            config._attn_implementation_internal = former
 
 
 def has_usual_attention(model: Any) -> bool:
