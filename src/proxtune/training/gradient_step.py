@@ -145,7 +145,7 @@ def gradient_of(
     device, objective, total = next(model.parameters()).device, data.objective, 0.0
     for piece in cut(rows, data.lengths, plan.micro_batch * plan.max_length):
         before_each()
-        with attending_to_short_rows(model):
+        with attending_to_short_rows(model, plan.dtype):
             with torch.autocast(device.type, torch.bfloat16, enabled=plan.dtype == "bf16"):
                 loss = objective.loss(model, data, piece, pad_id, rows, teacher)
             loss.backward()

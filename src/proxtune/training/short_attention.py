@@ -75,10 +75,10 @@ def short_attention(
 
 
 @contextmanager
-def attending_to_short_rows(model: Any) -> Iterator[None]:
-    """While this lasts, a model on a processor with `has_usual_attention` attends by `short_attention`; any other as it did."""
+def attending_to_short_rows(model: Any, dtype: str) -> Iterator[None]:
+    """While this lasts, a model that computes in bf16 on a processor attends by `short_attention`, if `has_usual_attention`."""
     plain = without_adapters(model)
-    if next(plain.parameters()).device.type != "cpu" or not has_usual_attention(plain):
+    if dtype != "bf16" or next(plain.parameters()).device.type != "cpu" or not has_usual_attention(plain):
         yield
         return
     usual = plain.config._attn_implementation
