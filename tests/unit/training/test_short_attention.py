@@ -73,9 +73,8 @@ def test_long_rows_and_other_dtypes_are_as_they_were(usual, dtype, tokens, monke
     plain = model(input_ids=ids).logits
     with attending_to_short_rows(model, dtype):
         found = model(input_ids=ids).logits
-    assert torch.equal(found, plain) or (usual, dtype) == ("eager", "bf16"), (
-        "of so long rows none is attended to plainly"
-    )
+    off = (found - plain).abs().max()
+    assert off == 0 if dtype == "fp32" or usual == "sdpa" else off < 0.05, "in bf16 the fused kernel rounds otherwise"
 
 
 def test_a_model_that_attends_in_its_own_way_is_left_alone(monkeypatch):
