@@ -20,7 +20,7 @@ _SCALE_BITS = 0.25  # for each code of 4 bits: 16 for 64 of them
 # Of the time, for each evaluation in training: where all rows take longer some are evaluated, but so many at the least. By 200
 # rows accuracy is known to 3 points, by 32 texts the loss to a tenth; the result is judged on more.
 _EVALUATION_SHARE, _LEAST_EVALUATED, _LEAST_TEXTS = 0.02, 200, 32
-_FP32_SLOWER = 3.0  # than bf16 where fp32 was not measured: 800 film reviews took MiniLM 6.1 s and 2.2 s
+_FP32_SLOWER = 3.0  # than bf16 where fp32 was not measured: set by hand, without a record
 _VALIDATION_SHARE = 0.05  # of the training, for evaluations in it: less than the planner leaves free
 _ALLOCATION_ROWS = 16  # at a time, whose gradients say what weights are worth
 _STREAMED_BLOCKS = 1.25  # in memory: one, and pages that two of them share

@@ -11,6 +11,7 @@ from proxtune.planning.candidates import candidates
 from proxtune.planning.cost_model import (
     converted_bytes,
     evaluations,
+    final_validations,
     flops_of,
     fragmentation_bytes,
     head_rows_within,
@@ -18,6 +19,7 @@ from proxtune.planning.cost_model import (
     seconds_of,
     seconds_per_step,
     trainable_parameters,
+    validation_rows_within,
     validation_steps,
     with_growth,
 )
@@ -190,3 +192,23 @@ def test_of_streamed_weights_a_block_is_in_memory_and_nothing_is_merged_there():
     assert held["train"] - streamed["train"] == pytest.approx(of_held["weights"] - terms["weights"], rel=0.05)
     assert all(streamed[phase] < held[phase] - 300e6 for phase in ("train", "evaluate", "save"))
     assert plan.name.endswith("· streamed · 1/16")
+
+
+@pytest.mark.parametrize(("profile", "least"), [(PROFILE, 200), (GENERATING, 32)])
+def test_as_many_rows_are_evaluated_in_training_as_take_a_fiftieth_of_the_time(profile, least):
+    """A pass over all 400 takes eight seconds and what it dispatches."""
+    rows = [validation_rows_within(seconds, PLAN, profile) for seconds in (None, 1e6, 300.0, 10.0)]
+    assert rows[:2] == [0, 0], "all of them"
+    assert rows[2] == 0 or least <= rows[2] < 400
+    assert rows[3] == least
+    few = replace(PLAN, validation_rows=least)
+    assert validation_steps(few, profile) < validation_steps(PLAN, profile)
+
+
+def test_a_classifiers_result_is_evaluated_on_all_rows_and_in_the_dtype_of_its_weights():
+    few = replace(PLAN, validation_rows=200)
+    assert 1.5 < final_validations(few, PROFILE) < 2.0
+    cast = replace(PROFILE, flops_per_second={"bf16": 1e11})
+    cast = replace(cast, traces={key.replace("fp32", "bf16"): trace for key, trace in PROFILE.traces.items()})
+    assert final_validations(replace(few, dtype="bf16"), cast) > 2 * final_validations(few, PROFILE)
+    assert final_validations(replace(few, validation_rows=32), GENERATING) == 1.0, "answers are judged on as many"
